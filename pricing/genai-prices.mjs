@@ -1,0 +1,20 @@
+/* What the two scripts that read @pydantic/genai-prices share. */
+import { createRequire } from 'node:module'
+import { resolve } from 'node:path'
+
+/*
+ * Vendors that are kept by hand, whether the package has them or not: it has
+ * zhipuai in dollars, and zhipuai bills in yuan.
+ */
+export const byHand = new Set(['01-ai', 'ai21', 'alibaba', 'baichuan', 'baidu', 'bytedance', 'deepinfra',
+  'ollama', 'sambanova', 'sensenova', 'siliconflow', 'stepfun', 'tencent', 'upstage', 'v0', 'zhipuai'])
+
+/* The package in the directory given, or the one that node finds by its name. */
+export function load(path) {
+  const require = createRequire(import.meta.url)
+  return require(path ? resolve(path) : '@pydantic/genai-prices')
+}
+
+export function loadProviders(path) {
+  return load(path).waitForUpdate()
+}
