@@ -1,0 +1,212 @@
+/*
+ * catalog.c
+ *		The extension's own tables, and when caches of them go stale.
+ *
+ * A statement trigger on each cached table sends a relcache invalidation of
+ * it (as pg_cron does), which every backend receives once the change has
+ * committed, and its own backend at the next command.  The callback only
+ * counts: each cache remembers the count at which it was loaded.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static const struct
+{
+	const char *name;
+	int			topic;			/* -1: not cached */
+}			relations[UM_RELATION_COUNT] = {
+	[UM_SETTING] = {"setting", UM_TOPIC_SETTING},
+	[UM_PRICE] = {"price", UM_TOPIC_PRICE},
+	[UM_PRICE_RATE] = {"price_rate", UM_TOPIC_PRICE},
+	[UM_MODEL_ALIAS] = {"model_alias", UM_TOPIC_PRICE},
+	[UM_PROVIDER_ALIAS] = {"provider_alias", UM_TOPIC_PRICE},
+	[UM_EXCHANGE_RATE] = {"exchange_rate", UM_TOPIC_PRICE},
+	[UM_QUOTA] = {"quota", UM_TOPIC_QUOTA},
+	[UM_QUOTA_USAGE] = {"quota_usage", -1},
+	[UM_USAGE] = {"usage", -1},
+	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
+};
+
+static Oid	relation_oid[UM_RELATION_COUNT];
+static uint64 generation[UM_TOPIC_COUNT];
+
+PG_FUNCTION_INFO_V1(usage_monitor_invalidate);
+
+/* Relcache callback: notes what has become stale, and nothing more. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	for (int r = 0; r < UM_RELATION_COUNT; r++)
+	{
+		if (OidIsValid(relid) && relid != relation_oid[r])
+			continue;
+		relation_oid[r] = InvalidOid;
+		if (relations[r].topic >= 0)
+			generation[relations[r].topic]++;
+	}
+}
+
+/* Asks to be told of changes. */
+void
+um_catalog_init(void)
+{
+	for (int t = 0; t < UM_TOPIC_COUNT; t++)
+		generation[t] = 1;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+/* How often the topic has changed, as far as this backend has heard. */
+uint64
+um_generation(UmTopic topic)
+{
+	return generation[topic];
+}
+
+/* The relation's OID; InvalidOid if the extension is not there. */
+Oid
+um_relation(UmRelation relation)
+{
+	if (!OidIsValid(relation_oid[relation]))
+	{
+		Oid			namespace = get_namespace_oid("usage_monitor", true);
+
+		if (OidIsValid(namespace))
+			relation_oid[relation] = get_relname_relid(relations[relation].name, namespace);
+	}
+	return relation_oid[relation];
+}
+
+/*
+ * Learns the tables of a topic, before they are read into a cache: the
+ * callback recognises only those that it knows.
+ */
+void
+um_watch(UmTopic topic)
+{
+	for (int r = 0; r < UM_RELATION_COUNT; r++)
+		if (relations[r].topic == (int) topic)
+			(void) um_relation((UmRelation) r);
+}
+
+/* The role that owns the extension's tables. */
+Oid
+um_owner(void)
+{
+	Oid			relid = um_relation(UM_USAGE);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"usage_monitor.usage\" does not exist"),
+				 errhint("Run CREATE EXTENSION usage_monitor CASCADE.")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * A snapshot of what is committed now, whatever the transaction's isolation.
+ * Parallel workers may not take one; theirs is the query's.
+ */
+Snapshot
+um_latest_snapshot(void)
+{
+	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
+}
+
+/*
+ * Opens SPI as the owner of the tables, with a search_path that no caller can
+ * have put operators of his own into.
+ */
+void
+um_spi_begin(UmSpi *spi)
+{
+	Oid			owner = um_owner();
+
+	GetUserIdAndSecContext(&spi->user, &spi->security);
+	SetUserIdAndSecContext(owner, spi->security |
+						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	spi->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+/* Closes SPI and becomes the user again. */
+void
+um_spi_end(UmSpi *spi)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	AtEOXact_GUC(false, spi->guc_level);
+	SetUserIdAndSecContext(spi->user, spi->security);
+}
+
+/* Runs a query with the latest snapshot. */
+static void
+execute(UmQuery *query, Datum *values, const char *nulls, bool read_only)
+{
+	Snapshot	snapshot = RegisterSnapshot(um_latest_snapshot());
+	int			result;
+
+	if (query->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "SPI_keepplan failed");
+		query->plan = plan;
+	}
+	result = SPI_execute_snapshot(query->plan, values, nulls, snapshot,
+								  InvalidSnapshot, read_only, true, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	UnregisterSnapshot(snapshot);
+}
+
+/* Runs a query that only reads; SPI_tuptable has the rows. */
+void
+um_spi_query(UmQuery *query, Datum *values, const char *nulls)
+{
+	execute(query, values, nulls, true);
+}
+
+/* Runs a query that writes. */
+void
+um_spi_modify(UmQuery *query, Datum *values, const char *nulls)
+{
+	execute(query, values, nulls, false);
+}
+
+/* Statement trigger of every cached table: tells all backends. */
+Datum
+usage_monitor_invalidate(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "_invalidate")));
+
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}

@@ -1,0 +1,64 @@
+/*
+ * catalog.h
+ *		The extension's own tables: where they are, how to query them as their
+ *		owner, and when what was read from them has become stale.
+ */
+#ifndef UM_CATALOG_H
+#define UM_CATALOG_H
+
+#include "executor/spi.h"
+#include "utils/snapshot.h"
+
+typedef enum UmRelation
+{
+	UM_SETTING,
+	UM_PRICE,
+	UM_PRICE_RATE,
+	UM_MODEL_ALIAS,
+	UM_PROVIDER_ALIAS,
+	UM_EXCHANGE_RATE,
+	UM_QUOTA,
+	UM_QUOTA_USAGE,
+	UM_USAGE,
+	UM_USAGE_ID_SEQ,
+	UM_RELATION_COUNT
+} UmRelation;
+
+/* What is cached, and goes stale, together. */
+typedef enum UmTopic
+{
+	UM_TOPIC_SETTING,
+	UM_TOPIC_PRICE,
+	UM_TOPIC_QUOTA,
+	UM_TOPIC_COUNT
+} UmTopic;
+
+/* A query whose plan is kept for the life of the backend. */
+typedef struct UmQuery
+{
+	const char *text;
+	int			nargs;
+	Oid			argtypes[8];
+	SPIPlanPtr	plan;
+} UmQuery;
+
+/* Who the user was before um_spi_begin. */
+typedef struct UmSpi
+{
+	Oid			user;
+	int			security;
+	int			guc_level;
+} UmSpi;
+
+extern void um_catalog_init(void);
+extern Oid	um_relation(UmRelation relation);
+extern Oid	um_owner(void);
+extern uint64 um_generation(UmTopic topic);
+extern void um_watch(UmTopic topic);
+extern Snapshot um_latest_snapshot(void);
+extern void um_spi_begin(UmSpi *spi);
+extern void um_spi_end(UmSpi *spi);
+extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
+extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
+
+#endif							/* UM_CATALOG_H */

@@ -1,0 +1,82 @@
+/*
+ * meter.h
+ *		The billable quantities, how they nest, and the service tiers.
+ */
+#ifndef UM_METER_H
+#define UM_METER_H
+
+/* On which side of the bill a meter is. */
+typedef enum UmSide
+{
+	UM_SIDE_INPUT,
+	UM_SIDE_OUTPUT,
+	UM_SIDE_OTHER
+} UmSide;
+
+#define UM_SIDES 3
+
+/*
+ * name, side, the meter that prices it where it has no rate of its own.  A
+ * meter stands behind the one that it falls back to.
+ */
+#define UM_METERS(M) \
+	M(INPUT, "input", INPUT, NONE) \
+	M(CACHE_READ, "cache_read", INPUT, INPUT) \
+	M(CACHE_WRITE, "cache_write", INPUT, INPUT) \
+	M(CACHE_WRITE_1H, "cache_write_1h", INPUT, CACHE_WRITE) \
+	M(INPUT_AUDIO, "input_audio", INPUT, INPUT) \
+	M(INPUT_IMAGE, "input_image", INPUT, INPUT) \
+	M(INPUT_VIDEO, "input_video", INPUT, INPUT) \
+	M(CACHE_READ_AUDIO, "cache_read_audio", INPUT, CACHE_READ) \
+	M(CACHE_READ_IMAGE, "cache_read_image", INPUT, CACHE_READ) \
+	M(CACHE_READ_VIDEO, "cache_read_video", INPUT, CACHE_READ) \
+	M(OUTPUT, "output", OUTPUT, NONE) \
+	M(REASONING, "reasoning", OUTPUT, OUTPUT) \
+	M(OUTPUT_AUDIO, "output_audio", OUTPUT, OUTPUT) \
+	M(OUTPUT_IMAGE, "output_image", OUTPUT, OUTPUT) \
+	M(OUTPUT_VIDEO, "output_video", OUTPUT, OUTPUT) \
+	M(REQUEST, "request", OTHER, NONE) \
+	M(WEB_SEARCH, "web_search", OTHER, NONE) \
+	M(IMAGE, "image", OTHER, NONE) \
+	M(SECOND, "second", OTHER, NONE) \
+	M(MINUTE, "minute", OTHER, NONE) \
+	M(PAGE, "page", OTHER, NONE) \
+	M(CHARACTER, "character", OTHER, NONE) \
+	M(GB, "gb", OTHER, NONE) \
+	M(SESSION, "session", OTHER, NONE)
+
+typedef enum UmMeter
+{
+	UM_METER_NONE = -1,
+#define M(symbol, name, side, fallback) UM_METER_##symbol,
+	UM_METERS(M)
+#undef M
+	UM_METER_COUNT
+} UmMeter;
+
+typedef struct UmMeterInfo
+{
+	const char *name;
+	UmSide		side;
+	UmMeter		fallback;
+} UmMeterInfo;
+
+extern const UmMeterInfo um_meters[UM_METER_COUNT];
+extern UmMeter um_meter_by_name(const char *name, int length);
+extern const char *um_meter_names(void);
+
+/* The service tiers; standard is the one that the others fall back to. */
+typedef enum UmTier
+{
+	UM_TIER_STANDARD,
+	UM_TIER_BATCH,
+	UM_TIER_FLEX,
+	UM_TIER_PRIORITY,
+	UM_TIER_FAST,
+	UM_TIER_COUNT
+} UmTier;
+
+extern const char *const um_tiers[UM_TIER_COUNT];
+extern bool um_tier_by_name(const char *name, int length, UmTier *tier);
+
+#endif							/* UM_METER_H */
