@@ -1,0 +1,108 @@
+/*
+ * Admission: does a call fit, before it is made?
+ */
+CREATE FUNCTION usage_monitor.check_quota(
+    org text DEFAULT 'default',
+    user_id text DEFAULT NULL,
+    project text DEFAULT NULL,
+    department text DEFAULT NULL,
+    session_id text DEFAULT NULL,
+    model text DEFAULT NULL,
+    provider text DEFAULT NULL,
+    tags jsonb DEFAULT NULL,
+    cost numeric DEFAULT 0,
+    tokens bigint DEFAULT 0,
+    requests bigint DEFAULT 1
+) RETURNS TABLE (
+    quota_id bigint,
+    name text,
+    scope text,
+    subject text,
+    metric text,
+    period text,
+    period_start timestamptz,
+    period_end timestamptz,
+    amount numeric,
+    used numeric,
+    reserved numeric,
+    remaining numeric,
+    allowed boolean,
+    enforcement text,
+    reason text
+)
+    -- an application may ask about its own call without the right to read
+    -- quotas: who may execute this is the administrator's choice
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH subject AS (
+        SELECT v.scope, v.subject, NULL::text AS key
+          FROM (VALUES ('all', ''),
+                       ('org', check_quota.org),
+                       ('department', check_quota.department),
+                       ('project', check_quota.project),
+                       ('user', check_quota.user_id),
+                       ('session', check_quota.session_id),
+                       ('model', check_quota.model),
+                       ('provider', check_quota.provider)) AS v (scope, subject)
+         WHERE v.subject IS NOT NULL
+        UNION ALL
+        SELECT 'tag', t.key || '=' || t.value, t.key
+          FROM jsonb_each_text(check_quota.tags) t
+         WHERE t.value IS NOT NULL
+    ), state AS (
+        SELECT q.quota_id, q.name, q.scope, s.subject, q.metric, q.period, q.enforcement,
+               p.period_start, p.period_end, q.amount,
+               coalesce(c.used, 0) AS used,
+               CASE q.metric
+                   WHEN 'cost' THEN check_quota.cost
+                   WHEN 'tokens' THEN check_quota.tokens
+                   ELSE check_quota.requests
+               END AS wanted
+          FROM subject s
+          JOIN usage_monitor.quota q
+            ON q.scope = s.scope
+           AND (q.subject = s.subject OR q.subject = s.key OR q.subject IS NULL)
+         CROSS JOIN LATERAL (
+                   SELECT usage_monitor.period_start(now(), q.period, q.time_zone) AS period_start,
+                          usage_monitor.period_end(now(), q.period, q.time_zone) AS period_end) p
+          LEFT JOIN LATERAL (
+                   SELECT sum(x.used) AS used
+                     FROM usage_monitor._counter x
+                    WHERE x.quota_id = q.quota_id
+                      AND x.subject = s.subject
+                      AND x.period_start = p.period_start) c ON true
+         WHERE q.enabled
+           AND (q.org IS NULL OR q.org = check_quota.org)
+           AND (q.provider IS NULL OR q.provider = check_quota.provider)
+           AND (q.model IS NULL OR q.model = check_quota.model)
+    )
+    SELECT t.quota_id,
+           t.name,
+           t.scope,
+           nullif(t.subject, ''),
+           t.metric,
+           t.period,
+           t.period_start,
+           t.period_end,
+           t.amount,
+           t.used,
+           0::numeric,
+           t.amount - t.used,
+           t.used + t.wanted <= t.amount,
+           t.enforcement,
+           CASE WHEN t.used + t.wanted > t.amount THEN
+               format('%s %s wanted, but of %s only %s remain in this %s%s',
+                      trim_scale(t.wanted),
+                      CASE t.metric WHEN 'cost' THEN usage_monitor.ledger_currency() ELSE t.metric END,
+                      trim_scale(t.amount),
+                      trim_scale(greatest(t.amount - t.used, 0)),
+                      t.period,
+                      CASE t.enforcement WHEN 'block' THEN '' ELSE ' (the quota alerts, and does not block)' END)
+           END
+      FROM state t
+     ORDER BY t.used + t.wanted <= t.amount, (t.amount - t.used) / t.amount, t.quota_id;
+END;
+
+COMMENT ON FUNCTION usage_monitor.check_quota(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint) IS
+    'Whether a call of that cost, in the ledger''s currency, and so many tokens fits: a row for each quota that it touches, those that it does not fit first. allowed says whether it fits, reason why not; enforcement block means that the INSERT would be refused. Reads only, and never waits.';

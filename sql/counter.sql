@@ -1,0 +1,112 @@
+/*
+ * The counters seen from SQL: what the ledger says they must be, and what the
+ * running transaction is about to add.
+ */
+CREATE FUNCTION usage_monitor._subjects(u usage_monitor.usage)
+RETURNS TABLE (scope text, subject text, key text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 8
+BEGIN ATOMIC
+    SELECT v.scope, v.subject, NULL::text
+      FROM (VALUES ('all', ''),
+                   ('org', u.org),
+                   ('department', u.department),
+                   ('project', u.project),
+                   ('user', u.user_id),
+                   ('session', u.session_id),
+                   ('model', u.model),
+                   ('provider', u.provider)) AS v (scope, subject)
+     WHERE v.subject IS NOT NULL
+    UNION ALL
+    SELECT 'tag', t.key || '=' || t.value, t.key
+      FROM pg_catalog.jsonb_each_text(u.tags) t
+     WHERE t.value IS NOT NULL;
+END;
+
+COMMENT ON FUNCTION usage_monitor._subjects(usage_monitor.usage) IS
+    'The subjects of a row of the ledger, by scope.';
+
+CREATE FUNCTION usage_monitor._counted(
+    quota_ids bigint[],
+    since timestamptz DEFAULT '-infinity',
+    before timestamptz DEFAULT 'infinity'
+) RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH wanted AS MATERIALIZED (
+        SELECT q.*
+          FROM usage_monitor.quota q
+         WHERE q.quota_id = ANY (_counted.quota_ids)
+           AND q.enabled
+    ), counted AS (
+        SELECT s.scope, s.subject, s.key,
+               u.org, u.provider, u.model, u.ts, u.cost, u.total_tokens
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL usage_monitor._subjects(u) s
+         WHERE u.ts >= _counted.since
+           AND u.ts < _counted.before
+           AND s.scope IN (SELECT w.scope FROM wanted w)
+    ), matched AS (
+        -- quotas of one subject: many, joined by hash
+        SELECT w.quota_id, w.metric, w.period, w.time_zone,
+               w.org AS only_org, w.provider AS only_provider, w.model AS only_model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject = c.subject
+        UNION ALL
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.org, w.provider, w.model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject = c.key
+        UNION ALL
+        -- quotas of each subject: few
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.org, w.provider, w.model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject IS NULL
+    )
+    SELECT m.quota_id,
+           m.subject,
+           usage_monitor.period_start(m.ts, m.period, m.time_zone),
+           coalesce(sum(CASE m.metric
+                            WHEN 'cost' THEN m.cost
+                            WHEN 'tokens' THEN m.total_tokens
+                            ELSE 1
+                        END), 0)
+      FROM matched m
+     WHERE (m.only_org IS NULL OR m.only_org = m.org)
+       AND (m.only_provider IS NULL OR m.only_provider = m.provider)
+       AND (m.only_model IS NULL OR m.only_model = m.model)
+     GROUP BY 1, 2, 3;
+END;
+
+COMMENT ON FUNCTION usage_monitor._counted(bigint[], timestamptz, timestamptz) IS
+    'What the counters of the quotas must be by the ledger''s rows from since to before.';
+
+CREATE FUNCTION usage_monitor._ledger_sum(quota_id bigint, subject text, period_start timestamptz)
+RETURNS numeric
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(
+        (SELECT c.used
+           FROM usage_monitor.quota q
+          CROSS JOIN LATERAL usage_monitor._counted(
+                   ARRAY[q.quota_id],
+                   _ledger_sum.period_start,
+                   CASE WHEN q.period = 'lifetime' THEN 'infinity'
+                        ELSE usage_monitor.period_end(_ledger_sum.period_start, q.period, q.time_zone)
+                   END) c
+          WHERE q.quota_id = _ledger_sum.quota_id
+            AND c.subject = _ledger_sum.subject
+            AND c.period_start = _ledger_sum.period_start),
+        0);
+END;
+
+COMMENT ON FUNCTION usage_monitor._ledger_sum(bigint, text, timestamptz) IS
+    'What one counter must be by the ledger.';
+
+CREATE FUNCTION usage_monitor._pending_usage()
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE c STABLE ROWS 5
+    AS 'MODULE_PATHNAME', 'usage_monitor_pending_usage';
+
+COMMENT ON FUNCTION usage_monitor._pending_usage() IS
+    'What the running transaction is going to add to the counters when it commits.';

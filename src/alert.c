@@ -1,0 +1,65 @@
+/*
+ * alert.c
+ *		Raising alerts: a row, and a notification that carries it.
+ */
+#include "postgres.h"
+
+#include "alert.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define CHANNEL "usage_monitor_alert"
+
+/* what a notification may carry (NOTIFY_PAYLOAD_MAX_LENGTH, which no header has) */
+#define MAX_PAYLOAD (BLCKSZ - NAMEDATALEN - 128)
+
+static UmQuery insert_alert = {
+	.text = "INSERT INTO usage_monitor.alert AS a"
+	" (alert_type, level, quota_id, subject, period_start, used, amount, message, details)"
+	" SELECT n.alert_type, n.level, n.quota_id, n.subject, n.period_start,"
+	" n.used, n.amount, n.message, n.details"
+	" FROM usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6) n"
+	" RETURNING pg_catalog.to_jsonb(a)::text,"
+	" (pg_catalog.to_jsonb(a) - 'details' - 'message')::text",
+	.nargs = 6,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID}
+};
+
+/*
+ * Raises the alert of a level, unless it was raised before.  The caller holds
+ * the counter's lock, so nobody else raises it now.  NOTIFY takes a lock over
+ * all databases at commit: it is sent only here, and not where the
+ * transaction is to be prepared, which cannot notify.
+ */
+void
+um_alert_raise(const UmPending *counter, const UmQuota *quota, int level,
+			   Numeric used, bool notify)
+{
+	Datum		values[6];
+	UmSpi		spi;
+
+	values[0] = Int64GetDatum(counter->quota_id);
+	values[1] = PointerGetDatum(cstring_to_text_with_len(counter->subject.data,
+														 counter->subject.length));
+	values[2] = TimestampTzGetDatum(counter->period_start);
+	values[3] = CStringGetTextDatum(um_levels[level]);
+	values[4] = NumericGetDatum(quota->share[level]);
+	values[5] = NumericGetDatum(used);
+
+	um_spi_begin(&spi);
+	um_spi_modify(&insert_alert, values, NULL);
+	if (SPI_processed == 1 && notify)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		char	   *payload = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+
+		if (strlen(payload) >= MAX_PAYLOAD)
+			payload = SPI_getvalue(row, SPI_tuptable->tupdesc, 2);
+		if (strlen(payload) < MAX_PAYLOAD)
+			Async_Notify(CHANNEL, payload);
+	}
+	um_spi_end(&spi);
+}

@@ -1,0 +1,29 @@
+/*
+ * pending.h
+ *		What the running transaction adds to the counters.
+ */
+#ifndef UM_PENDING_H
+#define UM_PENDING_H
+
+#include "quota.h"
+
+/* One counter's share in the transaction; the counter's name comes first. */
+typedef struct UmPending
+{
+	int64		quota_id;
+	TimestampTz period_start;
+	UmString	subject;
+	struct UmDelta *top;		/* the deltas of each nesting level */
+	Numeric		room;			/* of a blocking quota, when last looked at; NULL: not yet */
+} UmPending;
+
+extern void um_pending_init(void);
+extern void um_pending_count(const UmCounted *row, bool negative, bool live);
+extern bool um_pending_any(void);
+extern bool um_pending_stale(void);
+extern void um_pending_clear(void);
+extern UmPending **um_pending_sorted(int *count);
+extern Numeric um_pending_sum(const UmPending *pending, bool *live);
+extern int	um_pending_compare(const UmPending *a, const UmPending *b);
+
+#endif							/* UM_PENDING_H */

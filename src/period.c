@@ -1,0 +1,166 @@
+/*
+ * period.c
+ *		When the period of an instant begins and ends, on a calendar's clock.
+ */
+#include "postgres.h"
+
+#include "error.h"
+#include "fmgr.h"
+#include "period.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_period_start);
+PG_FUNCTION_INFO_V1(usage_monitor_period_end);
+
+static const char *const period_names[UM_PERIOD_COUNT] = {
+	"hour", "day", "week", "month", "year", "lifetime"
+};
+
+/* The period of that name, or an error. */
+UmPeriod
+um_period_by_name(const char *name)
+{
+	for (int p = 0; p < UM_PERIOD_COUNT; p++)
+		if (strcmp(period_names[p], name) == 0)
+			return (UmPeriod) p;
+	ereport(ERROR,
+			(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
+			 errmsg("unknown period \"%s\"", name),
+			 errhint("Periods are hour, day, week, month, year and lifetime.")));
+}
+
+static void
+out_of_range(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+			 errmsg("timestamp out of range")));
+}
+
+/* The Julian day that the calendar shows at an instant. */
+static int
+local_day(TimestampTz ts, pg_tz *tz)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+
+	if (timestamp2tm(ts, &offset, &tm, &fsec, NULL, tz) != 0)
+		out_of_range();
+	return date2j(tm.tm_year, tm.tm_mon, tm.tm_mday);
+}
+
+/*
+ * The first instant of a calendar day.  Where clocks are set back across
+ * midnight, midnight comes twice, and the day begins with the first.
+ */
+static TimestampTz
+day_start(int julian_day, pg_tz *tz)
+{
+	static const int shifts[] = {SECS_PER_HOUR, SECS_PER_HOUR / 2};
+	struct pg_tm tm = {0};
+	int			offset;
+	TimestampTz start;
+
+	j2date(julian_day, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	offset = DetermineTimeZoneOffset(&tm, tz);
+	if (tm2timestamp(&tm, 0, &offset, &start) != 0)
+		out_of_range();
+
+	for (int i = 0; i < (int) lengthof(shifts); i++)
+	{
+		TimestampTz earlier = start - shifts[i] * USECS_PER_SEC;
+
+		if (local_day(earlier, tz) == julian_day)
+			return earlier;
+	}
+	return start;
+}
+
+/* The period that an instant falls in: [start, end). */
+void
+um_period_bounds(UmPeriod period, pg_tz *tz, TimestampTz ts,
+				 TimestampTz *start, TimestampTz *end)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+	int			day;
+
+	if (period == UM_PERIOD_LIFETIME)
+	{
+		TIMESTAMP_NOBEGIN(*start);
+		TIMESTAMP_NOEND(*end);
+		return;
+	}
+	if (TIMESTAMP_NOT_FINITE(ts) ||
+		timestamp2tm(ts, &offset, &tm, &fsec, NULL, tz) != 0)
+		out_of_range();
+	day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday);
+
+	switch (period)
+	{
+		case UM_PERIOD_HOUR:
+			*start = ts - ((tm.tm_min * SECS_PER_MINUTE + tm.tm_sec) * USECS_PER_SEC + fsec);
+			*end = *start + USECS_PER_HOUR;
+			return;
+		case UM_PERIOD_DAY:
+			*start = day_start(day, tz);
+			*end = day_start(day + 1, tz);
+			return;
+		case UM_PERIOD_WEEK:
+			day -= (j2day(day) + 6) % 7;	/* back to Monday */
+			*start = day_start(day, tz);
+			*end = day_start(day + 7, tz);
+			return;
+		case UM_PERIOD_MONTH:
+			*start = day_start(date2j(tm.tm_year, tm.tm_mon, 1), tz);
+			*end = day_start(tm.tm_mon == 12 ? date2j(tm.tm_year + 1, 1, 1) :
+							 date2j(tm.tm_year, tm.tm_mon + 1, 1), tz);
+			return;
+		case UM_PERIOD_YEAR:
+			*start = day_start(date2j(tm.tm_year, 1, 1), tz);
+			*end = day_start(date2j(tm.tm_year + 1, 1, 1), tz);
+			return;
+		default:
+			elog(ERROR, "unexpected period %d", (int) period);
+	}
+}
+
+/* The bounds for the arguments (ts, period, time_zone) of an SQL function. */
+static void
+bounds_of_arguments(FunctionCallInfo fcinfo, TimestampTz *start, TimestampTz *end)
+{
+	char	   *zone = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	pg_tz	   *tz = pg_tzset(zone);
+
+	if (tz == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
+				 errmsg("unknown time zone \"%s\"", zone),
+				 errhint("Time zones are listed in pg_timezone_names, for example Asia/Shanghai.")));
+	um_period_bounds(um_period_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1))), tz,
+					 PG_GETARG_TIMESTAMPTZ(0), start, end);
+}
+
+Datum
+usage_monitor_period_start(PG_FUNCTION_ARGS)
+{
+	TimestampTz start,
+				end;
+
+	bounds_of_arguments(fcinfo, &start, &end);
+	PG_RETURN_TIMESTAMPTZ(start);
+}
+
+Datum
+usage_monitor_period_end(PG_FUNCTION_ARGS)
+{
+	TimestampTz start,
+				end;
+
+	bounds_of_arguments(fcinfo, &start, &end);
+	PG_RETURN_TIMESTAMPTZ(end);
+}

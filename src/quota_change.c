@@ -1,0 +1,251 @@
+/*
+ * quota_change.c
+ *		The birth of counters: what the running transaction did to quotas.
+ *
+ * A trigger notes which quotas were made, changed or dropped.  Just before
+ * commit, under the lock that keeps flushes out, their counters are dropped
+ * or made from the ledger for the running period and later ones; those of
+ * earlier periods are made when a late row first needs them.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "quota_change.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
+
+typedef struct Change
+{
+	int64		quota_id;
+	bool		recount;		/* it counts other rows than before */
+	bool		restored;		/* from a dump: its alerts are there already */
+	struct Change *next;
+} Change;
+
+static Change *changes;			/* in TopTransactionContext */
+
+static UmQuery drop_counters = {
+	.text = "DELETE FROM usage_monitor.quota_usage WHERE quota_id = ANY ($1)",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery drop_births = {
+	.text = "DELETE FROM usage_monitor._quota_birth WHERE quota_id = ANY ($1)",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery insert_births = {
+	.text = "INSERT INTO usage_monitor._quota_birth (quota_id, counted_since)"
+	" SELECT quota_id, usage_monitor.period_start(pg_catalog.now(), period, time_zone)"
+	" FROM usage_monitor.quota WHERE quota_id = ANY ($1) AND enabled",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+/* revision 0 is no quota's: thresholds are looked at when the row is next used */
+static UmQuery insert_counters = {
+	.text = "INSERT INTO usage_monitor.quota_usage (quota_id, subject, period_start, used, revision)"
+	" SELECT c.quota_id, c.subject, c.period_start, c.used, 0"
+	" FROM usage_monitor._counted($1, (SELECT pg_catalog.min(counted_since)"
+	" FROM usage_monitor._quota_birth WHERE quota_id = ANY ($1))) c"
+	" JOIN usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
+	" WHERE c.period_start >= b.counted_since",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery read_counters = {
+	.text = "SELECT c.quota_id, c.subject, c.period_start"
+	" FROM usage_monitor.quota_usage c"
+	" JOIN usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
+	" WHERE c.quota_id = ANY ($1) AND c.period_start >= b.counted_since",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static Change *
+find_change(int64 quota_id)
+{
+	for (Change *change = changes; change != NULL; change = change->next)
+		if (change->quota_id == quota_id)
+			return change;
+	return NULL;
+}
+
+/*
+ * Row trigger of quota.  Its argument says whether the change is one of what
+ * is counted (recount) or only of limits.
+ */
+Datum
+usage_monitor_quota_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	Change	   *change;
+	int64		quota_id;
+	Datum		created;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "_quota_changed")));
+
+	desc = RelationGetDescr(trigdata->tg_relation);
+	quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
+										   SPI_fnumber(desc, "quota_id"), &isnull));
+	change = find_change(quota_id);
+	if (change == NULL)
+	{
+		change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
+		change->quota_id = quota_id;
+		change->next = changes;
+		changes = change;
+	}
+	if (strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
+		change->recount = true;
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		created = SPI_getbinval(trigdata->tg_trigtuple, desc,
+								SPI_fnumber(desc, "created_at"), &isnull);
+		change->restored = !isnull &&
+			DatumGetTimestampTz(created) != GetCurrentTransactionStartTimestamp();
+	}
+	return PointerGetDatum(NULL);
+}
+
+/* Has the transaction changed quotas? */
+bool
+um_quota_change_any(void)
+{
+	return changes != NULL;
+}
+
+/* The numbers of the changed quotas as an array. */
+static Datum
+changed_ids(bool recounted_only)
+{
+	Datum	   *ids;
+	int			count = 0;
+
+	for (Change *change = changes; change != NULL; change = change->next)
+		count++;
+	ids = palloc(sizeof(Datum) * count);
+	count = 0;
+	for (Change *change = changes; change != NULL; change = change->next)
+		if (change->recount || !recounted_only)
+			ids[count++] = Int64GetDatum(change->quota_id);
+	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Makes the counters of the changed quotas what the ledger says. */
+void
+um_quota_change_apply(void)
+{
+	Datum		ids = changed_ids(true);
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_modify(&drop_counters, &ids, NULL);
+	um_spi_modify(&drop_births, &ids, NULL);
+	um_spi_modify(&insert_births, &ids, NULL);
+	um_spi_modify(&insert_counters, &ids, NULL);
+	um_spi_end(&spi);
+
+	/* the births belong to what is cached of the quotas */
+	CacheInvalidateRelcacheByRelid(um_relation(UM_QUOTA));
+	CommandCounterIncrement();
+}
+
+/*
+ * Adds the counters of the changed quotas to a sorted list of those that the
+ * transaction applies something to, so that their thresholds are looked at.
+ */
+UmPending **
+um_quota_change_merge(UmPending **sorted, int *count)
+{
+	Datum		ids = changed_ids(false);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext old;
+	UmPending  *added;
+	UmPending **merged;
+	int			nadded;
+	int			n = 0;
+	int			i = 0,
+				j = 0;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_counters, &ids, NULL);
+	old = MemoryContextSwitchTo(caller);
+	nadded = (int) SPI_processed;
+	added = palloc0(sizeof(UmPending) * (nadded + 1));
+	for (int k = 0; k < nadded; k++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[k];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		added[k].quota_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		added[k].subject.data = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
+		added[k].subject.length = strlen(added[k].subject.data);
+		added[k].period_start = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
+	}
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+
+	qsort(added, nadded, sizeof(UmPending),
+		  (int (*) (const void *, const void *)) um_pending_compare);
+	merged = palloc(sizeof(UmPending *) * (nadded + *count + 1));
+	while (i < *count || j < nadded)
+	{
+		int			order = i == *count ? 1 : j == nadded ? -1 :
+			um_pending_compare(sorted[i], &added[j]);
+
+		merged[n++] = order <= 0 ? sorted[i] : &added[j];
+		if (order <= 0)
+			i++;
+		if (order >= 0)
+			j++;
+	}
+	*count = n;
+	return merged;
+}
+
+/* Was the counter made by this transaction from the ledger's sum? */
+bool
+um_quota_change_is_born(const UmQuota *quota, TimestampTz period_start)
+{
+	Change	   *change = find_change(quota->quota_id);
+
+	return change != NULL && change->recount && period_start >= quota->counted_since;
+}
+
+/* Are the thresholds of a changed quota to be looked at, whoever recorded? */
+bool
+um_quota_change_is_live(const UmQuota *quota)
+{
+	Change	   *change = find_change(quota->quota_id);
+
+	return change != NULL && !change->restored;
+}
+
+/* The transaction is over. */
+void
+um_quota_change_forget(void)
+{
+	changes = NULL;
+}
