@@ -1,0 +1,119 @@
+# usage_monitor: the ledger for AI spend, inside PostgreSQL
+#
+# "make help" lists what can be made.  demo, check and bench bring what they
+# need (see test/sandbox); everything else is PGXS.
+
+EXTENSION = usage_monitor
+MODULE_big = usage_monitor
+PG_CONFIG ?= pg_config
+
+# The control file is the one source of the version.  (Not in VERSION: that is
+# the name of PostgreSQL's own in PGXS.)
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+
+# What CREATE EXTENSION runs, in this order.
+SQL_PARTS = \
+	sql/setting.sql \
+	sql/price.sql \
+	pricing/catalogue.sql \
+	sql/names.sql \
+	sql/cost.sql \
+	sql/price_rules.sql \
+	sql/ledger.sql \
+	sql/quota.sql \
+	sql/alert.sql \
+	sql/counter.sql \
+	sql/quota_views.sql \
+	sql/check_quota.sql \
+	sql/views.sql \
+	sql/normalize.sql \
+	sql/record.sql \
+	sql/grants.sql
+
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+EXTRA_CLEAN = pricing/catalogue.sql
+
+# PostgreSQL's own headers have parameters that they do not use.
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
+
+# Tests find the extension made.
+LOAD_EXTENSION = --load-extension=btree_gist --load-extension=$(EXTENSION)
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test $(LOAD_EXTENSION)
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=. $(LOAD_EXTENSION)
+PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
+TAP_TESTS = $(if $(PROVE_TESTS),1)
+
+OWN_GOALS = help demo check bench
+.PHONY: $(OWN_GOALS)
+
+ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
+
+ifneq ($(EXTVERSION),$(shell sed -n '/meta-spec/d; s/.*"version": *"\([^"]*\)".*/\1/p' META.json | sort -u))
+$(error META.json does not have version $(EXTVERSION) of $(EXTENSION).control)
+endif
+
+# pg_regress would run sql/x.sql, the install file, in place of test/sql/x.sql;
+# and a test and a specification would share their expected file.
+CLASHES := $(filter $(notdir $(basename $(wildcard sql/*.sql))),$(REGRESS) $(ISOLATION)) \
+	$(filter $(REGRESS),$(ISOLATION))
+ifneq (,$(strip $(CLASHES)))
+$(error rename these tests, their names are taken by another file: $(CLASHES))
+endif
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq (,$(wildcard $(PGXS)))
+$(error no PostgreSQL to build for: install its server-dev package, or say where it is with PG_CONFIG=...; "make check" and "make demo" install what they need)
+endif
+
+# A server that was built with LLVM asks for bitcode; do without where its
+# compiler is not installed.
+LLVM_TOOLS := $(shell sed -n -e 's/^CLANG *= *//p' -e 's,^LLVM_BINPATH *= *\(.*\),\1/llvm-lto,p' $(dir $(PGXS))../Makefile.global)
+ifneq ($(words $(LLVM_TOOLS)),$(words $(foreach tool,$(LLVM_TOOLS),$(shell command -v $(tool)))))
+override with_llvm = no
+endif
+
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h)
+
+$(DATA_built): $(EXTENSION).control $(SQL_PARTS)
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' && cat $(SQL_PARTS); } > $@.tmp
+	mv $@.tmp $@
+
+pricing/catalogue.sql: pricing/sql.awk $(sort $(wildcard pricing/*.csv))
+	awk -f $^ < /dev/null > $@.tmp
+	mv $@.tmp $@
+
+else
+
+help:
+	@echo 'make demo         show a month of AI usage, priced, in a throwaway cluster'
+	@echo 'make demo KEEP=1  the same, and leave the cluster running'
+	@echo 'make check        run every test in a throwaway cluster'
+	@echo 'make check TESTS="cost quota"  run these only'
+	@echo 'make bench        measure'
+	@echo 'make, make install, make installcheck, make clean'
+	@echo '                  as with every extension; PG_CONFIG=... chooses the server'
+
+demo:
+	@test/sandbox demo/run
+
+check:
+	@COPT=-Werror test/sandbox test/run
+
+bench:
+	@test -x test/bench/run || { echo 'There is no benchmark (test/bench/run).' >&2; exit 1; }
+	@test/sandbox test/bench/run
+
+# Beside one of the goals above, the others are made by a make of their own,
+# for PGXS has a "check" too.
+OTHER_GOALS = $(filter-out $(OWN_GOALS),$(MAKECMDGOALS))
+.PHONY: $(OTHER_GOALS)
+$(OTHER_GOALS):
+	@$(MAKE) $@
+
+endif
