@@ -6,6 +6,10 @@
  */
 CREATE SCHEMA usage_monitor;
 
+-- the path of CREATE EXTENSION ends with the schema of btree_gist, where others
+-- may have put functions of the same names as those used here
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 COMMENT ON SCHEMA usage_monitor IS
     'The ledger for AI spend: insert calls into usage, set prices and quotas, read the views.';
 
