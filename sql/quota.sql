@@ -47,20 +47,24 @@ CREATE TABLE usage_monitor.quota_usage (
     quota_id       bigint NOT NULL,
     subject        text COLLATE "C" NOT NULL,
     period_start   timestamptz NOT NULL,
+    slot           smallint NOT NULL DEFAULT 0,
     used           numeric NOT NULL,
+    share          numeric NOT NULL DEFAULT 0,
     next_threshold numeric,
     revision       integer NOT NULL,
-    CONSTRAINT quota_usage_pkey PRIMARY KEY (quota_id, subject, period_start)
+    CONSTRAINT quota_usage_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 COMMENT ON TABLE usage_monitor.quota_usage IS
-    'The counters: what each quota''s subject has used in a period. Derived from the ledger, written by the extension alone, and not dumped.';
+    'The counters: what each quota''s subject has used in a period is the sum over its rows, a header and, where many write at once, slots. Derived from the ledger, written by the extension alone, and not dumped. Read quota_status or quota_history instead.';
 COMMENT ON COLUMN usage_monitor.quota_usage.quota_id IS 'The quota.';
 COMMENT ON COLUMN usage_monitor.quota_usage.subject IS 'The subject; empty for a quota of scope all.';
 COMMENT ON COLUMN usage_monitor.quota_usage.period_start IS 'When the period began; -infinity for lifetime.';
-COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was used, in the unit of the quota''s metric.';
-COMMENT ON COLUMN usage_monitor.quota_usage.next_threshold IS 'The usage at which the next alert is due; NULL: no further one.';
-COMMENT ON COLUMN usage_monitor.quota_usage.revision IS 'The quota''s revision that next_threshold was computed for.';
+COMMENT ON COLUMN usage_monitor.quota_usage.slot IS '0: the header; 1 to 64: the slots that concurrent writers use.';
+COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted in this row, in the unit of the quota''s metric.';
+COMMENT ON COLUMN usage_monitor.quota_usage.share IS 'What may be used here before anybody else need be asked: the room up to the next threshold, shared out.';
+COMMENT ON COLUMN usage_monitor.quota_usage.next_threshold IS 'Of the header: the usage at which the next alert is due; NULL: no further one.';
+COMMENT ON COLUMN usage_monitor.quota_usage.revision IS 'The quota''s revision that share and next_threshold were computed for.';
 
 CREATE TABLE usage_monitor._quota_birth (
     quota_id      bigint NOT NULL,
@@ -218,6 +222,14 @@ COMMENT ON FUNCTION usage_monitor._refuse_truncate() IS
 
 CREATE TRIGGER refuse_truncate
     BEFORE TRUNCATE ON usage_monitor.quota
+    FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._refuse_truncate();
+
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON usage_monitor.usage
+    FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._refuse_truncate();
+
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON usage_monitor.usage_default
     FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._refuse_truncate();
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota', '');

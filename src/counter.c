@@ -2,9 +2,24 @@
  * counter.c
  *		The counters: what each quota's subject has used in each period.
  *
+ * Escrow.  A counter is a header and, once several transactions want it at
+ * the same time, slots.  The room up to the next threshold is shared out:
+ * some to each slot, the rest (the reserve) to the header.  Always
+ *
+ *		next threshold = header.used + sum (slot.used)
+ *						 + reserve + sum (share),	reserve > 0 or no share open,
+ *
+ * so a writer that stays below the share of its own slot cannot be the one
+ * that reaches the threshold, whatever the others do, and looks at no one.
+ * One that would not stay below it locks the header and takes from the
+ * reserve; one for which the reserve does not suffice locks the open slots as
+ * well, which waits for those in flight: then it knows the exact sum, refuses
+ * or raises what is due, and shares out anew.  A slot whose share is 0 is
+ * closed, and written only by the holder of the header.
+ *
  * Just before commit the transaction's deltas are applied in one order that
- * all transactions share, each under its counter's row lock: so there is no
- * deadlock, and who crosses a threshold knows it.
+ * all transactions share: counter by counter, of each the header before the
+ * slots.  So there is no deadlock.
  *
  * Two things make counters begin right.  A flush takes ROW EXCLUSIVE on the
  * table of counters and a transaction that changed quotas takes SHARE ROW
@@ -13,63 +28,39 @@
  * counters start from, or knows the quota.  And a counter whose period began
  * before its quota was complete starts from the ledger's sum, under a lock of
  * its own.
- *
- * Everything is read with the latest snapshot, never the transaction's, so
- * that REPEATABLE READ callers see the counters as they are.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "alert.h"
 #include "catalog.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "counter.h"
+#include "counter_row.h"
 #include "error.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "quota_change.h"
 #include "recount.h"
-#include "setting.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* The columns of quota_usage. */
-enum
-{
-	COL_QUOTA_ID = 1,
-	COL_SUBJECT,
-	COL_PERIOD_START,
-	COL_USED,
-	COL_NEXT_THRESHOLD,
-	COL_REVISION,
-	COL_COUNT = COL_REVISION
-};
+/* A slot gets this part of the reserve when it opens or is used up. */
+#define GRANT_PART	16
 
-/* The counters, opened for a flush. */
-typedef struct Counters
-{
-	Relation	relation;
-	Relation	index;			/* the primary key */
-	CatalogIndexState indexes;
-	TupleTableSlot *slot;
-	bool		notify;
-} Counters;
+/* A share that would not last for some writes is not worth a slot. */
+#define GRANT_WRITES 8
+
+/* Shares have so many decimals at most. */
+#define GRANT_SCALE 9
 
 static UmQuery ledger_sum = {
 	.text = "SELECT usage_monitor._ledger_sum($1, $2, $3)",
@@ -78,129 +69,104 @@ static UmQuery ledger_sum = {
 };
 
 static int
-compare_numeric(Numeric a, Numeric b)
+compare(Numeric a, Numeric b)
 {
 	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
 static Numeric
-add_numeric(Numeric a, Numeric b)
+plus(Numeric a, Numeric b)
 {
 	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
 static Numeric
-subtract_numeric(Numeric a, Numeric b)
+minus(Numeric a, Numeric b)
 {
 	return DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
-static text *
-subject_text(const UmPending *pending)
+static Numeric
+times(Numeric a, int n)
 {
-	return cstring_to_text_with_len(pending->subject.data, pending->subject.length);
+	return DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(a),
+											   NumericGetDatum(int64_to_numeric(n))));
 }
 
-/* Opens the counters. */
-static void
-open_counters(Counters *counters, LOCKMODE lockmode)
+static Numeric
+zero(void)
 {
-	counters->relation = table_open(um_relation(UM_QUOTA_USAGE), lockmode);
-	counters->index = index_open(RelationGetPrimaryKeyIndex(counters->relation
-#if PG_VERSION_NUM >= 180000
-															,false
+	return int64_to_numeric(0);
+}
+
+/* No threshold ahead: there is room for ever. */
+static Numeric
+infinity(void)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum("Infinity"),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+static char *
+shown(Numeric value)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
+}
+
+/* The slot that this backend writes. */
+static int
+own_slot(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return 1 + MyProcNumber % UM_SLOTS;
+#else
+	return 1 + MyBackendId % UM_SLOTS;
 #endif
-															), lockmode);
-	counters->indexes = NULL;
-	counters->slot = table_slot_create(counters->relation, NULL);
 }
 
-/* Closes them; what a flush locked stays locked until the transaction ends. */
-static void
-close_counters(Counters *counters, LOCKMODE lockmode)
+/* One part of the room in so many; zero where that is too little for the delta. */
+static Numeric
+grant_of(Numeric room, int parts, Numeric delta)
 {
-	ExecDropSingleTupleTableSlot(counters->slot);
-	if (counters->indexes != NULL)
-		CatalogCloseIndexes(counters->indexes);
-	index_close(counters->index, lockmode);
-	table_close(counters->relation, lockmode);
+	Numeric		grant;
+
+	if (numeric_is_inf(room))
+		return room;
+	grant = DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(room),
+												NumericGetDatum(int64_to_numeric(parts))));
+	grant = DatumGetNumeric(DirectFunctionCall2(numeric_trunc, NumericGetDatum(grant),
+												Int32GetDatum(GRANT_SCALE)));
+	if (compare(grant, times(delta, GRANT_WRITES)) <= 0)
+		return zero();
+	return grant;
 }
 
-/* Finds a counter's row, and locks its latest version; NULL if there is none. */
-static HeapTuple
-find_counter(Counters *counters, const UmPending *pending, bool lock)
+/* What is left of a room after something was taken; an infinite one stays. */
+static Numeric
+left_of(Numeric room, Numeric taken)
 {
-	HeapTuple	result = NULL;
-	bool		gone;
-
-	do
-	{
-		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-		ScanKeyData keys[3];
-		IndexScanDesc scan;
-
-		ScanKeyInit(&keys[0], COL_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
-					Int64GetDatum(pending->quota_id));
-		ScanKeyEntryInitialize(&keys[1], 0, COL_SUBJECT, BTEqualStrategyNumber, InvalidOid,
-							   C_COLLATION_OID, F_TEXTEQ,
-							   PointerGetDatum(subject_text(pending)));
-		ScanKeyInit(&keys[2], COL_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
-					TimestampTzGetDatum(pending->period_start));
-		scan = index_beginscan(counters->relation, counters->index, snapshot,
-#if PG_VERSION_NUM >= 180000
-							   NULL,
-#endif
-							   3, 0);
-		index_rescan(scan, keys, 3, NULL, 0);
-
-		gone = false;
-		if (index_getnext_slot(scan, ForwardScanDirection, counters->slot))
-		{
-			TM_FailureData failure;
-
-			if (lock)
-				switch (table_tuple_lock(counters->relation, &counters->slot->tts_tid, snapshot,
-										 counters->slot, GetCurrentCommandId(false),
-										 LockTupleNoKeyExclusive, LockWaitBlock,
-										 TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure))
-				{
-					case TM_Ok:
-						break;
-					case TM_Deleted:
-						gone = true;	/* by rebuild_counters(); look again */
-						break;
-					default:
-						elog(ERROR, "unexpected state of a counter");
-				}
-			if (!gone)
-				result = ExecCopySlotHeapTuple(counters->slot);
-		}
-		index_endscan(scan);
-		UnregisterSnapshot(snapshot);
-		CHECK_FOR_INTERRUPTS();
-	} while (gone);
-	return result;
+	return numeric_is_inf(room) ? room : minus(room, taken);
 }
 
 /* Waits for whoever makes the same counter. */
 static void
-lock_creation(const UmPending *pending)
+lock_creation(const UmPending *name)
 {
 	LOCKTAG		tag;
 
 	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId,
-						 hash_combine(murmurhash32((uint32) pending->quota_id),
-									  murmurhash32((uint32) (pending->period_start >> 20))),
-						 hash_bytes((const unsigned char *) pending->subject.data,
-									pending->subject.length),
+						 hash_combine(murmurhash32((uint32) name->quota_id),
+									  murmurhash32((uint32) (name->period_start >> 20))),
+						 hash_bytes((const unsigned char *) name->subject.data,
+									name->subject.length),
 						 0x554D);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* What the ledger holds for a counter, rows of this transaction included. */
 static Numeric
-sum_of_ledger(const UmPending *pending)
+sum_of_ledger(const UmPending *name)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext old;
@@ -209,9 +175,9 @@ sum_of_ledger(const UmPending *pending)
 	bool		isnull;
 	UmSpi		spi;
 
-	values[0] = Int64GetDatum(pending->quota_id);
-	values[1] = PointerGetDatum(subject_text(pending));
-	values[2] = TimestampTzGetDatum(pending->period_start);
+	values[0] = Int64GetDatum(name->quota_id);
+	values[1] = PointerGetDatum(cstring_to_text_with_len(name->subject.data, name->subject.length));
+	values[2] = TimestampTzGetDatum(name->period_start);
 	um_spi_begin(&spi);
 	um_spi_query(&ledger_sum, values, NULL);
 	if (SPI_processed != 1)
@@ -226,7 +192,7 @@ sum_of_ledger(const UmPending *pending)
 
 /* Refuses what a blocking quota has no room for. */
 static void
-refuse(const UmQuota *quota, const UmPending *pending, Numeric used, Numeric delta)
+refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric delta)
 {
 	bool		may_see = pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(),
 											ACL_SELECT) == ACLCHECK_OK;
@@ -236,152 +202,241 @@ refuse(const UmQuota *quota, const UmPending *pending, Numeric used, Numeric del
 			 quota->scope == UM_SCOPE_ALL ?
 			 errmsg("quota \"%s\" is exceeded", quota->name) :
 			 errmsg("quota \"%s\" of %s \"%s\" is exceeded", quota->name,
-					um_scope_name(quota->scope), pending->subject.data),
+					um_scope_name(quota->scope),
+					pnstrdup(name->subject.data, name->subject.length)),
 	/* an application that only inserts need not know the figures */
 			 may_see ? errdetail("%s of %s are used, and this adds %s.",
-								 DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(used))),
-								 DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(quota->amount))),
-								 DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(delta)))) : 0,
+								 shown(used), shown(quota->amount), shown(delta)) : 0,
 			 errhint("Wait for the next period, or raise the quota with usage_monitor.set_quota().")));
 }
 
 /* Raises the levels that the usage has reached; returns where the next one is due, or NULL. */
 static Numeric
-raise_levels(Counters *counters, const UmQuota *quota, const UmPending *pending, Numeric used)
+raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool notify)
 {
 	for (int level = 0; level < UM_LEVELS; level++)
 	{
-		if (compare_numeric(used, quota->threshold[level]) < 0)
+		if (compare(used, quota->threshold[level]) < 0)
 			return quota->threshold[level];
-		um_alert_raise(pending, quota, level, used, counters->notify);
+		um_alert_raise(name, quota, level, used, notify);
 	}
 	return NULL;
 }
 
-/* Writes a counter's new state, over the row that was locked or as a new one. */
-static void
-write_counter(Counters *counters, const UmQuota *quota, const UmPending *pending,
-			  HeapTuple row, Numeric used, Numeric next, bool next_is_null, int revision)
+/* Takes a delta from a row's share, if it stays below it and nobody is faster. */
+static bool
+take_from(UmCounters *counters, const UmQuota *quota, UmCounterRow *row, Numeric delta)
 {
-	TupleDesc	desc = RelationGetDescr(counters->relation);
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT] = {0};
-	bool		replace[COL_COUNT] = {0};
-	HeapTuple	tuple;
-
-	if (counters->indexes == NULL)
-		counters->indexes = CatalogOpenIndexes(counters->relation);
-
-	values[COL_QUOTA_ID - 1] = Int64GetDatum(pending->quota_id);
-	values[COL_SUBJECT - 1] = PointerGetDatum(subject_text(pending));
-	values[COL_PERIOD_START - 1] = TimestampTzGetDatum(pending->period_start);
-	values[COL_USED - 1] = NumericGetDatum(used);
-	values[COL_NEXT_THRESHOLD - 1] = NumericGetDatum(next);
-	nulls[COL_NEXT_THRESHOLD - 1] = next_is_null;
-	values[COL_REVISION - 1] = Int32GetDatum(revision);
-
-	if (row == NULL)
-	{
-		tuple = heap_form_tuple(desc, values, nulls);
-		CatalogTupleInsertWithInfo(counters->relation, tuple, counters->indexes);
-	}
-	else
-	{
-		replace[COL_USED - 1] = replace[COL_NEXT_THRESHOLD - 1] = replace[COL_REVISION - 1] = true;
-		tuple = heap_modify_tuple(row, desc, values, nulls, replace);
-		CatalogTupleUpdateWithInfo(counters->relation, &row->t_self, tuple, counters->indexes);
-	}
-	heap_freetuple(tuple);
+	if (row->revision != quota->revision || compare(delta, row->share) >= 0)
+		return false;
+	row->used = plus(row->used, delta);
+	row->share = left_of(row->share, delta);
+	return um_counter_try_update(counters, row);
 }
 
 /*
- * Adds a delta to a counter: its row is locked, or made.  A delta that is not
- * live (restored rows) raises nothing and is never refused: what it brings
- * was raised where it comes from.
+ * The fast way: from one's own slot, or where nobody shares the counter yet
+ * from the header.  *contended says whether others were in the way, or the
+ * slot was used up.
+ */
+static bool
+apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+		   Numeric delta, bool *contended)
+{
+	UmCounterRow row;
+
+	*contended = false;
+	if (um_counter_read(counters, name, own_slot(), &row) && compare(row.share, zero()) > 0)
+	{
+		if (take_from(counters, quota, &row, delta))
+			return true;
+		*contended = true;
+	}
+	else if (um_counter_read(counters, name, UM_HEADER, &row) &&
+			 row.revision == quota->revision && compare(delta, row.share) < 0)
+	{
+		if (take_from(counters, quota, &row, delta))
+			return true;
+		*contended = true;
+	}
+	return false;
+}
+
+/* Gives a part of the header's reserve to one's own slot. */
+static void
+grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+				  UmCounterRow *header, Numeric delta)
+{
+	Numeric		grant = grant_of(header->share, GRANT_PART, delta);
+	UmCounterRow slot;
+
+	if (compare(grant, zero()) <= 0)
+		return;
+
+	/* another backend may have the same slot: wait for it */
+	if (um_counter_read(counters, name, own_slot(), &slot) && um_counter_lock(counters, &slot))
+	{
+		slot.share = plus(slot.share, grant);
+		slot.revision = quota->revision;
+		um_counter_update(counters, &slot);
+	}
+	else
+	{
+		slot.slot = own_slot();
+		slot.used = zero();
+		slot.share = grant;
+		slot.next_threshold = NULL;
+		slot.revision = quota->revision;
+		um_counter_insert(counters, name, &slot);
+	}
+	header->share = left_of(header->share, grant);
+}
+
+/*
+ * With the header locked: collects the shares, which tells the exact sum;
+ * refuses, or raises what is due; shares out what room there is then.  A
+ * delta that is not live (restored rows) raises nothing and is never refused,
+ * for that was done where it comes from; the next live one looks.
  */
 static void
-apply(Counters *counters, const UmQuota *quota, const UmPending *pending,
-	  Numeric delta, bool live)
+collect(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+		UmCounterRow *header, Numeric delta, bool live, bool notify)
 {
-	HeapTuple	row = find_counter(counters, pending, true);
-	Numeric		used;
-	Numeric		next = NULL;
-	bool		next_is_null = true;
-	int			revision = 0;	/* no quota has it: thresholds are looked at */
+	UmCounterRow slots[UM_SLOTS];
+	int			nslots = um_counter_read_slots(counters, name, slots);
+	int			nopen = 0;
+	bool		is_open[UM_SLOTS];
+	Numeric		total = header->used;
+	Numeric		room;
+	Numeric		share;
 
-	if (row == NULL)
+	for (int i = 0; i < nslots; i++)
 	{
-		lock_creation(pending);
-		row = find_counter(counters, pending, true);
+		is_open[i] = compare(slots[i].share, zero()) > 0;
+		if (is_open[i])
+		{
+			if (!um_counter_lock(counters, &slots[i]))
+				elog(ERROR, "a slot of a counter disappeared");
+			nopen++;
+		}
+		total = plus(total, slots[i].used);
 	}
 
-	if (row != NULL)
-	{
-		TupleDesc	desc = RelationGetDescr(counters->relation);
-		Datum		value;
-		bool		isnull;
-
-		value = heap_getattr(row, COL_USED, desc, &isnull);
-		used = add_numeric(DatumGetNumeric(value), delta);
-		value = heap_getattr(row, COL_NEXT_THRESHOLD, desc, &next_is_null);
-		if (!next_is_null)
-			next = DatumGetNumeric(value);
-		revision = DatumGetInt32(heap_getattr(row, COL_REVISION, desc, &isnull));
-	}
-	else if (pending->period_start >= quota->counted_since)
-		used = delta;
-	else
-		used = sum_of_ledger(pending);	/* has the delta in it */
+	if (live && quota->blocks &&
+		compare(delta, zero()) > 0 && compare(plus(total, delta), quota->amount) > 0)
+		refuse(quota, name, total, delta);
+	total = plus(total, delta);
 
 	if (live)
 	{
-		if (quota->blocks &&
-			compare_numeric(delta, int64_to_numeric(0)) > 0 &&
-			compare_numeric(used, quota->amount) > 0)
-			refuse(quota, pending, subtract_numeric(used, delta), delta);
-		if (revision != quota->revision ||
-			(!next_is_null && compare_numeric(used, next) >= 0))
-		{
-			next = raise_levels(counters, quota, pending, used);
-			next_is_null = next == NULL;
-			revision = quota->revision;
-		}
+		header->revision = quota->revision;
+		header->next_threshold = raise_levels(quota, name, total, notify);
+		room = header->next_threshold != NULL ? minus(header->next_threshold, total) :
+			quota->blocks ? zero() : infinity();
 	}
-	write_counter(counters, quota, pending, row, used, next, next_is_null, revision);
+	else
+	{
+		header->revision = 0;	/* no quota's: the next one looks at thresholds */
+		room = zero();
+	}
+
+	share = nopen == 0 || compare(room, zero()) == 0 ? zero() :
+		grant_of(room, 2 * Max(nopen, GRANT_PART / 2), delta);
+	for (int i = 0; i < nslots; i++)
+		if (is_open[i])
+		{
+			slots[i].share = share;
+			slots[i].revision = header->revision;
+			um_counter_update(counters, &slots[i]);
+		}
+	header->used = plus(header->used, delta);
+	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, nopen));
+}
+
+/* The slow way: under the header's lock. */
+static void
+apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+		   Numeric delta, bool live, bool contended, bool notify)
+{
+	UmCounterRow header;
+	bool		exists;
+
+	exists = um_counter_read(counters, name, UM_HEADER, &header);
+	if (!exists)
+	{
+		lock_creation(name);
+		exists = um_counter_read(counters, name, UM_HEADER, &header);
+	}
+	if (!exists)
+	{
+		memset(&header, 0, sizeof(header));
+		header.slot = UM_HEADER;
+		header.share = zero();
+		header.used = zero();
+		if (name->period_start < quota->counted_since)
+			header.used = minus(sum_of_ledger(name), delta);	/* has the delta in it */
+		collect(counters, quota, name, &header, delta, live, notify);
+		um_counter_insert(counters, name, &header);
+		return;
+	}
+
+	if (!um_counter_lock(counters, &header))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("a counter of quota \"%s\" was rebuilt meanwhile", quota->name),
+				 errhint("Try the transaction again.")));
+	if (header.revision == quota->revision && compare(delta, header.share) < 0)
+	{
+		header.used = plus(header.used, delta);
+		header.share = left_of(header.share, delta);
+		if (contended)
+			grant_to_own_slot(counters, quota, name, &header, delta);
+	}
+	else
+		collect(counters, quota, name, &header, delta, live, notify);
+	um_counter_update(counters, &header);
 }
 
 /*
  * Looks whether a blocking quota has room for what the transaction adds, so
- * that the statement fails and not the commit.  What it read is kept: only
- * where that would not do it reads again.
+ * that the statement fails and not the commit.  What was found is kept: only
+ * where that would not do it looks again.
  */
 void
 um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext context)
 {
 	bool		live;
 	Numeric		delta = um_pending_sum(pending, &live);
-	Numeric		used = int64_to_numeric(0);
-	Counters	counters;
-	HeapTuple	row;
+	Numeric		room;
+	UmCounters	counters;
+	UmCounterRow row;
+	MemoryContext old;
 
-	if (pending->room != NULL && compare_numeric(delta, pending->room) <= 0)
+	if (pending->room != NULL && compare(delta, pending->room) <= 0)
 		return;
 
-	open_counters(&counters, AccessShareLock);
-	row = find_counter(&counters, pending, false);
-	if (row != NULL)
+	um_counters_open(&counters, AccessShareLock);
+	if ((um_counter_read(&counters, pending, own_slot(), &row) &&
+		 row.revision == quota->revision && compare(delta, row.share) < 0) ||
+		(um_counter_read(&counters, pending, UM_HEADER, &row) &&
+		 row.revision == quota->revision && compare(delta, row.share) < 0))
+		room = row.share;
+	else
 	{
-		bool		isnull;
+		UmCounterRow rows[UM_SLOTS];
+		int			nrows = um_counter_read_slots(&counters, pending, rows);
+		Numeric		used = um_counter_read(&counters, pending, UM_HEADER, &row) ? row.used : zero();
 
-		used = DatumGetNumeric(heap_getattr(row, COL_USED, RelationGetDescr(counters.relation),
-											&isnull));
+		for (int i = 0; i < nrows; i++)
+			used = plus(used, rows[i].used);
+		room = minus(quota->amount, used);
+		if (compare(delta, room) > 0)
+			refuse(quota, pending, used, delta);
 	}
-	close_counters(&counters, AccessShareLock);
-
-	if (compare_numeric(add_numeric(used, delta), quota->amount) > 0)
-		refuse(quota, pending, used, delta);
-	pending->room = DatumGetNumeric(datumCopy(NumericGetDatum(subtract_numeric(quota->amount, used)),
-											  false, -1));
+	um_counters_close(&counters, AccessShareLock);
+	old = MemoryContextSwitchTo(context);
+	pending->room = DatumGetNumeric(datumCopy(NumericGetDatum(room), false, -1));
+	MemoryContextSwitchTo(old);
 }
 
 /* Applies what the transaction has pending, and what it did to quotas. */
@@ -392,7 +447,7 @@ um_counter_flush(bool is_prepare)
 	LOCKMODE	lockmode = quotas_changed ? ShareRowExclusiveLock : RowExclusiveLock;
 	MemoryContext context;
 	MemoryContext old;
-	Counters	counters;
+	UmCounters	counters;
 	UmPending **sorted;
 	int			count;
 
@@ -411,6 +466,8 @@ um_counter_flush(bool is_prepare)
 	context = AllocSetContextCreate(TopTransactionContext, "usage_monitor flush",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
+	/* the ledger's sums are to have what the last statement recorded */
+	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	LockRelationOid(um_relation(UM_QUOTA_USAGE), lockmode);
 	AcceptInvalidationMessages();
@@ -425,25 +482,27 @@ um_counter_flush(bool is_prepare)
 		sorted = um_quota_change_merge(sorted, &count);
 	if (count > 0)
 	{
-		open_counters(&counters, NoLock);
-		counters.notify = !is_prepare;
+		um_counters_open(&counters, NoLock);
 		for (int i = 0; i < count; i++)
 		{
 			UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
 			Numeric		delta;
 			bool		live;
+			bool		contended;
 
 			if (quota == NULL)
 				continue;		/* it was dropped or disabled */
 			delta = um_pending_sum(sorted[i], &live);
 			if (um_quota_change_is_born(quota, sorted[i]->period_start))
-				delta = int64_to_numeric(0);	/* the ledger's sum has it */
-			apply(&counters, quota, sorted[i], delta,
-				  live || um_quota_change_is_live(quota));
-			/* make the write visible to what comes next, alerts included */
+				delta = zero(); /* the ledger's sum has it */
+			live |= um_quota_change_is_live(quota);
+
+			if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
+				apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
+			/* what was written is seen by what comes next, alerts included */
 			CommandCounterIncrement();
 		}
-		close_counters(&counters, NoLock);
+		um_counters_close(&counters, NoLock);
 	}
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);

@@ -70,7 +70,7 @@ static UmQuery read_counters = {
 	.text = "SELECT c.quota_id, c.subject, c.period_start"
 	" FROM usage_monitor.quota_usage c"
 	" JOIN usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
-	" WHERE c.quota_id = ANY ($1) AND c.period_start >= b.counted_since",
+	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
