@@ -223,12 +223,21 @@ raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool not
 	return NULL;
 }
 
-/* Takes a delta from a row's share, if it stays below it and nobody is faster. */
+/*
+ * Does a delta stay below a row's share?  A share of zero is closed, also to
+ * corrections downwards: only a collection knows what room they make.
+ */
 static bool
-take_from(UmCounters *counters, const UmQuota *quota, UmCounterRow *row, Numeric delta)
+fits(const UmQuota *quota, const UmCounterRow *row, Numeric delta)
 {
-	if (row->revision != quota->revision || compare(delta, row->share) >= 0)
-		return false;
+	return row->revision == quota->revision &&
+		compare(row->share, zero()) > 0 && compare(delta, row->share) < 0;
+}
+
+/* Takes a delta from a row that it fits, if nobody is faster. */
+static bool
+take_from(UmCounters *counters, UmCounterRow *row, Numeric delta)
+{
 	row->used = plus(row->used, delta);
 	row->share = left_of(row->share, delta);
 	return um_counter_try_update(counters, row);
@@ -248,14 +257,13 @@ apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 	*contended = false;
 	if (um_counter_read(counters, name, own_slot(), &row) && compare(row.share, zero()) > 0)
 	{
-		if (take_from(counters, quota, &row, delta))
+		if (fits(quota, &row, delta) && take_from(counters, &row, delta))
 			return true;
 		*contended = true;
 	}
-	else if (um_counter_read(counters, name, UM_HEADER, &row) &&
-			 row.revision == quota->revision && compare(delta, row.share) < 0)
+	else if (um_counter_read(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
 	{
-		if (take_from(counters, quota, &row, delta))
+		if (take_from(counters, &row, delta))
 			return true;
 		*contended = true;
 	}
@@ -385,7 +393,7 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("a counter of quota \"%s\" was rebuilt meanwhile", quota->name),
 				 errhint("Try the transaction again.")));
-	if (header.revision == quota->revision && compare(delta, header.share) < 0)
+	if (fits(quota, &header, delta))
 	{
 		header.used = plus(header.used, delta);
 		header.share = left_of(header.share, delta);
@@ -416,10 +424,8 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 		return;
 
 	um_counters_open(&counters, AccessShareLock);
-	if ((um_counter_read(&counters, pending, own_slot(), &row) &&
-		 row.revision == quota->revision && compare(delta, row.share) < 0) ||
-		(um_counter_read(&counters, pending, UM_HEADER, &row) &&
-		 row.revision == quota->revision && compare(delta, row.share) < 0))
+	if ((um_counter_read(&counters, pending, own_slot(), &row) && fits(quota, &row, delta)) ||
+		(um_counter_read(&counters, pending, UM_HEADER, &row) && fits(quota, &row, delta)))
 		room = row.share;
 	else
 	{
