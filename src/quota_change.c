@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
+PG_FUNCTION_INFO_V1(usage_monitor_rebuild_counters);
 
 typedef struct Change
 {
@@ -75,6 +76,10 @@ static UmQuery read_counters = {
 	.argtypes = {INT8ARRAYOID}
 };
 
+static UmQuery read_ids = {
+	.text = "SELECT quota_id FROM usage_monitor.quota"
+};
+
 static Change *
 find_change(int64 quota_id)
 {
@@ -82,6 +87,22 @@ find_change(int64 quota_id)
 		if (change->quota_id == quota_id)
 			return change;
 	return NULL;
+}
+
+/* Notes that a quota was changed. */
+static Change *
+note_change(int64 quota_id)
+{
+	Change	   *change = find_change(quota_id);
+
+	if (change == NULL)
+	{
+		change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
+		change->quota_id = quota_id;
+		change->next = changes;
+		changes = change;
+	}
+	return change;
 }
 
 /*
@@ -106,14 +127,7 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigdata->tg_relation);
 	quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
 										   SPI_fnumber(desc, "quota_id"), &isnull));
-	change = find_change(quota_id);
-	if (change == NULL)
-	{
-		change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
-		change->quota_id = quota_id;
-		change->next = changes;
-		changes = change;
-	}
+	change = note_change(quota_id);
 	if (strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
 		change->recount = true;
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
@@ -124,6 +138,27 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 			DatumGetTimestampTz(created) != GetCurrentTransactionStartTimestamp();
 	}
 	return PointerGetDatum(NULL);
+}
+
+/* rebuild_counters(): treats all quotas as if they had just been made. */
+Datum
+usage_monitor_rebuild_counters(PG_FUNCTION_ARGS)
+{
+	int			count;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_ids, NULL, NULL);
+	count = (int) SPI_processed;
+	for (int i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		note_change(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+												1, &isnull)))->recount = true;
+	}
+	um_spi_end(&spi);
+	PG_RETURN_INT32(count);
 }
 
 /* Has the transaction changed quotas? */
