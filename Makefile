@@ -23,7 +23,9 @@ SQL_PARTS = \
 	sql/quota.sql \
 	sql/alert.sql \
 	sql/counter.sql \
+	sql/reserve.sql \
 	sql/quota_views.sql \
+	sql/verify.sql \
 	sql/check_quota.sql \
 	sql/views.sql \
 	sql/normalize.sql \

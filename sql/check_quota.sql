@@ -54,6 +54,7 @@ BEGIN ATOMIC
         SELECT q.quota_id, q.name, q.scope, s.subject, q.metric, q.period, q.enforcement,
                p.period_start, p.period_end, q.amount,
                coalesce(c.used, 0) AS used,
+               coalesce(r.reserved, 0) AS reserved,
                CASE q.metric
                    WHEN 'cost' THEN check_quota.cost
                    WHEN 'tokens' THEN check_quota.tokens
@@ -72,6 +73,13 @@ BEGIN ATOMIC
                     WHERE x.quota_id = q.quota_id
                       AND x.subject = s.subject
                       AND x.period_start = p.period_start) c ON true
+          LEFT JOIN LATERAL (
+                   SELECT sum(x.amount) AS reserved
+                     FROM usage_monitor._reservation_part x
+                    WHERE x.quota_id = q.quota_id
+                      AND x.subject = s.subject
+                      AND x.period_start = p.period_start
+                      AND x.expires_at > clock_timestamp()) r ON true
          WHERE q.enabled
            AND (q.org IS NULL OR q.org = check_quota.org)
            AND (q.provider IS NULL OR q.provider = check_quota.provider)
@@ -87,21 +95,21 @@ BEGIN ATOMIC
            t.period_end,
            t.amount,
            t.used,
-           0::numeric,
-           t.amount - t.used,
-           t.used + t.wanted <= t.amount,
+           t.reserved,
+           t.amount - t.used - t.reserved,
+           t.used + t.reserved + t.wanted <= t.amount,
            t.enforcement,
-           CASE WHEN t.used + t.wanted > t.amount THEN
-               format('%s %s wanted, but of %s only %s remain in this %s%s',
+           CASE WHEN t.used + t.reserved + t.wanted > t.amount THEN
+               format('%s %s wanted, but of %s only %s remain%s%s',
                       trim_scale(t.wanted),
                       CASE t.metric WHEN 'cost' THEN usage_monitor.ledger_currency() ELSE t.metric END,
                       trim_scale(t.amount),
-                      trim_scale(greatest(t.amount - t.used, 0)),
-                      t.period,
+                      trim_scale(greatest(t.amount - t.used - t.reserved, 0)),
+                      CASE t.period WHEN 'lifetime' THEN '' ELSE ' in this ' || t.period END,
                       CASE t.enforcement WHEN 'block' THEN '' ELSE ' (the quota alerts, and does not block)' END)
            END
       FROM state t
-     ORDER BY t.used + t.wanted <= t.amount, (t.amount - t.used) / t.amount, t.quota_id;
+     ORDER BY t.used + t.reserved + t.wanted <= t.amount, (t.amount - t.used - t.reserved) / t.amount, t.quota_id;
 END;
 
 COMMENT ON FUNCTION usage_monitor.check_quota(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint) IS

@@ -39,10 +39,21 @@ SELECT q.quota_id,
        p.period_end,
        q.amount,
        coalesce(c.used, 0) AS used,
-       q.amount - coalesce(c.used, 0) AS remaining,
+       coalesce(r.reserved, 0) AS reserved,
+       q.amount - coalesce(c.used, 0) - coalesce(r.reserved, 0) AS remaining,
        round(100 * coalesce(c.used, 0) / q.amount, 2) AS percentage,
        usage_monitor._quota_state(q, coalesce(c.used, 0)) AS state,
-       q.enforcement
+       q.enforcement,
+       -- at the rate of the period so far
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start THEN
+           round(coalesce(c.used, 0)
+                 * (extract(epoch FROM p.period_end - p.period_start)
+                    / extract(epoch FROM now() - p.period_start)), 6)
+       END AS projected,
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < q.amount
+             AND p.period_start + (now() - p.period_start) * (q.amount / c.used)::double precision < p.period_end
+           THEN p.period_start + (now() - p.period_start) * (q.amount / c.used)::double precision
+       END AS runs_out_at
   FROM usage_monitor.quota q
  CROSS JOIN LATERAL (
            SELECT usage_monitor.period_start(now(), q.period, q.time_zone) AS period_start,
@@ -50,6 +61,13 @@ SELECT q.quota_id,
   LEFT JOIN usage_monitor._counter c
     ON c.quota_id = q.quota_id
    AND c.period_start = p.period_start
+  LEFT JOIN LATERAL (
+           SELECT sum(x.amount) AS reserved
+             FROM usage_monitor._reservation_part x
+            WHERE x.quota_id = q.quota_id
+              AND x.subject = coalesce(c.subject, q.subject, '')
+              AND x.period_start = p.period_start
+              AND x.expires_at > clock_timestamp()) r ON true
  WHERE q.enabled
    AND (c.quota_id IS NOT NULL OR q.subject IS NOT NULL OR q.scope = 'all');
 
@@ -96,3 +114,39 @@ SELECT q.quota_id,
 
 COMMENT ON VIEW usage_monitor.quota_history IS
     'Every period that has usage, of every quota and subject.';
+
+/* A column means what it means in the table that it comes from. */
+DO $$
+DECLARE
+    col record;
+BEGIN
+    FOR col IN
+        SELECT v.name AS view, a.attname,
+               coalesce(d.comment, col_description(t.attrelid, t.attnum)) AS comment
+          FROM (VALUES ('active_alert', 'alert'),
+                       ('quota_status', 'quota'),
+                       ('quota_history', 'quota')) AS v (name, source)
+          JOIN pg_attribute a
+            ON a.attrelid = format('usage_monitor.%I', v.name)::regclass
+          LEFT JOIN pg_attribute t
+            ON t.attrelid = format('usage_monitor.%I', v.source)::regclass
+           AND t.attname = a.attname
+          LEFT JOIN (VALUES
+                       ('alert', 'state', 'open or acknowledged.'),
+                       ('quota', 'subject', 'Whose usage it is; NULL for a quota of scope all.'),
+                       ('quota', 'period_start', 'When the period began; -infinity for lifetime.'),
+                       ('quota', 'period_end', 'When the next one begins; infinity for lifetime.'),
+                       ('quota', 'used', 'What was used in the period, in the unit of the metric.'),
+                       ('quota', 'reserved', 'What open reservations hold.'),
+                       ('quota', 'projected', 'What will be used by the end of the period at its rate so far; NULL for lifetime.'),
+                       ('quota', 'runs_out_at', 'When the amount will be used up at that rate; NULL: not in this period, or already.'),
+                       ('quota', 'remaining', 'Amount less what was used and reserved; negative where it is exceeded.'),
+                       ('quota', 'percentage', 'What was used in percent of the amount, to two decimals.'),
+                       ('quota', 'state', 'ok, warning, critical or exceeded.')) AS d (source, name, comment)
+            ON d.source = v.source
+           AND d.name = a.attname
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.view, col.attname, col.comment);
+    END LOOP;
+END
+$$;

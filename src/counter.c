@@ -62,8 +62,19 @@
 /* Shares have so many decimals at most. */
 #define GRANT_SCALE 9
 
+/* what the ledger holds, rows of this transaction included */
 static UmQuery ledger_sum = {
 	.text = "SELECT usage_monitor._ledger_sum($1, $2, $3)",
+	.nargs = 3,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
+};
+
+/* what open reservations hold; they stop at the very instant of their end */
+static UmQuery reserved_sum = {
+	.text = "SELECT coalesce(pg_catalog.sum(amount), 0)"
+	" FROM usage_monitor._reservation_part"
+	" WHERE quota_id = $1 AND subject = $2 AND period_start = $3"
+	" AND expires_at > pg_catalog.clock_timestamp()",
 	.nargs = 3,
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
 };
@@ -164,9 +175,9 @@ lock_creation(const UmPending *name)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* What the ledger holds for a counter, rows of this transaction included. */
+/* Asks for a sum that belongs to a counter. */
 static Numeric
-sum_of_ledger(const UmPending *name)
+query_counter(UmQuery *query, const UmPending *name)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext old;
@@ -179,9 +190,9 @@ sum_of_ledger(const UmPending *name)
 	values[1] = PointerGetDatum(cstring_to_text_with_len(name->subject.data, name->subject.length));
 	values[2] = TimestampTzGetDatum(name->period_start);
 	um_spi_begin(&spi);
-	um_spi_query(&ledger_sum, values, NULL);
+	um_spi_query(query, values, NULL);
 	if (SPI_processed != 1)
-		elog(ERROR, "the ledger gave no sum");
+		elog(ERROR, "a sum for a counter is missing");
 	old = MemoryContextSwitchTo(caller);
 	sum = DatumGetNumericCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 											1, &isnull));
@@ -192,7 +203,7 @@ sum_of_ledger(const UmPending *name)
 
 /* Refuses what a blocking quota has no room for. */
 static void
-refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric delta)
+refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric reserved, Numeric delta)
 {
 	bool		may_see = pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(),
 											ACL_SELECT) == ACLCHECK_OK;
@@ -205,8 +216,9 @@ refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric delta)
 					um_scope_name(quota->scope),
 					pnstrdup(name->subject.data, name->subject.length)),
 	/* an application that only inserts need not know the figures */
-			 may_see ? errdetail("%s of %s are used, and this adds %s.",
-								 shown(used), shown(quota->amount), shown(delta)) : 0,
+			 may_see ? errdetail("%s of %s are used and %s reserved, and this adds %s.",
+								 shown(used), shown(quota->amount), shown(reserved),
+								 shown(delta)) : 0,
 			 errhint("Wait for the next period, or raise the quota with usage_monitor.set_quota().")));
 }
 
@@ -300,65 +312,155 @@ grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmPending *n
 	header->share = left_of(header->share, grant);
 }
 
+/* A counter whose header is locked, with all that makes up its sum. */
+typedef struct Collected
+{
+	UmCounterRow header;
+	UmCounterRow slots[UM_SLOTS];
+	bool		is_open[UM_SLOTS];
+	int			nslots;
+	int			nopen;
+	Numeric		total;			/* what is used */
+	Numeric		reserved;		/* what open reservations hold, of a blocking quota */
+} Collected;
+
+/* With the header locked: locks the open slots, which tells the exact sum. */
+static void
+collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Collected *all)
+{
+	all->nslots = um_counter_read_slots(counters, name, all->slots);
+	all->nopen = 0;
+	all->total = all->header.used;
+	for (int i = 0; i < all->nslots; i++)
+	{
+		UmCounterRow *slot = &all->slots[i];
+
+		all->is_open[i] = compare(slot->share, zero()) > 0;
+		if (all->is_open[i])
+		{
+			if (!um_counter_lock(counters, slot))
+				elog(ERROR, "a slot of a counter disappeared");
+			all->nopen++;
+		}
+		all->total = plus(all->total, slot->used);
+	}
+
+	/* after the wait: who settled a reservation meanwhile is in the sum */
+	all->reserved = quota->blocks ? query_counter(&reserved_sum, name) : zero();
+}
+
+/* Does a blocking quota have room for so much more? */
+static bool
+has_room(const UmQuota *quota, const Collected *all, Numeric more)
+{
+	return !quota->blocks ||
+		compare(plus(plus(all->total, all->reserved), more), quota->amount) <= 0;
+}
+
 /*
- * With the header locked: collects the shares, which tells the exact sum;
- * refuses, or raises what is due; shares out what room there is then.  A
- * delta that is not live (restored rows) raises nothing and is never refused,
- * for that was done where it comes from; the next live one looks.
+ * Shares out what room there is up to the next threshold, and below the
+ * amount of a blocking quota; closes the slots where it is not worth it.  The
+ * caller writes the header.
  */
 static void
-collect(UmCounters *counters, const UmQuota *quota, const UmPending *name,
-		UmCounterRow *header, Numeric delta, bool live, bool notify)
+share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric delta)
 {
-	UmCounterRow slots[UM_SLOTS];
-	int			nslots = um_counter_read_slots(counters, name, slots);
-	int			nopen = 0;
-	bool		is_open[UM_SLOTS];
-	Numeric		total = header->used;
-	Numeric		room;
+	UmCounterRow *header = &all->header;
+	Numeric		room = infinity();
 	Numeric		share;
 
-	for (int i = 0; i < nslots; i++)
-	{
-		is_open[i] = compare(slots[i].share, zero()) > 0;
-		if (is_open[i])
-		{
-			if (!um_counter_lock(counters, &slots[i]))
-				elog(ERROR, "a slot of a counter disappeared");
-			nopen++;
-		}
-		total = plus(total, slots[i].used);
-	}
-
-	if (live && quota->blocks &&
-		compare(delta, zero()) > 0 && compare(plus(total, delta), quota->amount) > 0)
-		refuse(quota, name, total, delta);
-	total = plus(total, delta);
-
-	if (live)
-	{
-		header->revision = quota->revision;
-		header->next_threshold = raise_levels(quota, name, total, notify);
-		room = header->next_threshold != NULL ? minus(header->next_threshold, total) :
-			quota->blocks ? zero() : infinity();
-	}
+	if (header->revision != quota->revision)
+		room = zero();			/* somebody has to look at the thresholds first */
 	else
 	{
-		header->revision = 0;	/* no quota's: the next one looks at thresholds */
-		room = zero();
+		if (header->next_threshold != NULL)
+			room = minus(header->next_threshold, all->total);
+		if (quota->blocks)
+		{
+			Numeric		left = minus(quota->amount, plus(all->total, all->reserved));
+
+			if (compare(left, room) < 0)
+				room = compare(left, zero()) > 0 ? left : zero();
+		}
 	}
 
-	share = nopen == 0 || compare(room, zero()) == 0 ? zero() :
-		grant_of(room, 2 * Max(nopen, GRANT_PART / 2), delta);
-	for (int i = 0; i < nslots; i++)
-		if (is_open[i])
+	share = all->nopen == 0 || compare(room, zero()) == 0 ? zero() :
+		grant_of(room, 2 * Max(all->nopen, GRANT_PART / 2), delta);
+	for (int i = 0; i < all->nslots; i++)
+		if (all->is_open[i])
 		{
-			slots[i].share = share;
-			slots[i].revision = header->revision;
-			um_counter_update(counters, &slots[i]);
+			all->slots[i].share = share;
+			all->slots[i].revision = header->revision;
+			um_counter_update(counters, &all->slots[i]);
 		}
+	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, all->nopen));
+}
+
+/*
+ * With the header locked: knows the exact sum; refuses, or raises what is
+ * due; shares out anew.  A delta that is not live (restored rows) raises
+ * nothing and is never refused, for that was done where it comes from; the
+ * next live one looks.
+ */
+static void
+add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+			Collected *all, Numeric delta, bool live, bool notify)
+{
+	UmCounterRow *header = &all->header;
+
+	collect(counters, quota, name, all);
+	if (live && compare(delta, zero()) > 0 && !has_room(quota, all, delta))
+		refuse(quota, name, all->total, all->reserved, delta);
+
 	header->used = plus(header->used, delta);
-	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, nopen));
+	all->total = plus(all->total, delta);
+	header->revision = live ? quota->revision : 0;
+	header->next_threshold = live ? raise_levels(quota, name, all->total, notify) : NULL;
+	share_out(counters, quota, all, delta);
+}
+
+/*
+ * Locks the header of a counter; makes it if there is none.  True if it was
+ * made, with what the ledger holds for it less the delta.
+ */
+static bool
+lock_header(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+			Numeric delta, UmCounterRow *header)
+{
+	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
+
+	if (!exists)
+	{
+		lock_creation(name);
+		exists = um_counter_read(counters, name, UM_HEADER, header);
+	}
+	if (exists)
+	{
+		if (!um_counter_lock(counters, header))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("a counter of quota \"%s\" was rebuilt meanwhile", quota->name),
+					 errhint("Try the transaction again.")));
+		return false;
+	}
+
+	memset(header, 0, sizeof(UmCounterRow));
+	header->slot = UM_HEADER;
+	header->share = zero();
+	/* the ledger's sum has the delta in it */
+	header->used = name->period_start >= quota->counted_since ? zero() :
+		minus(query_counter(&ledger_sum, name), delta);
+	return true;
+}
+
+/* Writes a header that lock_header has locked or made. */
+static void
+write_header(UmCounters *counters, const UmPending *name, UmCounterRow *header, bool is_new)
+{
+	if (is_new)
+		um_counter_insert(counters, name, header);
+	else
+		um_counter_update(counters, header);
 }
 
 /* The slow way: under the header's lock. */
@@ -366,43 +468,56 @@ static void
 apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 		   Numeric delta, bool live, bool contended, bool notify)
 {
-	UmCounterRow header;
-	bool		exists;
+	Collected	all;
+	UmCounterRow *header = &all.header;
+	bool		is_new = lock_header(counters, quota, name, delta, header);
 
-	exists = um_counter_read(counters, name, UM_HEADER, &header);
-	if (!exists)
+	if (fits(quota, header, delta))
 	{
-		lock_creation(name);
-		exists = um_counter_read(counters, name, UM_HEADER, &header);
-	}
-	if (!exists)
-	{
-		memset(&header, 0, sizeof(header));
-		header.slot = UM_HEADER;
-		header.share = zero();
-		header.used = zero();
-		if (name->period_start < quota->counted_since)
-			header.used = minus(sum_of_ledger(name), delta);	/* has the delta in it */
-		collect(counters, quota, name, &header, delta, live, notify);
-		um_counter_insert(counters, name, &header);
-		return;
-	}
-
-	if (!um_counter_lock(counters, &header))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("a counter of quota \"%s\" was rebuilt meanwhile", quota->name),
-				 errhint("Try the transaction again.")));
-	if (fits(quota, &header, delta))
-	{
-		header.used = plus(header.used, delta);
-		header.share = left_of(header.share, delta);
+		header->used = plus(header->used, delta);
+		header->share = left_of(header->share, delta);
 		if (contended)
-			grant_to_own_slot(counters, quota, name, &header, delta);
+			grant_to_own_slot(counters, quota, name, header, delta);
 	}
 	else
-		collect(counters, quota, name, &header, delta, live, notify);
-	um_counter_update(counters, &header);
+		add_exactly(counters, quota, name, &all, delta, live, notify);
+	write_header(counters, name, header, is_new);
+}
+
+/*
+ * Reserves for all counters, or for none: returns the first that has no room,
+ * or -1.  The names are in locking order; what each is to hold comes with it.
+ */
+int
+um_counter_reserve(const UmPending *names, const Numeric *wanted, int count)
+{
+	Collected  *all = palloc(sizeof(Collected) * count);
+	bool	   *is_new = palloc(sizeof(bool) * count);
+	int			refused = -1;
+	UmCounters	counters;
+
+	um_counters_open(&counters, RowExclusiveLock);
+	for (int i = 0; i < count; i++)
+	{
+		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
+
+		is_new[i] = lock_header(&counters, quota, &names[i], zero(), &all[i].header);
+		collect(&counters, quota, &names[i], &all[i]);
+		if (refused < 0 && !has_room(quota, &all[i], wanted[i]))
+			refused = i;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
+
+		if (refused < 0)
+			all[i].reserved = plus(all[i].reserved, wanted[i]);
+		share_out(&counters, quota, &all[i], wanted[i]);
+		write_header(&counters, &names[i], &all[i].header, is_new[i]);
+	}
+	um_counters_close(&counters, NoLock);
+	CommandCounterIncrement();
+	return refused;
 }
 
 /*
@@ -416,11 +531,14 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 	bool		live;
 	Numeric		delta = um_pending_sum(pending, &live);
 	Numeric		room;
+	Numeric		reserved;
 	UmCounters	counters;
 	UmCounterRow row;
 	MemoryContext old;
 
-	if (pending->room != NULL && compare(delta, pending->room) <= 0)
+	/* a correction downwards needs no room, and there may be less than none */
+	if (compare(delta, zero()) <= 0 ||
+		(pending->room != NULL && compare(delta, pending->room) <= 0))
 		return;
 
 	um_counters_open(&counters, AccessShareLock);
@@ -435,9 +553,10 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 
 		for (int i = 0; i < nrows; i++)
 			used = plus(used, rows[i].used);
-		room = minus(quota->amount, used);
+		reserved = query_counter(&reserved_sum, pending);
+		room = minus(quota->amount, plus(used, reserved));
 		if (compare(delta, room) > 0)
-			refuse(quota, pending, used, delta);
+			refuse(quota, pending, used, reserved, delta);
 	}
 	um_counters_close(&counters, AccessShareLock);
 	old = MemoryContextSwitchTo(context);

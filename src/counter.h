@@ -9,6 +9,7 @@
 
 extern void um_counter_check_room(const UmQuota *quota, UmPending *pending,
 								  MemoryContext context);
+extern int	um_counter_reserve(const UmPending *names, const Numeric *wanted, int count);
 extern void um_counter_flush(bool is_prepare);
 extern void um_counter_forget(void);
 

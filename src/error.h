@@ -1,22 +1,24 @@
 /*
  * error.h
- *		The SQLSTATEs of usage_monitor: class UM.  README.md lists them.
+ *		The SQLSTATEs of usage_monitor: class UM.  README.md lists them, with
+ *		their comments ("make reference").
  */
 #ifndef UM_ERROR_H
 #define UM_ERROR_H
 
-#define ERRCODE_UM_INVALID_COUNT		MAKE_SQLSTATE('U','M','0','0','1')	/* negative, fractional */
-#define ERRCODE_UM_IMPOSSIBLE_USAGE		MAKE_SQLSTATE('U','M','0','0','2')	/* parts contradict the whole */
-#define ERRCODE_UM_INVALID_COST			MAKE_SQLSTATE('U','M','0','0','3')	/* negative, NaN, infinite */
-#define ERRCODE_UM_INVALID_NAME			MAKE_SQLSTATE('U','M','0','0','4')	/* empty or too long */
-#define ERRCODE_UM_UNKNOWN_TIER			MAKE_SQLSTATE('U','M','0','0','5')
-#define ERRCODE_UM_INVALID_AMOUNT		MAKE_SQLSTATE('U','M','0','0','6')	/* of a quota */
-#define ERRCODE_UM_INVALID_THRESHOLD	MAKE_SQLSTATE('U','M','0','0','7')
-#define ERRCODE_UM_UNKNOWN_KEYWORD		MAKE_SQLSTATE('U','M','0','0','8')	/* period, scope, metric, meter, ... */
-#define ERRCODE_UM_INVALID_PRICE		MAKE_SQLSTATE('U','M','0','0','9')
-#define ERRCODE_UM_UNKNOWN_SHAPE		MAKE_SQLSTATE('U','M','0','1','0')	/* of a provider's response */
-#define ERRCODE_UM_READ_ONLY			MAKE_SQLSTATE('U','M','0','1','1')	/* shipped rows, the extension's own columns */
-#define ERRCODE_UM_UNPRICED				MAKE_SQLSTATE('U','M','0','1','2')	/* refused by the setting */
-#define ERRCODE_UM_QUOTA_EXCEEDED		MAKE_SQLSTATE('U','M','1','0','0')	/* refused by a blocking quota */
+#define ERRCODE_UM_INVALID_COUNT		MAKE_SQLSTATE('U','M','0','0','1')	/* negative, fractional, too large, or no time */
+#define ERRCODE_UM_IMPOSSIBLE_USAGE		MAKE_SQLSTATE('U','M','0','0','2')	/* parts contradict the whole: more cached than input tokens, ... */
+#define ERRCODE_UM_INVALID_COST			MAKE_SQLSTATE('U','M','0','0','3')	/* negative, NaN, infinite, or parts above the whole */
+#define ERRCODE_UM_INVALID_NAME			MAKE_SQLSTATE('U','M','0','0','4')	/* empty, too long, or missing */
+#define ERRCODE_UM_UNKNOWN_TIER			MAKE_SQLSTATE('U','M','0','0','5')	/* neither standard, batch, flex, priority nor fast */
+#define ERRCODE_UM_INVALID_AMOUNT		MAKE_SQLSTATE('U','M','0','0','6')	/* of a quota: not above zero */
+#define ERRCODE_UM_INVALID_THRESHOLD	MAKE_SQLSTATE('U','M','0','0','7')	/* of a quota: not above 0 and up to 1, or warning above critical */
+#define ERRCODE_UM_UNKNOWN_KEYWORD		MAKE_SQLSTATE('U','M','0','0','8')	/* period, scope, metric, meter, currency, time zone, ... */
+#define ERRCODE_UM_INVALID_PRICE		MAKE_SQLSTATE('U','M','0','0','9')	/* rate, exchange rate or validity range that cannot be */
+#define ERRCODE_UM_UNKNOWN_SHAPE		MAKE_SQLSTATE('U','M','0','1','0')	/* a response of no known API */
+#define ERRCODE_UM_READ_ONLY			MAKE_SQLSTATE('U','M','0','1','1')	/* shipped rows, the extension's own columns, settings of a ledger with rows */
+#define ERRCODE_UM_UNPRICED				MAKE_SQLSTATE('U','M','0','1','2')	/* a call without a price, where the setting refuses it */
+#define ERRCODE_UM_QUOTA_EXCEEDED		MAKE_SQLSTATE('U','M','1','0','0')	/* a call that a blocking quota has no room for */
+#define ERRCODE_UM_NOT_RESERVED			MAKE_SQLSTATE('U','M','1','0','1')	/* the reservation is not open */
 
 #endif							/* UM_ERROR_H */
