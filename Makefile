@@ -27,6 +27,7 @@ SQL_PARTS = \
 	sql/quota_views.sql \
 	sql/verify.sql \
 	sql/check_quota.sql \
+	sql/budget.sql \
 	sql/views.sql \
 	sql/normalize.sql \
 	sql/record.sql \

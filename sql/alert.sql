@@ -27,8 +27,8 @@ CREATE UNIQUE INDEX alert_once
 COMMENT ON TABLE usage_monitor.alert IS
     'What was raised: one row for each quota, subject, period and level that was reached. NOTIFY usage_monitor_alert carries each as JSON.';
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
-COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical or quota_exceeded.';
-COMMENT ON COLUMN usage_monitor.alert.level IS 'warning, critical or exceeded.';
+COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget.';
+COMMENT ON COLUMN usage_monitor.alert.level IS 'warning, critical, exceeded, or a further threshold such as 50%.';
 COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota that was reached.';
 COMMENT ON COLUMN usage_monitor.alert.subject IS 'Whose usage reached it; NULL for a quota of scope all.';
 COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period; -infinity for lifetime.';
@@ -57,14 +57,16 @@ CREATE FUNCTION usage_monitor._new_quota_alert(
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT NULL::bigint AS alert_id,
-           'quota_' || _new_quota_alert.level AS alert_type,
+           q.kind || '_' || CASE WHEN _new_quota_alert.level LIKE '%\%' THEN 'threshold'
+                                 ELSE _new_quota_alert.level END AS alert_type,
            _new_quota_alert.level,
            q.quota_id,
            nullif(_new_quota_alert.subject, '') AS subject,
            _new_quota_alert.period_start,
            _new_quota_alert.used,
            q.amount,
-           format('quota "%s"%s: %s of %s %s used (%s %%) in the %s',
+           format('%s "%s"%s: %s of %s %s used (%s %%) in the %s',
+                  q.kind,
                   q.name,
                   CASE WHEN q.scope = 'all' THEN ''
                        ELSE format(' of %s "%s"', q.scope, _new_quota_alert.subject) END,
@@ -91,17 +93,11 @@ BEGIN ATOMIC
            NULL::timestamptz AS resolved_at,
            NULL::text AS resolved_by
       FROM usage_monitor.quota q
-     WHERE q.quota_id = _new_quota_alert.quota_id
-       AND NOT EXISTS (
-               SELECT FROM usage_monitor.alert x
-                WHERE x.quota_id = _new_quota_alert.quota_id
-                  AND coalesce(x.subject, '') = _new_quota_alert.subject
-                  AND x.period_start = _new_quota_alert.period_start
-                  AND x.level = _new_quota_alert.level);
+     WHERE q.quota_id = _new_quota_alert.quota_id;
 END;
 
 COMMENT ON FUNCTION usage_monitor._new_quota_alert(bigint, text, timestamptz, text, numeric, numeric) IS
-    'The alert to raise; no row if it was raised before.';
+    'The alert of a level that was reached.';
 
 CREATE FUNCTION usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT session_user)
     RETURNS usage_monitor.alert

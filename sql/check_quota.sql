@@ -65,8 +65,8 @@ BEGIN ATOMIC
             ON q.scope = s.scope
            AND (q.subject = s.subject OR q.subject = s.key OR q.subject IS NULL)
          CROSS JOIN LATERAL (
-                   SELECT usage_monitor.period_start(now(), q.period, q.time_zone) AS period_start,
-                          usage_monitor.period_end(now(), q.period, q.time_zone) AS period_end) p
+                   SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
+                          usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end) p
           LEFT JOIN LATERAL (
                    SELECT sum(x.used) AS used
                      FROM usage_monitor._counter x
@@ -81,6 +81,9 @@ BEGIN ATOMIC
                       AND x.period_start = p.period_start
                       AND x.expires_at > clock_timestamp()) r ON true
          WHERE q.enabled
+           AND NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = q.quota_id AND o.subject = s.subject AND o.enabled)
            AND (q.org IS NULL OR q.org = check_quota.org)
            AND (q.provider IS NULL OR q.provider = check_quota.provider)
            AND (q.model IS NULL OR q.model = check_quota.model)

@@ -48,23 +48,29 @@ BEGIN ATOMIC
            AND s.scope IN (SELECT w.scope FROM wanted w)
     ), matched AS (
         -- quotas of one subject: many, joined by hash
-        SELECT w.quota_id, w.metric, w.period, w.time_zone,
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day,
                w.org AS only_org, w.provider AS only_provider, w.model AS only_model, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject = c.subject
         UNION ALL
-        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.org, w.provider, w.model, c.*
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject = c.key
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
         UNION ALL
         -- quotas of each subject: few
-        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.org, w.provider, w.model, c.*
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject IS NULL
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
     )
     SELECT m.quota_id,
            m.subject,
-           usage_monitor.period_start(m.ts, m.period, m.time_zone),
+           usage_monitor.period_start(m.ts, m.period, m.time_zone, m.billing_day),
            coalesce(sum(CASE m.metric
                             WHEN 'cost' THEN m.cost
                             WHEN 'tokens' THEN m.total_tokens
@@ -92,7 +98,7 @@ BEGIN ATOMIC
                    ARRAY[q.quota_id],
                    _ledger_sum.period_start,
                    CASE WHEN q.period = 'lifetime' THEN 'infinity'
-                        ELSE usage_monitor.period_end(_ledger_sum.period_start, q.period, q.time_zone)
+                        ELSE usage_monitor.period_end(_ledger_sum.period_start, q.period, q.time_zone, q.billing_day)
                    END) c
           WHERE q.quota_id = _ledger_sum.quota_id
             AND c.subject = _ledger_sum.subject

@@ -56,8 +56,8 @@ SELECT q.quota_id,
        END AS runs_out_at
   FROM usage_monitor.quota q
  CROSS JOIN LATERAL (
-           SELECT usage_monitor.period_start(now(), q.period, q.time_zone) AS period_start,
-                  usage_monitor.period_end(now(), q.period, q.time_zone) AS period_end) p
+           SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
+                  usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end) p
   LEFT JOIN usage_monitor._counter c
     ON c.quota_id = q.quota_id
    AND c.period_start = p.period_start
@@ -101,7 +101,7 @@ SELECT q.quota_id,
        q.period,
        c.period_start,
        CASE WHEN q.period = 'lifetime' THEN 'infinity'
-            ELSE usage_monitor.period_end(c.period_start, q.period, q.time_zone)
+            ELSE usage_monitor.period_end(c.period_start, q.period, q.time_zone, q.billing_day)
        END AS period_end,
        q.amount,
        c.used,

@@ -76,7 +76,7 @@ BEGIN
          WHERE q.quota_id = c.quota_id
            AND q.period <> 'lifetime'
            AND c.slot > 0
-           AND usage_monitor.period_end(c.period_start, q.period, q.time_zone) <= now()
+           AND usage_monitor.period_end(c.period_start, q.period, q.time_zone, q.billing_day) <= now()
         RETURNING c.quota_id, c.subject, c.period_start, c.used
     ), header AS (
         -- revision 0: a late row looks at the thresholds anew

@@ -22,6 +22,7 @@ static UmQuery insert_alert = {
 	" SELECT n.alert_type, n.level, n.quota_id, n.subject, n.period_start,"
 	" n.used, n.amount, n.message, n.details"
 	" FROM usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6) n"
+	" ON CONFLICT DO NOTHING"
 	" RETURNING pg_catalog.to_jsonb(a)::text,"
 	" (pg_catalog.to_jsonb(a) - 'details' - 'message')::text",
 	.nargs = 6,
@@ -29,28 +30,16 @@ static UmQuery insert_alert = {
 };
 
 /*
- * Raises the alert of a level, unless it was raised before.  The caller holds
- * the counter's lock, so nobody else raises it now.  NOTIFY takes a lock over
- * all databases at commit: it is sent only here, and not where the
- * transaction is to be prepared, which cannot notify.
+ * Inserts an alert by a query that returns it as JSON, whole and short, and
+ * notifies if it did.
  */
 void
-um_alert_raise(const UmPending *counter, const UmQuota *quota, int level,
-			   Numeric used, bool notify)
+um_alert_insert(UmQuery *query, Datum *values, bool notify)
 {
-	Datum		values[6];
 	UmSpi		spi;
 
-	values[0] = Int64GetDatum(counter->quota_id);
-	values[1] = PointerGetDatum(cstring_to_text_with_len(counter->subject.data,
-														 counter->subject.length));
-	values[2] = TimestampTzGetDatum(counter->period_start);
-	values[3] = CStringGetTextDatum(um_levels[level]);
-	values[4] = NumericGetDatum(quota->share[level]);
-	values[5] = NumericGetDatum(used);
-
 	um_spi_begin(&spi);
-	um_spi_modify(&insert_alert, values, NULL);
+	um_spi_modify(query, values, NULL);
 	if (SPI_processed == 1 && notify)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -62,4 +51,28 @@ um_alert_raise(const UmPending *counter, const UmQuota *quota, int level,
 			Async_Notify(CHANNEL, payload);
 	}
 	um_spi_end(&spi);
+}
+
+/*
+ * Raises the alert of a level, unless it was raised before.  The caller holds
+ * the counter's lock, so nobody else raises it now.  Whether it was raised is
+ * left to the unique index: to look would be a read, and let two SERIALIZABLE
+ * transactions that raise different alerts fail.  NOTIFY takes a lock over
+ * all databases at commit: it is sent only here, and not where the
+ * transaction is to be prepared, which cannot notify.
+ */
+void
+um_alert_raise(const UmPending *counter, const UmLevel *level, Numeric used, bool notify)
+{
+	Datum		values[6];
+
+	values[0] = Int64GetDatum(counter->quota_id);
+	values[1] = PointerGetDatum(cstring_to_text_with_len(counter->subject.data,
+														 counter->subject.length));
+	values[2] = TimestampTzGetDatum(counter->period_start);
+	values[3] = CStringGetTextDatum(level->name);
+	values[4] = NumericGetDatum(level->share);
+	values[5] = NumericGetDatum(used);
+
+	um_alert_insert(&insert_alert, values, notify);
 }

@@ -5,9 +5,11 @@
 #ifndef UM_ALERT_H
 #define UM_ALERT_H
 
+#include "catalog.h"
 #include "pending.h"
 
-extern void um_alert_raise(const UmPending *counter, const UmQuota *quota, int level,
+extern void um_alert_insert(UmQuery *query, Datum *values, bool notify);
+extern void um_alert_raise(const UmPending *counter, const UmLevel *level,
 						   Numeric used, bool notify);
 
 #endif							/* UM_ALERT_H */

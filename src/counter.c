@@ -226,11 +226,13 @@ refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric reserv
 static Numeric
 raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool notify)
 {
-	for (int level = 0; level < UM_LEVELS; level++)
+	for (int i = 0; i < quota->nlevels; i++)
 	{
-		if (compare(used, quota->threshold[level]) < 0)
-			return quota->threshold[level];
-		um_alert_raise(name, quota, level, used, notify);
+		const UmLevel *level = &quota->levels[i];
+
+		if (compare(used, level->threshold) < 0)
+			return level->threshold;
+		um_alert_raise(name, level, used, notify);
 	}
 	return NULL;
 }

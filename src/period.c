@@ -79,9 +79,28 @@ day_start(int julian_day, pg_tz *tz)
 	return start;
 }
 
-/* The period that an instant falls in: [start, end). */
+/*
+ * The Julian day on which the billing month begins that is so many months
+ * from the calendar's: the billing day, or the last day of a shorter month.
+ */
+static int
+billing_month_start(int year, int month, int offset, int billing_day)
+{
+	int			months = year * MONTHS_PER_YEAR + (month - 1) + offset;
+	int			first = date2j(months / MONTHS_PER_YEAR, months % MONTHS_PER_YEAR + 1, 1);
+	int			length;
+
+	months++;
+	length = date2j(months / MONTHS_PER_YEAR, months % MONTHS_PER_YEAR + 1, 1) - first;
+	return first + Min(billing_day, length) - 1;
+}
+
+/*
+ * The period that an instant falls in: [start, end).  Months begin on the
+ * billing day; the other periods have no use for it.
+ */
 void
-um_period_bounds(UmPeriod period, pg_tz *tz, TimestampTz ts,
+um_period_bounds(UmPeriod period, int billing_day, pg_tz *tz, TimestampTz ts,
 				 TimestampTz *start, TimestampTz *end)
 {
 	struct pg_tm tm;
@@ -116,9 +135,9 @@ um_period_bounds(UmPeriod period, pg_tz *tz, TimestampTz ts,
 			*end = day_start(day + 7, tz);
 			return;
 		case UM_PERIOD_MONTH:
-			*start = day_start(date2j(tm.tm_year, tm.tm_mon, 1), tz);
-			*end = day_start(tm.tm_mon == 12 ? date2j(tm.tm_year + 1, 1, 1) :
-							 date2j(tm.tm_year, tm.tm_mon + 1, 1), tz);
+			offset = day < billing_month_start(tm.tm_year, tm.tm_mon, 0, billing_day) ? -1 : 0;
+			*start = day_start(billing_month_start(tm.tm_year, tm.tm_mon, offset, billing_day), tz);
+			*end = day_start(billing_month_start(tm.tm_year, tm.tm_mon, offset + 1, billing_day), tz);
 			return;
 		case UM_PERIOD_YEAR:
 			*start = day_start(date2j(tm.tm_year, 1, 1), tz);
@@ -129,19 +148,25 @@ um_period_bounds(UmPeriod period, pg_tz *tz, TimestampTz ts,
 	}
 }
 
-/* The bounds for the arguments (ts, period, time_zone) of an SQL function. */
+/* The bounds for the arguments (ts, period, time_zone, billing_day) of an SQL function. */
 static void
 bounds_of_arguments(FunctionCallInfo fcinfo, TimestampTz *start, TimestampTz *end)
 {
 	char	   *zone = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	pg_tz	   *tz = pg_tzset(zone);
+	int			billing_day = PG_GETARG_INT32(3);
 
+	if (billing_day < 1 || billing_day > 31)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
+				 errmsg("billing day %d is none", billing_day),
+				 errhint("Billing days are 1 to 31; shorter months end with their last.")));
 	if (tz == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
 				 errmsg("unknown time zone \"%s\"", zone),
 				 errhint("Time zones are listed in pg_timezone_names, for example Asia/Shanghai.")));
-	um_period_bounds(um_period_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1))), tz,
+	um_period_bounds(um_period_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1))), billing_day, tz,
 					 PG_GETARG_TIMESTAMPTZ(0), start, end);
 }
 

@@ -20,7 +20,7 @@ typedef enum UmPeriod
 } UmPeriod;
 
 extern UmPeriod um_period_by_name(const char *name);
-extern void um_period_bounds(UmPeriod period, pg_tz *tz, TimestampTz ts,
+extern void um_period_bounds(UmPeriod period, int billing_day, pg_tz *tz, TimestampTz ts,
 							 TimestampTz *start, TimestampTz *end);
 
 #endif							/* UM_PERIOD_H */

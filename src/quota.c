@@ -8,8 +8,10 @@
 #include "postgres.h"
 
 #include "catalog.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "quota.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -34,8 +36,6 @@ typedef struct IdEntry
 	UmQuota    *quota;
 } IdEntry;
 
-const char *const um_levels[UM_LEVELS] = {"warning", "critical", "exceeded"};
-
 static const char *const scope_names[UM_SCOPE_COUNT] = {
 	"all", "org", "department", "project", "user", "session", "model", "provider", "tag"
 };
@@ -49,12 +49,37 @@ static uint64 cache_generation;
 
 static UmQuery read_quotas = {
 	.text = "SELECT q.quota_id, q.name, q.scope, q.subject, q.org, q.provider, q.model,"
-	" q.metric, q.amount, q.warning_threshold, q.critical_threshold, q.period,"
-	" q.time_zone, q.enforcement, q.revision,"
-	" coalesce(b.counted_since, 'infinity'::pg_catalog.timestamptz)"
+	" q.metric, q.amount, q.period, q.billing_day, q.time_zone, q.enforcement, q.revision,"
+	" coalesce(b.counted_since, 'infinity'::pg_catalog.timestamptz),"
+	" coalesce(q.overrides, 0),"
+	" ARRAY(SELECT l.level FROM usage_monitor._quota_levels(q) l),"
+	" ARRAY(SELECT l.share FROM usage_monitor._quota_levels(q) l)"
 	" FROM usage_monitor.quota q"
-	" LEFT JOIN usage_monitor._quota_birth b USING (quota_id)"
+	" LEFT JOIN usage_monitor._quota_birth b ON b.quota_id = q.quota_id"
 	" WHERE q.enabled"
+};
+
+/* Its columns. */
+enum
+{
+	COL_QUOTA_ID = 1,
+	COL_NAME,
+	COL_SCOPE,
+	COL_SUBJECT,
+	COL_ORG,
+	COL_PROVIDER,
+	COL_MODEL,
+	COL_METRIC,
+	COL_AMOUNT,
+	COL_PERIOD,
+	COL_BILLING_DAY,
+	COL_TIME_ZONE,
+	COL_ENFORCEMENT,
+	COL_REVISION,
+	COL_COUNTED_SINCE,
+	COL_OVERRIDES,
+	COL_LEVELS,
+	COL_SHARES
 };
 
 const char *
@@ -99,6 +124,31 @@ share_of(Numeric amount, Numeric share)
 											   NumericGetDatum(share)));
 }
 
+/* Reads the levels of a quota. */
+static void
+read_levels(UmQuota *quota, HeapTuple row, TupleDesc desc)
+{
+	Datum	   *names;
+	Datum	   *shares;
+	int			nshares;
+	bool		isnull;
+
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, COL_LEVELS, &isnull)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &quota->nlevels);
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, COL_SHARES, &isnull)),
+					  NUMERICOID, -1, false, TYPALIGN_INT, &shares, NULL, &nshares);
+	Assert(nshares == quota->nlevels);
+	quota->levels = palloc(sizeof(UmLevel) * quota->nlevels);
+	for (int i = 0; i < quota->nlevels; i++)
+	{
+		UmLevel    *level = &quota->levels[i];
+
+		level->name = TextDatumGetCString(names[i]);
+		level->share = DatumGetNumericCopy(shares[i]);
+		level->threshold = share_of(quota->amount, level->share);
+	}
+}
+
 /* Makes a quota from its row, in the cache's context. */
 static UmQuota *
 read_quota(HeapTuple row, TupleDesc desc)
@@ -107,27 +157,25 @@ read_quota(HeapTuple row, TupleDesc desc)
 	UmQuota    *quota = palloc0(sizeof(UmQuota));
 	bool		isnull;
 
-	quota->quota_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-	quota->name = SPI_getvalue(row, desc, 2);
-	quota->scope = position(SPI_getvalue(row, desc, 3), scope_names, UM_SCOPE_COUNT);
-	quota->subject = SPI_getvalue(row, desc, 4);
-	quota->org = SPI_getvalue(row, desc, 5);
-	quota->provider = SPI_getvalue(row, desc, 6);
-	quota->model = SPI_getvalue(row, desc, 7);
-	quota->metric = position(SPI_getvalue(row, desc, 8), metrics, lengthof(metrics));
-	quota->amount = DatumGetNumericCopy(SPI_getbinval(row, desc, 9, &isnull));
-	quota->share[0] = DatumGetNumericCopy(SPI_getbinval(row, desc, 10, &isnull));
-	quota->share[1] = DatumGetNumericCopy(SPI_getbinval(row, desc, 11, &isnull));
-	quota->share[2] = int64_to_numeric(1);
-	for (int level = 0; level < UM_LEVELS; level++)
-		quota->threshold[level] = share_of(quota->amount, quota->share[level]);
-	quota->period = um_period_by_name(SPI_getvalue(row, desc, 12));
-	quota->tz = pg_tzset(SPI_getvalue(row, desc, 13));
+	quota->quota_id = DatumGetInt64(SPI_getbinval(row, desc, COL_QUOTA_ID, &isnull));
+	quota->name = SPI_getvalue(row, desc, COL_NAME);
+	quota->scope = position(SPI_getvalue(row, desc, COL_SCOPE), scope_names, UM_SCOPE_COUNT);
+	quota->subject = SPI_getvalue(row, desc, COL_SUBJECT);
+	quota->org = SPI_getvalue(row, desc, COL_ORG);
+	quota->provider = SPI_getvalue(row, desc, COL_PROVIDER);
+	quota->model = SPI_getvalue(row, desc, COL_MODEL);
+	quota->metric = position(SPI_getvalue(row, desc, COL_METRIC), metrics, lengthof(metrics));
+	quota->amount = DatumGetNumericCopy(SPI_getbinval(row, desc, COL_AMOUNT, &isnull));
+	quota->period = um_period_by_name(SPI_getvalue(row, desc, COL_PERIOD));
+	quota->billing_day = DatumGetInt16(SPI_getbinval(row, desc, COL_BILLING_DAY, &isnull));
+	quota->tz = pg_tzset(SPI_getvalue(row, desc, COL_TIME_ZONE));
 	if (quota->tz == NULL)
 		elog(ERROR, "time zone of quota \"%s\" is not known", quota->name);
-	quota->blocks = strcmp(SPI_getvalue(row, desc, 14), "block") == 0;
-	quota->revision = DatumGetInt32(SPI_getbinval(row, desc, 15, &isnull));
-	quota->counted_since = DatumGetTimestampTz(SPI_getbinval(row, desc, 16, &isnull));
+	quota->blocks = strcmp(SPI_getvalue(row, desc, COL_ENFORCEMENT), "block") == 0;
+	quota->revision = DatumGetInt32(SPI_getbinval(row, desc, COL_REVISION, &isnull));
+	quota->counted_since = DatumGetTimestampTz(SPI_getbinval(row, desc, COL_COUNTED_SINCE, &isnull));
+	quota->overrides = DatumGetInt64(SPI_getbinval(row, desc, COL_OVERRIDES, &isnull));
+	read_levels(quota, row, desc);
 	quota->start = quota->end = 0;	/* no period yet */
 	return quota;
 }
@@ -257,19 +305,34 @@ passes(const char *filter, UmString value)
 		 memcmp(filter, value.data, value.length) == 0);
 }
 
-/* Visits the quotas of a list that the row passes the filters of. */
+/* Does one of the subject's own quotas stand in for this one? */
+static bool
+is_overridden(const UmQuota *quota, const UmQuota *own)
+{
+	for (; own != NULL; own = own->next)
+		if (own->overrides == quota->quota_id)
+			return true;
+	return false;
+}
+
+/*
+ * Visits the quotas of a list that the row passes the filters of.  For a list
+ * of quotas for each subject, own are those of just this one.
+ */
 static void
-visit_list(UmQuota *quota, const UmCounted *row, UmString subject,
+visit_list(UmQuota *quota, const UmQuota *own, const UmCounted *row, UmString subject,
 		   UmQuotaVisitor visit, void *context)
 {
 	for (; quota != NULL; quota = quota->next)
 	{
 		if (!passes(quota->org, row->subject[UM_SCOPE_ORG]) ||
 			!passes(quota->provider, row->subject[UM_SCOPE_PROVIDER]) ||
-			!passes(quota->model, row->subject[UM_SCOPE_MODEL]))
+			!passes(quota->model, row->subject[UM_SCOPE_MODEL]) ||
+			is_overridden(quota, own))
 			continue;
 		if (row->ts < quota->start || row->ts >= quota->end)
-			um_period_bounds(quota->period, quota->tz, row->ts, &quota->start, &quota->end);
+			um_period_bounds(quota->period, quota->billing_day, quota->tz, row->ts,
+							 &quota->start, &quota->end);
 		visit(quota, subject, quota->start, context);
 	}
 }
@@ -279,8 +342,11 @@ static UmQuota *
 quotas_of(UmScope scope, UmString subject)
 {
 	SubjectKey	key = {scope, subject};
-	SubjectEntry *entry = hash_search(by_subject, &key, HASH_FIND, NULL);
+	SubjectEntry *entry;
 
+	if (!named[scope])
+		return NULL;
+	entry = hash_search(by_subject, &key, HASH_FIND, NULL);
 	return entry != NULL ? entry->first : NULL;
 }
 
@@ -297,6 +363,7 @@ visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
 		StringInfoData pair;
 		UmString	subject;
 		UmString	key;
+		UmQuota    *own;
 
 		if (token != WJB_KEY)
 			continue;
@@ -324,12 +391,10 @@ visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
 		}
 		subject.data = key.data = pair.data;
 		subject.length = pair.len;
-		if (named[UM_SCOPE_TAG])
-		{
-			visit_list(quotas_of(UM_SCOPE_TAG, subject), row, subject, visit, context);
-			visit_list(quotas_of(UM_SCOPE_TAG, key), row, subject, visit, context);
-		}
-		visit_list(each[UM_SCOPE_TAG], row, subject, visit, context);
+		own = quotas_of(UM_SCOPE_TAG, subject);
+		visit_list(own, NULL, row, subject, visit, context);
+		visit_list(quotas_of(UM_SCOPE_TAG, key), own, row, subject, visit, context);
+		visit_list(each[UM_SCOPE_TAG], own, row, subject, visit, context);
 	}
 }
 
@@ -341,12 +406,13 @@ um_quota_visit(const UmCounted *row, UmQuotaVisitor visit, void *context)
 	for (int scope = 0; scope < UM_SCOPE_TAG; scope++)
 	{
 		UmString	subject = row->subject[scope];
+		UmQuota    *own;
 
 		if (subject.data == NULL)
 			continue;
-		if (named[scope])
-			visit_list(quotas_of(scope, subject), row, subject, visit, context);
-		visit_list(each[scope], row, subject, visit, context);
+		own = quotas_of(scope, subject);
+		visit_list(own, NULL, row, subject, visit, context);
+		visit_list(each[scope], own, row, subject, visit, context);
 	}
 	if (row->tags != NULL && (named[UM_SCOPE_TAG] || each[UM_SCOPE_TAG] != NULL))
 		visit_tags(row, visit, context);

@@ -30,13 +30,18 @@ typedef enum UmMetric
 	UM_METRIC_REQUESTS
 } UmMetric;
 
-/* warning, critical, exceeded */
-#define UM_LEVELS 3
-extern const char *const um_levels[UM_LEVELS];
+/* An alert is due when this share of the amount is used. */
+typedef struct UmLevel
+{
+	char	   *name;			/* warning, critical, exceeded, or 50% */
+	Numeric		share;
+	Numeric		threshold;		/* in the metric's unit */
+} UmLevel;
 
 typedef struct UmQuota
 {
 	int64		quota_id;
+	int64		overrides;		/* the quota for each that this one stands in for; 0: none */
 	char	   *name;
 	UmScope		scope;
 	char	   *subject;		/* NULL: each one on its own */
@@ -45,9 +50,10 @@ typedef struct UmQuota
 	char	   *model;
 	UmMetric	metric;
 	Numeric		amount;
-	Numeric		threshold[UM_LEVELS];	/* in the metric's unit */
-	Numeric		share[UM_LEVELS];
+	int			nlevels;
+	UmLevel    *levels;			/* rising */
 	UmPeriod	period;
+	int			billing_day;
 	pg_tz	   *tz;
 	bool		blocks;
 	int			revision;

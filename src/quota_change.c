@@ -49,7 +49,7 @@ static UmQuery drop_births = {
 
 static UmQuery insert_births = {
 	.text = "INSERT INTO usage_monitor._quota_birth (quota_id, counted_since)"
-	" SELECT quota_id, usage_monitor.period_start(pg_catalog.now(), period, time_zone)"
+	" SELECT quota_id, usage_monitor.period_start(pg_catalog.now(), period, time_zone, billing_day)"
 	" FROM usage_monitor.quota WHERE quota_id = ANY ($1) AND enabled",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
@@ -105,6 +105,17 @@ note_change(int64 quota_id)
 	return change;
 }
 
+/* Notes that the quota that this one overrides, if it does, counts otherwise. */
+static void
+note_overridden(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		overrides = SPI_getbinval(row, desc, SPI_fnumber(desc, "overrides"), &isnull);
+
+	if (!isnull)
+		note_change(DatumGetInt64(overrides))->recount = true;
+}
+
 /*
  * Row trigger of quota.  Its argument says whether the change is one of what
  * is counted (recount) or only of limits.
@@ -129,7 +140,13 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 										   SPI_fnumber(desc, "quota_id"), &isnull));
 	change = note_change(quota_id);
 	if (strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
+	{
 		change->recount = true;
+		/* what it stands in for counts its subject no more, or again */
+		note_overridden(trigdata->tg_trigtuple, desc);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+			note_overridden(trigdata->tg_newtuple, desc);
+	}
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		created = SPI_getbinval(trigdata->tg_trigtuple, desc,
