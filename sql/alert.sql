@@ -24,14 +24,18 @@ CREATE UNIQUE INDEX alert_once
     ON usage_monitor.alert (quota_id, coalesce(subject, ''), period_start, level)
     WHERE quota_id IS NOT NULL;
 
+CREATE UNIQUE INDEX alert_unpriced_once
+    ON usage_monitor.alert (subject, period_start)
+    WHERE alert_type = 'unpriced';
+
 COMMENT ON TABLE usage_monitor.alert IS
-    'What was raised: one row for each quota, subject, period and level that was reached. NOTIFY usage_monitor_alert carries each as JSON.';
+    'What was raised: one row for each quota, subject, period and level that was reached, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert carries each as JSON.';
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
-COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget.';
+COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.level IS 'warning, critical, exceeded, or a further threshold such as 50%.';
-COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota that was reached.';
-COMMENT ON COLUMN usage_monitor.alert.subject IS 'Whose usage reached it; NULL for a quota of scope all.';
-COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period; -infinity for lifetime.';
+COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota that was reached; NULL: unpriced.';
+COMMENT ON COLUMN usage_monitor.alert.subject IS 'Whose usage reached it; NULL for a quota of scope all. Of an unpriced alert: the model.';
+COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period, or of the day; -infinity for lifetime.';
 COMMENT ON COLUMN usage_monitor.alert.used IS 'What was used when it was raised, in the unit of the quota''s metric.';
 COMMENT ON COLUMN usage_monitor.alert.amount IS 'The quota''s amount at that time.';
 COMMENT ON COLUMN usage_monitor.alert.message IS 'The same for people.';
@@ -64,16 +68,16 @@ BEGIN ATOMIC
            nullif(_new_quota_alert.subject, '') AS subject,
            _new_quota_alert.period_start,
            _new_quota_alert.used,
-           q.amount,
+           a.amount,
            format('%s "%s"%s: %s of %s %s used (%s %%) in the %s',
                   q.kind,
                   q.name,
                   CASE WHEN q.scope = 'all' THEN ''
                        ELSE format(' of %s "%s"', q.scope, _new_quota_alert.subject) END,
                   trim_scale(_new_quota_alert.used),
-                  trim_scale(q.amount),
+                  trim_scale(a.amount),
                   CASE q.metric WHEN 'cost' THEN usage_monitor.ledger_currency() ELSE q.metric END,
-                  round(100 * _new_quota_alert.used / q.amount, 1),
+                  round(100 * _new_quota_alert.used / a.amount, 1),
                   CASE q.period
                       WHEN 'lifetime' THEN 'lifetime'
                       ELSE format('%s from %s', q.period,
@@ -86,13 +90,14 @@ BEGIN ATOMIC
                'period', q.period,
                'enforcement', q.enforcement,
                'threshold', _new_quota_alert.threshold,
-               'percentage', round(100 * _new_quota_alert.used / q.amount, 2)) AS details,
+               'percentage', round(100 * _new_quota_alert.used / a.amount, 2)) AS details,
            NULL::timestamptz AS raised_at,
            NULL::timestamptz AS acknowledged_at,
            NULL::text AS acknowledged_by,
            NULL::timestamptz AS resolved_at,
            NULL::text AS resolved_by
       FROM usage_monitor.quota q
+     CROSS JOIN LATERAL usage_monitor._quota_amount(q) AS a (amount)
      WHERE q.quota_id = _new_quota_alert.quota_id;
 END;
 

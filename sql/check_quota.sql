@@ -52,7 +52,7 @@ BEGIN ATOMIC
          WHERE t.value IS NOT NULL
     ), state AS (
         SELECT q.quota_id, q.name, q.scope, s.subject, q.metric, q.period, q.enforcement,
-               p.period_start, p.period_end, q.amount,
+               p.period_start, p.period_end, usage_monitor._quota_amount(q) AS amount,
                coalesce(c.used, 0) AS used,
                coalesce(r.reserved, 0) AS reserved,
                CASE q.metric

@@ -68,23 +68,32 @@ BEGIN ATOMIC
                    SELECT FROM usage_monitor.quota o
                     WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
     )
-    SELECT m.quota_id,
-           m.subject,
-           usage_monitor.period_start(m.ts, m.period, m.time_zone, m.billing_day),
-           coalesce(sum(CASE m.metric
-                            WHEN 'cost' THEN m.cost
-                            WHEN 'tokens' THEN m.total_tokens
-                            ELSE 1
-                        END), 0)
-      FROM matched m
-     WHERE (m.only_org IS NULL OR m.only_org = m.org)
-       AND (m.only_provider IS NULL OR m.only_provider = m.provider)
-       AND (m.only_model IS NULL OR m.only_model = m.model)
+    SELECT x.quota_id, x.subject, x.period_start, coalesce(sum(x.used), 0)
+      FROM (SELECT m.quota_id,
+                   m.subject,
+                   usage_monitor.period_start(m.ts, m.period, m.time_zone, m.billing_day) AS period_start,
+                   CASE m.metric
+                       WHEN 'cost' THEN m.cost
+                       WHEN 'tokens' THEN m.total_tokens
+                       ELSE 1
+                   END AS used
+              FROM matched m
+             -- an unpriced call counts for nothing, and makes no counter either
+             WHERE (m.metric <> 'cost' OR m.cost IS NOT NULL)
+               AND (m.only_org IS NULL OR m.only_org = m.org)
+               AND (m.only_provider IS NULL OR m.only_provider = m.provider)
+               AND (m.only_model IS NULL OR m.only_model = m.model)
+            UNION ALL
+            SELECT a.quota_id, a.subject, a.period_start, a.amount
+              FROM usage_monitor.quota_adjustment a
+              JOIN wanted w ON w.quota_id = a.quota_id
+             WHERE a.period_start >= _counted.since
+               AND a.period_start < _counted.before) x
      GROUP BY 1, 2, 3;
 END;
 
 COMMENT ON FUNCTION usage_monitor._counted(bigint[], timestamptz, timestamptz) IS
-    'What the counters of the quotas must be by the ledger''s rows from since to before.';
+    'What the counters of the quotas must be by the ledger''s rows from since to before, and by adjustments.';
 
 CREATE FUNCTION usage_monitor._ledger_sum(quota_id bigint, subject text, period_start timestamptz)
 RETURNS numeric

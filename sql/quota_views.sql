@@ -16,16 +16,17 @@ SELECT c.quota_id,
 COMMENT ON VIEW usage_monitor._counter IS
     'The counters, with what the running transaction is going to add.';
 
-CREATE FUNCTION usage_monitor._quota_state(q usage_monitor.quota, used numeric) RETURNS text
+CREATE FUNCTION usage_monitor._quota_state(amount numeric, warning numeric, critical numeric, used numeric)
+RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-           WHEN used >= q.amount THEN 'exceeded'
-           WHEN used >= q.amount * q.critical_threshold THEN 'critical'
-           WHEN used >= q.amount * q.warning_threshold THEN 'warning'
+           WHEN used >= amount THEN 'exceeded'
+           WHEN used >= amount * critical THEN 'critical'
+           WHEN used >= amount * warning THEN 'warning'
            ELSE 'ok'
        END;
 
-COMMENT ON FUNCTION usage_monitor._quota_state(usage_monitor.quota, numeric) IS
+COMMENT ON FUNCTION usage_monitor._quota_state(numeric, numeric, numeric, numeric) IS
     'ok, warning, critical or exceeded.';
 
 CREATE VIEW usage_monitor.quota_status WITH (security_invoker = true) AS
@@ -37,12 +38,12 @@ SELECT q.quota_id,
        q.period,
        p.period_start,
        p.period_end,
-       q.amount,
+       a.amount,
        coalesce(c.used, 0) AS used,
        coalesce(r.reserved, 0) AS reserved,
-       q.amount - coalesce(c.used, 0) - coalesce(r.reserved, 0) AS remaining,
-       round(100 * coalesce(c.used, 0) / q.amount, 2) AS percentage,
-       usage_monitor._quota_state(q, coalesce(c.used, 0)) AS state,
+       a.amount - coalesce(c.used, 0) - coalesce(r.reserved, 0) AS remaining,
+       round(100 * coalesce(c.used, 0) / a.amount, 2) AS percentage,
+       usage_monitor._quota_state(a.amount, q.warning_threshold, q.critical_threshold, coalesce(c.used, 0)) AS state,
        q.enforcement,
        -- at the rate of the period so far
        CASE WHEN q.period <> 'lifetime' AND now() > p.period_start THEN
@@ -50,11 +51,12 @@ SELECT q.quota_id,
                  * (extract(epoch FROM p.period_end - p.period_start)
                     / extract(epoch FROM now() - p.period_start)), 6)
        END AS projected,
-       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < q.amount
-             AND p.period_start + (now() - p.period_start) * (q.amount / c.used)::double precision < p.period_end
-           THEN p.period_start + (now() - p.period_start) * (q.amount / c.used)::double precision
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < a.amount
+             AND p.period_start + (now() - p.period_start) * (a.amount / c.used)::double precision < p.period_end
+           THEN p.period_start + (now() - p.period_start) * (a.amount / c.used)::double precision
        END AS runs_out_at
   FROM usage_monitor.quota q
+ CROSS JOIN LATERAL usage_monitor._quota_amount(q) AS a (amount)
  CROSS JOIN LATERAL (
            SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
                   usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end) p
@@ -107,7 +109,7 @@ SELECT q.quota_id,
        c.used,
        q.amount - c.used AS remaining,
        round(100 * c.used / q.amount, 2) AS percentage,
-       usage_monitor._quota_state(q, c.used) AS state,
+       usage_monitor._quota_state(q.amount, q.warning_threshold, q.critical_threshold, c.used) AS state,
        q.enforcement
   FROM usage_monitor.quota q
   JOIN counter c ON c.quota_id = q.quota_id;

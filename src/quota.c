@@ -46,16 +46,21 @@ static HTAB *by_id;
 static UmQuota *each[UM_SCOPE_COUNT];
 static bool named[UM_SCOPE_COUNT];	/* has the scope quotas of named subjects? */
 static uint64 cache_generation;
+static TimestampTz cache_until; /* when a raise begins or ends */
 
 static UmQuery read_quotas = {
 	.text = "SELECT q.quota_id, q.name, q.scope, q.subject, q.org, q.provider, q.model,"
-	" q.metric, q.amount, q.period, q.billing_day, q.time_zone, q.enforcement, q.revision,"
+	" q.metric, q.amount + r.amount, q.period, q.billing_day, q.time_zone, q.enforcement,"
+	/* a raise that began or ended is another revision, too */
+	" (q.revision + 1000000 * r.changes)::integer,"
 	" coalesce(b.counted_since, 'infinity'::pg_catalog.timestamptz),"
 	" coalesce(q.overrides, 0),"
 	" ARRAY(SELECT l.level FROM usage_monitor._quota_levels(q) l),"
-	" ARRAY(SELECT l.share FROM usage_monitor._quota_levels(q) l)"
+	" ARRAY(SELECT l.share FROM usage_monitor._quota_levels(q) l),"
+	" r.next_change"
 	" FROM usage_monitor.quota q"
 	" LEFT JOIN usage_monitor._quota_birth b ON b.quota_id = q.quota_id"
+	" CROSS JOIN LATERAL usage_monitor._quota_raised(q.quota_id, pg_catalog.clock_timestamp()) r"
 	" WHERE q.enabled"
 };
 
@@ -79,7 +84,8 @@ enum
 	COL_COUNTED_SINCE,
 	COL_OVERRIDES,
 	COL_LEVELS,
-	COL_SHARES
+	COL_SHARES,
+	COL_NEXT_CHANGE
 };
 
 const char *
@@ -216,10 +222,12 @@ load_quotas(void)
 	MemoryContext old;
 	UmSpi		spi;
 
-	if (cache_generation == generation)
+	if (cache_generation == generation &&
+		(TIMESTAMP_IS_NOEND(cache_until) || GetCurrentTimestamp() < cache_until))
 		return;
 
 	cache_generation = 0;
+	TIMESTAMP_NOEND(cache_until);
 	memset(each, 0, sizeof(each));
 	memset(named, 0, sizeof(named));
 	if (cache_context == NULL)
@@ -246,7 +254,15 @@ load_quotas(void)
 	um_spi_query(&read_quotas, NULL, NULL);
 	old = MemoryContextSwitchTo(cache_context);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		file_quota(read_quota(SPI_tuptable->vals[i], SPI_tuptable->tupdesc));
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		isnull;
+		Datum		next = SPI_getbinval(row, SPI_tuptable->tupdesc, COL_NEXT_CHANGE, &isnull);
+
+		file_quota(read_quota(row, SPI_tuptable->tupdesc));
+		if (!isnull)
+			cache_until = Min(cache_until, DatumGetTimestampTz(next));
+	}
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
 	cache_generation = generation;

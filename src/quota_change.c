@@ -23,7 +23,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
-PG_FUNCTION_INFO_V1(usage_monitor_rebuild_counters);
+PG_FUNCTION_INFO_V1(usage_monitor_recount_quota);
 
 typedef struct Change
 {
@@ -74,10 +74,6 @@ static UmQuery read_counters = {
 	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
-};
-
-static UmQuery read_ids = {
-	.text = "SELECT quota_id FROM usage_monitor.quota"
 };
 
 static Change *
@@ -157,25 +153,12 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* rebuild_counters(): treats all quotas as if they had just been made. */
+/* _recount_quota(quota_id): treats a quota as if it had just been made. */
 Datum
-usage_monitor_rebuild_counters(PG_FUNCTION_ARGS)
+usage_monitor_recount_quota(PG_FUNCTION_ARGS)
 {
-	int			count;
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(&read_ids, NULL, NULL);
-	count = (int) SPI_processed;
-	for (int i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		note_change(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-												1, &isnull)))->recount = true;
-	}
-	um_spi_end(&spi);
-	PG_RETURN_INT32(count);
+	note_change(PG_GETARG_INT64(0))->recount = true;
+	PG_RETURN_VOID();
 }
 
 /* Has the transaction changed quotas? */
