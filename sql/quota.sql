@@ -25,10 +25,9 @@ CREATE TABLE usage_monitor.quota (
     revision           integer NOT NULL DEFAULT 1,
     created_at         timestamptz,
     CONSTRAINT quota_pkey PRIMARY KEY (quota_id),
-    CONSTRAINT quota_name_key UNIQUE (name),
-    CONSTRAINT quota_parent_fkey FOREIGN KEY (parent) REFERENCES usage_monitor.quota,
-    CONSTRAINT quota_overrides_fkey FOREIGN KEY (overrides) REFERENCES usage_monitor.quota
-        ON DELETE SET NULL
+    CONSTRAINT quota_name_key UNIQUE (name)
+    -- parent and overrides are kept true by triggers: keys to the own table
+    -- would have to be restored in an order that no dump keeps
 );
 
 COMMENT ON TABLE usage_monitor.quota IS
@@ -135,27 +134,18 @@ SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_raise_raise_id_s
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_adjustment', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_adjustment_adjustment_id_seq', '');
 
-CREATE FUNCTION usage_monitor._quota_raised(
-    quota_id bigint,
-    at timestamptz,
-    OUT amount numeric,
-    OUT changes bigint,
-    OUT next_change timestamptz
-)
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT coalesce(sum(r.amount) FILTER (WHERE r.valid @> _quota_raised.at), 0),
-           count(*) FILTER (WHERE lower(r.valid) <= _quota_raised.at)
-           + count(*) FILTER (WHERE upper(r.valid) <= _quota_raised.at),
-           least(min(lower(r.valid)) FILTER (WHERE lower(r.valid) > _quota_raised.at),
-                 min(upper(r.valid)) FILTER (WHERE upper(r.valid) > _quota_raised.at))
-      FROM usage_monitor.quota_raise r
-     WHERE r.quota_id = _quota_raised.quota_id;
-END;
+CREATE VIEW usage_monitor._quota_raised WITH (security_invoker = true) AS
+SELECT r.quota_id,
+       coalesce(sum(r.amount) FILTER (WHERE r.valid @> clock_timestamp()), 0) AS amount,
+       count(*) FILTER (WHERE lower(r.valid) <= clock_timestamp())
+       + count(*) FILTER (WHERE upper(r.valid) <= clock_timestamp()) AS changes,
+       least(min(lower(r.valid)) FILTER (WHERE lower(r.valid) > clock_timestamp()),
+             min(upper(r.valid)) FILTER (WHERE upper(r.valid) > clock_timestamp())) AS next_change
+  FROM usage_monitor.quota_raise r
+ GROUP BY r.quota_id;
 
-COMMENT ON FUNCTION usage_monitor._quota_raised(bigint, timestamptz) IS
-    'By how much a quota is raised at that instant, how often that has changed, and when it will.';
+COMMENT ON VIEW usage_monitor._quota_raised IS
+    'By how much each quota is raised now, how often that has changed, and when it will.';
 
 CREATE FUNCTION usage_monitor._quota_amount(q usage_monitor.quota) RETURNS numeric
     LANGUAGE sql STABLE
@@ -185,24 +175,6 @@ CREATE FUNCTION usage_monitor.period_end(ts timestamptz, period text, time_zone 
 
 COMMENT ON FUNCTION usage_monitor.period_end(timestamptz, text, text, integer) IS
     'When the next hour, day, week, month or year begins; infinity for lifetime. Error: UM008 unknown period.';
-
-CREATE FUNCTION usage_monitor._quota_levels(q usage_monitor.quota)
-RETURNS TABLE (level text, share numeric)
-    LANGUAGE sql IMMUTABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT l.level, l.share
-      FROM (VALUES (1, 'warning', q.warning_threshold),
-                   (2, 'critical', q.critical_threshold),
-                   (3, 'exceeded', 1.0)) AS l (place, level, share)
-    UNION ALL
-    SELECT DISTINCT trim_scale(100 * t.share) || '%', t.share
-      FROM unnest(q.thresholds) AS t (share)
-     ORDER BY share;
-END;
-
-COMMENT ON FUNCTION usage_monitor._quota_levels(usage_monitor.quota) IS
-    'The shares of a quota''s amount at which alerts are due, rising.';
 
 CREATE FUNCTION usage_monitor._check_quota_row() RETURNS trigger
     LANGUAGE plpgsql
@@ -261,7 +233,8 @@ BEGIN
             MESSAGE = format('quota "%s" of period %s cannot have billing day %s', NEW.name, NEW.period, NEW.billing_day),
             HINT = 'Billing days are 1 to 31, of months; shorter months have their last day instead.';
     END IF;
-    IF NEW.overrides IS NOT NULL AND (NEW.subject IS NULL OR NOT EXISTS (
+    IF NEW.overrides IS NOT NULL AND NEW.created_at IS NOT DISTINCT FROM OLD.created_at
+       AND (NEW.subject IS NULL OR NOT EXISTS (
            SELECT FROM usage_monitor.quota g
             WHERE g.quota_id = NEW.overrides
               AND g.scope = NEW.scope
@@ -293,10 +266,11 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(NEW.thresholds) AS t (share)
                 WHERE t.share IS NULL OR t.share <= 0 OR t.share > 1 OR t.share = 'NaN')
        OR cardinality(NEW.thresholds) > 20
+       OR cardinality(NEW.thresholds) <> (SELECT count(DISTINCT t.share) FROM unnest(NEW.thresholds) AS t (share))
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM007',
-            MESSAGE = format('thresholds %s of quota "%s" must be up to 20 shares above 0 and up to 1', NEW.thresholds, NEW.name),
+            MESSAGE = format('thresholds %s of quota "%s" must be up to 20 different shares above 0 and up to 1', NEW.thresholds, NEW.name),
             HINT = 'They are shares of the amount, for example ARRAY[0.25, 0.5].';
     END IF;
 
@@ -323,6 +297,31 @@ CREATE FUNCTION usage_monitor._quota_changed() RETURNS trigger
 
 COMMENT ON FUNCTION usage_monitor._quota_changed() IS
     'Row trigger: notes which quotas the transaction changed; their counters are made or mended just before it commits.';
+
+CREATE FUNCTION usage_monitor._quota_dropped() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM usage_monitor.quota q WHERE q.parent = OLD.quota_id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'foreign_key_violation',
+            MESSAGE = format('budget "%s" has parts', OLD.name),
+            HINT = 'Drop its parts first, or make them parts of another budget.';
+    END IF;
+    UPDATE usage_monitor.quota q
+       SET overrides = NULL
+     WHERE q.overrides = OLD.quota_id;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._quota_dropped() IS
+    'Row trigger: a budget with parts is not dropped, and what overrode the quota does so no more.';
+
+CREATE TRIGGER quota_dropped
+    BEFORE DELETE ON usage_monitor.quota
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._quota_dropped();
 
 CREATE TRIGGER check_quota
     BEFORE INSERT OR UPDATE ON usage_monitor.quota
@@ -351,6 +350,12 @@ CREATE TRIGGER quota_limits_otherwise
 CREATE TRIGGER invalidate
     AFTER INSERT OR UPDATE OR DELETE ON usage_monitor.quota
     FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._invalidate();
+
+-- also where quotas arrive by logical replication
+ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER quota_made;
+ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER quota_counts_otherwise;
+ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER quota_limits_otherwise;
+ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER invalidate;
 
 CREATE FUNCTION usage_monitor._refuse_truncate() RETURNS trigger
     LANGUAGE plpgsql

@@ -159,6 +159,16 @@ left_of(Numeric room, Numeric taken)
 	return numeric_is_inf(room) ? room : minus(room, taken);
 }
 
+/* A number that most likely is this counter's alone. */
+static uint32
+name_hash(const UmPending *name)
+{
+	return hash_combine(hash_combine(murmurhash32((uint32) name->quota_id),
+									 murmurhash32((uint32) (name->period_start >> 20))),
+						hash_bytes((const unsigned char *) name->subject.data,
+								   name->subject.length));
+}
+
 /* Waits for whoever makes the same counter. */
 static void
 lock_creation(const UmPending *name)
@@ -166,12 +176,7 @@ lock_creation(const UmPending *name)
 	LOCKTAG		tag;
 
 	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId,
-						 hash_combine(murmurhash32((uint32) name->quota_id),
-									  murmurhash32((uint32) (name->period_start >> 20))),
-						 hash_bytes((const unsigned char *) name->subject.data,
-									name->subject.length),
-						 0x554D);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name_hash(name), 0x554D);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
@@ -258,9 +263,31 @@ take_from(UmCounters *counters, UmCounterRow *row, Numeric delta)
 }
 
 /*
- * The fast way: from one's own slot, or where nobody shares the counter yet
- * from the header.  *contended says whether others were in the way, or the
- * slot was used up.
+ * Where this backend met others lately, so that it looks at its slot first,
+ * and elsewhere at the header.  Only a matter of speed: both are right.
+ */
+static uint32 contended_names[256];
+
+static bool
+was_contended(const UmPending *name)
+{
+	uint32		hash = name_hash(name);
+
+	return contended_names[hash % lengthof(contended_names)] == hash;
+}
+
+static void
+remember_contended(const UmPending *name)
+{
+	uint32		hash = name_hash(name);
+
+	contended_names[hash % lengthof(contended_names)] = hash;
+}
+
+/*
+ * The fast way: from the header, where nobody shares the counter, or from
+ * one's own slot.  *contended says whether others were in the way, or the slot
+ * was used up.
  */
 static bool
 apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
@@ -268,17 +295,15 @@ apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 {
 	UmCounterRow row;
 
-	*contended = false;
-	if (um_counter_read(counters, name, own_slot(), &row) && compare(row.share, zero()) > 0)
-	{
-		if (fits(quota, &row, delta) && take_from(counters, &row, delta))
-			return true;
-		*contended = true;
-	}
-	else if (um_counter_read(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
+	*contended = was_contended(name);
+	if (*contended && um_counter_glance(counters, name, own_slot(), &row))
+		return fits(quota, &row, delta) && take_from(counters, &row, delta);
+
+	if (um_counter_glance(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
 	{
 		if (take_from(counters, &row, delta))
 			return true;
+		remember_contended(name);
 		*contended = true;
 	}
 	return false;
@@ -609,7 +634,7 @@ um_counter_flush(bool is_prepare)
 		sorted = um_quota_change_merge(sorted, &count);
 	if (count > 0)
 	{
-		um_counters_open(&counters, NoLock);
+		um_counters_open(&counters, RowExclusiveLock);
 		for (int i = 0; i < count; i++)
 		{
 			UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
@@ -625,9 +650,10 @@ um_counter_flush(bool is_prepare)
 			live |= um_quota_change_is_live(quota);
 
 			if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
+			{
 				apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
-			/* what was written is seen by what comes next, alerts included */
-			CommandCounterIncrement();
+				CommandCounterIncrement();
+			}
 		}
 		um_counters_close(&counters, NoLock);
 	}

@@ -55,12 +55,14 @@ um_counters_open(UmCounters *counters, LOCKMODE lockmode)
 #endif
 	counters->index_info = NULL;
 	counters->slot = table_slot_create(counters->relation, NULL);
+	counters->snapshot = RegisterSnapshot(GetLatestSnapshot());
 }
 
 /* Closes it; the mode is that of opening, or NoLock to keep the locks. */
 void
 um_counters_close(UmCounters *counters, LOCKMODE lockmode)
 {
+	UnregisterSnapshot(counters->snapshot);
 	ExecDropSingleTupleTableSlot(counters->slot);
 	index_close(counters->index, lockmode);
 	table_close(counters->relation, lockmode);
@@ -98,9 +100,9 @@ is_visible(TupleTableSlot *slot, Snapshot snapshot)
 
 /* Reads a counter's rows: one slot, or with slot -1 all but the header. */
 static int
-read_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *rows, int max)
+read_rows(UmCounters *counters, const UmPending *name, int slot, Snapshot snapshot,
+		  UmCounterRow *rows, int max)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ScanKeyData keys[KEY_COUNT];
 	IndexScanDesc scan;
 	int			count = 0;
@@ -137,22 +139,39 @@ read_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *r
 	}
 	ExecClearTuple(counters->slot);
 	index_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	return count;
 }
 
-/* Reads the header or a slot of a counter; false if there is none. */
+/*
+ * Reads the header or a slot of a counter as it was when the flush began, for
+ * um_counter_try_update, which tells if it has changed since.
+ */
+bool
+um_counter_glance(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
+{
+	return read_rows(counters, name, slot, counters->snapshot, row, 1) == 1;
+}
+
+/* Reads the header or a slot of a counter as it is now; false if there is none. */
 bool
 um_counter_read(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
 {
-	return read_rows(counters, name, slot, row, 1) == 1;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			count = read_rows(counters, name, slot, snapshot, row, 1);
+
+	UnregisterSnapshot(snapshot);
+	return count == 1;
 }
 
 /* Reads all slots of a counter, in their order, into UM_SLOTS rows. */
 int
 um_counter_read_slots(UmCounters *counters, const UmPending *name, UmCounterRow *rows)
 {
-	return read_rows(counters, name, -1, rows, UM_SLOTS);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			count = read_rows(counters, name, -1, snapshot, rows, UM_SLOTS);
+
+	UnregisterSnapshot(snapshot);
+	return count;
 }
 
 /*
@@ -217,9 +236,31 @@ make_tuple(UmCounters *counters, UmCounterRow *row)
 							 values, nulls, replace);
 }
 
+/* Has another transaction written this version of the row, or is it about to? */
+static bool
+is_taken(UmCounters *counters, UmCounterRow *row)
+{
+	ItemPointer tid = &row->tuple->t_self;
+	HeapTupleData tuple;
+	Buffer		buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(tid));
+	ItemId		item;
+	TM_Result	result;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	item = PageGetItemId(BufferGetPage(buffer), ItemPointerGetOffsetNumber(tid));
+	Assert(ItemIdIsNormal(item));
+	tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+	tuple.t_len = ItemIdGetLength(item);
+	tuple.t_self = *tid;
+	tuple.t_tableOid = RelationGetRelid(counters->relation);
+	result = HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(true), buffer);
+	UnlockReleaseBuffer(buffer);
+	return result != TM_Ok;
+}
+
 /* Writes a row over the very version that was read or locked, or returns false. */
 static bool
-update(UmCounters *counters, UmCounterRow *row, bool locked)
+update(UmCounters *counters, UmCounterRow *row)
 {
 	HeapTuple	tuple = make_tuple(counters, row);
 	TM_FailureData failure;
@@ -230,7 +271,7 @@ update(UmCounters *counters, UmCounterRow *row, bool locked)
 #endif
 
 	result = heap_update(counters->relation, &row->tuple->t_self, tuple,
-						 GetCurrentCommandId(true), InvalidSnapshot, locked, &failure, &mode
+						 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
 #if PG_VERSION_NUM >= 160000
 						 ,&update_indexes
 #endif
@@ -249,15 +290,18 @@ update(UmCounters *counters, UmCounterRow *row, bool locked)
 bool
 um_counter_try_update(UmCounters *counters, UmCounterRow *row)
 {
-	return update(counters, row, false);
+	/*
+	 * heap_update has a "wait" that could be false, but asserts that nobody is
+	 * in its way then.  So look first: whoever comes between is waited for.
+	 */
+	return !is_taken(counters, row) && update(counters, row);
 }
 
 /* Writes a row that um_counter_lock has locked. */
 void
 um_counter_update(UmCounters *counters, UmCounterRow *row)
 {
-	/* the heap takes its own lock for somebody's, until it is told to look */
-	if (!update(counters, row, true))
+	if (!update(counters, row))
 		elog(ERROR, "a locked counter was changed");
 }
 

@@ -10,6 +10,7 @@
 #include "nodes/execnodes.h"
 #include "pending.h"
 #include "storage/lockdefs.h"
+#include "utils/snapshot.h"
 
 #define UM_HEADER	0
 #define UM_SLOTS	64
@@ -21,6 +22,7 @@ typedef struct UmCounters
 	Relation	index;
 	IndexInfo  *index_info;
 	TupleTableSlot *slot;
+	Snapshot	snapshot;		/* good enough for a row whose update tells if it was not */
 } UmCounters;
 
 typedef struct UmCounterRow
@@ -35,6 +37,8 @@ typedef struct UmCounterRow
 
 extern void um_counters_open(UmCounters *counters, LOCKMODE lockmode);
 extern void um_counters_close(UmCounters *counters, LOCKMODE lockmode);
+extern bool um_counter_glance(UmCounters *counters, const UmPending *name, int slot,
+							  UmCounterRow *row);
 extern bool um_counter_read(UmCounters *counters, const UmPending *name, int slot,
 							UmCounterRow *row);
 extern int	um_counter_read_slots(UmCounters *counters, const UmPending *name,

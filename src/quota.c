@@ -50,17 +50,15 @@ static TimestampTz cache_until; /* when a raise begins or ends */
 
 static UmQuery read_quotas = {
 	.text = "SELECT q.quota_id, q.name, q.scope, q.subject, q.org, q.provider, q.model,"
-	" q.metric, q.amount + r.amount, q.period, q.billing_day, q.time_zone, q.enforcement,"
+	" q.metric, q.amount + coalesce(r.amount, 0), q.period, q.billing_day, q.time_zone,"
+	" q.enforcement,"
 	/* a raise that began or ended is another revision, too */
-	" (q.revision + 1000000 * r.changes)::integer,"
-	" coalesce(b.counted_since, 'infinity'::pg_catalog.timestamptz),"
-	" coalesce(q.overrides, 0),"
-	" ARRAY(SELECT l.level FROM usage_monitor._quota_levels(q) l),"
-	" ARRAY(SELECT l.share FROM usage_monitor._quota_levels(q) l),"
-	" r.next_change"
+	" (q.revision + 1000000 * coalesce(r.changes, 0))::integer,"
+	" coalesce(b.counted_since, 'infinity'), coalesce(q.overrides, 0),"
+	" q.warning_threshold, q.critical_threshold, q.thresholds, r.next_change"
 	" FROM usage_monitor.quota q"
 	" LEFT JOIN usage_monitor._quota_birth b ON b.quota_id = q.quota_id"
-	" CROSS JOIN LATERAL usage_monitor._quota_raised(q.quota_id, pg_catalog.clock_timestamp()) r"
+	" LEFT JOIN usage_monitor._quota_raised r ON r.quota_id = q.quota_id"
 	" WHERE q.enabled"
 };
 
@@ -83,8 +81,9 @@ enum
 	COL_REVISION,
 	COL_COUNTED_SINCE,
 	COL_OVERRIDES,
-	COL_LEVELS,
-	COL_SHARES,
+	COL_WARNING,
+	COL_CRITICAL,
+	COL_THRESHOLDS,
 	COL_NEXT_CHANGE
 };
 
@@ -123,6 +122,21 @@ position(const char *name, const char *const *list, int length)
 	elog(ERROR, "unexpected keyword \"%s\" in usage_monitor.quota", name);
 }
 
+static int
+compare_numeric(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+/* A number without trailing zeros. */
+static char *
+numeric_text(Numeric value)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out,
+											   DirectFunctionCall1(numeric_trim_scale,
+																   NumericGetDatum(value))));
+}
+
 static Numeric
 share_of(Numeric amount, Numeric share)
 {
@@ -130,28 +144,40 @@ share_of(Numeric amount, Numeric share)
 											   NumericGetDatum(share)));
 }
 
+/* Adds a level to a quota, in its place. */
+static void
+add_level(UmQuota *quota, char *name, Numeric share)
+{
+	int			place = quota->nlevels++;
+	UmLevel		level = {name, share, share_of(quota->amount, share)};
+
+	for (; place > 0 && compare_numeric(quota->levels[place - 1].share, share) > 0; place--)
+		quota->levels[place] = quota->levels[place - 1];
+	quota->levels[place] = level;
+}
+
 /* Reads the levels of a quota. */
 static void
 read_levels(UmQuota *quota, HeapTuple row, TupleDesc desc)
 {
-	Datum	   *names;
-	Datum	   *shares;
-	int			nshares;
+	Datum	   *shares = NULL;
+	int			nshares = 0;
 	bool		isnull;
+	Datum		thresholds = SPI_getbinval(row, desc, COL_THRESHOLDS, &isnull);
 
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, COL_LEVELS, &isnull)),
-					  TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &quota->nlevels);
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, COL_SHARES, &isnull)),
-					  NUMERICOID, -1, false, TYPALIGN_INT, &shares, NULL, &nshares);
-	Assert(nshares == quota->nlevels);
-	quota->levels = palloc(sizeof(UmLevel) * quota->nlevels);
-	for (int i = 0; i < quota->nlevels; i++)
+	if (!isnull)
+		deconstruct_array(DatumGetArrayTypeP(thresholds), NUMERICOID, -1, false, TYPALIGN_INT,
+						  &shares, NULL, &nshares);
+	quota->levels = palloc(sizeof(UmLevel) * (nshares + 3));
+	add_level(quota, "warning", DatumGetNumericCopy(SPI_getbinval(row, desc, COL_WARNING, &isnull)));
+	add_level(quota, "critical", DatumGetNumericCopy(SPI_getbinval(row, desc, COL_CRITICAL, &isnull)));
+	add_level(quota, "exceeded", int64_to_numeric(1));
+	for (int i = 0; i < nshares; i++)
 	{
-		UmLevel    *level = &quota->levels[i];
+		Numeric		share = DatumGetNumericCopy(shares[i]);
+		Numeric		percent = share_of(share, int64_to_numeric(100));
 
-		level->name = TextDatumGetCString(names[i]);
-		level->share = DatumGetNumericCopy(shares[i]);
-		level->threshold = share_of(quota->amount, level->share);
+		add_level(quota, psprintf("%s%%", numeric_text(percent)), share);
 	}
 }
 

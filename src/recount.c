@@ -5,7 +5,9 @@
  *
  * The rows that it inserted are in the ledger and carry its xid.  What it did
  * to rows of other transactions is noted as it happens; there is little of
- * that, and what does not fit into memory goes to a file.
+ * that, and what does not fit into memory goes to a file.  A SERIALIZABLE
+ * transaction notes all that it does: were it to read the ledger, it would
+ * depend on everybody who writes it.
  */
 #include "postgres.h"
 
@@ -64,14 +66,16 @@ start_notes(void)
 	MemoryContextSwitchTo(old);
 }
 
-/* Notes what is done to a row of another transaction. */
+/* Notes what is done to a row, unless the ledger will show it. */
 void
-um_recount_note(const Datum *values, const bool *nulls, bool negative, bool live)
+um_recount_note(const Datum *values, const bool *nulls, bool own, bool negative, bool live)
 {
 	Datum		note_values[NOTE_COLUMNS];
 	bool		note_nulls[NOTE_COLUMNS] = {0};
 	ResourceOwner owner = CurrentResourceOwner;
 
+	if (own && !IsolationIsSerializable())
+		return;
 	if (notes == NULL)
 		start_notes();
 	memcpy(note_values, values, sizeof(Datum) * UM_COUNTED_COLUMNS);
@@ -135,7 +139,8 @@ void
 um_recount(void)
 {
 	um_pending_clear();
-	count_own_rows();
+	if (!IsolationIsSerializable())
+		count_own_rows();
 	if (notes != NULL)
 		count_notes();
 }

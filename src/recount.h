@@ -7,7 +7,8 @@
 
 #include "quota.h"
 
-extern void um_recount_note(const Datum *values, const bool *nulls, bool negative, bool live);
+extern void um_recount_note(const Datum *values, const bool *nulls, bool own,
+							bool negative, bool live);
 extern void um_recount(void);
 extern void um_recount_forget(void);
 
