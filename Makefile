@@ -31,6 +31,13 @@ SQL_PARTS = \
 	sql/views.sql \
 	sql/normalize.sql \
 	sql/record.sql \
+	sql/explain.sql \
+	sql/estimate.sql \
+	sql/import_format.sql \
+	sql/import.sql \
+	sql/reprice.sql \
+	sql/alert_rule.sql \
+	sql/anomaly.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
@@ -50,7 +57,7 @@ ISOLATION_OPTS = --inputdir=test --outputdir=. $(LOAD_EXTENSION)
 PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
 TAP_TESTS = $(if $(PROVE_TESTS),1)
 
-OWN_GOALS = help demo check bench
+OWN_GOALS = help demo check bench reference differential
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -99,6 +106,8 @@ help:
 	@echo 'make check        run every test in a throwaway cluster'
 	@echo 'make check TESTS="cost quota"  run these only'
 	@echo 'make bench        measure'
+	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
+	@echo 'make reference    write the reference in README.md anew'
 	@echo 'make, make install, make installcheck, make clean'
 	@echo '                  as with every extension; PG_CONFIG=... chooses the server'
 
@@ -106,11 +115,18 @@ demo:
 	@test/sandbox demo/run
 
 check:
-	@COPT=-Werror test/sandbox test/run
+	@COPT=-Werror DRIVERS=yes test/sandbox test/run
 
 bench:
 	@test -x test/bench/run || { echo 'There is no benchmark (test/bench/run).' >&2; exit 1; }
 	@test/sandbox test/bench/run
+
+reference:
+	@test/sandbox test/reference > README.md.tmp
+	@mv README.md.tmp README.md
+
+differential:
+	@test/sandbox test/differential
 
 # Beside one of the goals above, the others are made by a make of their own,
 # for PGXS has a "check" too.

@@ -31,8 +31,8 @@ CREATE UNIQUE INDEX alert_unpriced_once
 COMMENT ON TABLE usage_monitor.alert IS
     'What was raised: one row for each quota, subject, period and level that was reached, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert carries each as JSON.';
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
-COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; unpriced.';
-COMMENT ON COLUMN usage_monitor.alert.level IS 'warning, critical, exceeded, or a further threshold such as 50%.';
+COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; threshold, of an alert_rule; anomaly; unpriced.';
+COMMENT ON COLUMN usage_monitor.alert.level IS 'info, warning, critical, exceeded, or a further threshold such as 50%.';
 COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota that was reached; NULL: unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.subject IS 'Whose usage reached it; NULL for a quota of scope all. Of an unpriced alert: the model.';
 COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period, or of the day; -infinity for lifetime.';

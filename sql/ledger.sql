@@ -41,6 +41,7 @@ CREATE TABLE usage_monitor.usage (
     other_cost                     numeric,
     cost                           numeric,
     cost_source                    text COLLATE "C",
+    unpriced_reason                text COLLATE "C",
     price_currency                 text COLLATE "C",
     price_cost                     numeric,
     exchange_rate                  numeric,
@@ -104,6 +105,7 @@ COMMENT ON COLUMN usage_monitor.usage.output_cost IS 'Cost of everything on the 
 COMMENT ON COLUMN usage_monitor.usage.other_cost IS 'Cost of requests, searches and other units; NULL: unpriced.';
 COMMENT ON COLUMN usage_monitor.usage.cost IS 'The sum of the three, exactly; NULL: unpriced, which is not free. Give it, and it is kept as reported.';
 COMMENT ON COLUMN usage_monitor.usage.cost_source IS 'computed (by the price book), reported (given by the client) or unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.unpriced_reason IS 'Why it is unpriced: no price, no rate for meter X, no count of meter X, no exchange rate from X to Y; NULL: it has a cost.';
 COMMENT ON COLUMN usage_monitor.usage.price_currency IS 'The price''s currency, where it is not the ledger''s.';
 COMMENT ON COLUMN usage_monitor.usage.price_cost IS 'The cost in price_currency.';
 COMMENT ON COLUMN usage_monitor.usage.exchange_rate IS 'What one unit of price_currency was worth: cost = price_cost * exchange_rate.';

@@ -28,6 +28,51 @@ RETURN replace(replace(replace(replace(pattern, '\', '\\'), '%', '\%'), '_', '\_
 COMMENT ON FUNCTION usage_monitor._like_pattern(text) IS
     'A pattern of model_alias, where * stands for any run of characters, as LIKE writes it.';
 
+/*
+ * Takes one thing off a name that does not change what the model costs; no
+ * row where nothing is left to take off.
+ *
+ * What may change the price stays on: the tuner's base name of a fine-tuned
+ * model, ":free", Azure's data zones, Bedrock's commitments.
+ */
+CREATE FUNCTION usage_monitor._shorter_name(
+    provider text,
+    name text,
+    OUT n integer,
+    OUT shorter text,
+    OUT how text
+) RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.n, s.shorter, s.how
+      FROM (VALUES
+                (1, 'without the provider''s prefix',
+                 CASE WHEN usage_monitor._canonical_provider(split_part(_shorter_name.name, '/', 1)) = _shorter_name.provider
+                      THEN regexp_replace(_shorter_name.name, '^[^/]+/', '') END),
+                (2, 'without the resource path',
+                 regexp_replace(_shorter_name.name, '^(arn:aws[^/]*/|(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/)', '')),
+                (3, 'without the region', regexp_replace(_shorter_name.name, '^[a-z]{2}(-gov)?-[a-z]+-[0-9]/', '')),
+                (4, 'without the region', regexp_replace(_shorter_name.name, '^(us|us-gov|eu|apac|au|ca|jp|sa|global)\.', '')),
+                (5, 'without the tuned model''s own name', regexp_replace(_shorter_name.name, '^(ft:[^:]+):.*$', '\1')),
+                (6, 'without the version', regexp_replace(_shorter_name.name, '-v[0-9]+:[0-9]+$', '')),
+                (7, 'without the version', regexp_replace(_shorter_name.name, '^(gemini-.*)-00[0-9]$', '\1')),
+                (8, 'with - before the date', regexp_replace(_shorter_name.name, '@(20[0-9]{6})$', '-\1')),
+                (9, 'without the date', regexp_replace(_shorter_name.name, '-20([0-9]{6}|[0-9]{2}-[0-9]{2}-[0-9]{2})$', '')),
+                (10, 'without latest', regexp_replace(_shorter_name.name, '(-latest|@latest|@default|:latest)$', '')),
+                (11, 'without the maker''s prefix',
+                 regexp_replace(_shorter_name.name, '^(anthropic|amazon|meta|mistral|cohere|ai21|deepseek|qwen|openai|moonshot|minimax|google|nvidia)\.', '')),
+                (12, 'in lower case', lower(_shorter_name.name))
+           ) AS s (n, how, shorter)
+     WHERE s.shorter <> _shorter_name.name
+       AND s.shorter <> ''
+     ORDER BY s.n
+     LIMIT 1;
+END;
+
+COMMENT ON FUNCTION usage_monitor._shorter_name(text, text) IS
+    'The name with one thing less that does not change what the model costs, and which one (1 and 2: a prefix that says where it is).';
+
 CREATE FUNCTION usage_monitor._model_names(
     provider text,
     model text,
@@ -40,15 +85,26 @@ CREATE FUNCTION usage_monitor._model_names(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    own_provider CONSTANT text := usage_monitor._canonical_provider(provider);
+    own_provider text := usage_monitor._canonical_provider(provider);
     current_name text := model;
-    stripped     text;
     reason       text := 'as written';
-    prefix       text;
+    -- a model that is billed apart must not be taken for the one that its name begins with
+    is_apart     CONSTANT boolean := model ~ '(^|/)ft:|:free$';
     alias        record;
+    less         record;
+    elsewhere    text;
+    seen         text[] := '{}';
 BEGIN
-    at_provider := own_provider;
     step := 0;
+    -- openai/gpt-4o says who bills; anthropic/claude-3.5-sonnet may be a name at OpenRouter, which comes last
+    IF own_provider IS NULL AND model LIKE '%/%' THEN
+        own_provider := usage_monitor._canonical_provider(split_part(model, '/', 1));
+        elsewhere := own_provider;
+        IF NOT EXISTS (SELECT FROM usage_monitor.price p WHERE p.provider = own_provider) THEN
+            own_provider := NULL;
+        END IF;
+    END IF;
+    at_provider := own_provider;
     LOOP
         -- the name at its provider; without one, where an alias or the book says it belongs
         IF own_provider IS NULL AND at_provider IS NULL THEN
@@ -66,69 +122,67 @@ BEGIN
                 HAVING count(DISTINCT p.provider) = 1;
             END IF;
         END IF;
-        step := step + 1;
-        name := current_name;
-        how := reason;
-        RETURN NEXT;
+        IF current_name <> ALL (seen) THEN
+            step := step + 1;
+            name := current_name;
+            how := reason;
+            seen := seen || name;
+            RETURN NEXT;
+        END IF;
+
+        SELECT s.* INTO less FROM usage_monitor._shorter_name(at_provider, current_name) s;
 
         FOR alias IN
             SELECT a.provider, a.model, a.pattern
               FROM usage_monitor.model_alias a
              WHERE a.model IS NOT NULL
-               AND (own_provider IS NULL OR a.provider IS NULL OR a.provider = own_provider)
+               AND (at_provider IS NULL OR a.provider IS NULL OR a.provider = at_provider)
                AND current_name LIKE usage_monitor._like_pattern(a.pattern)
+               -- shipped patterns are of names without a prefix
+               AND (a.origin = 'user' OR less.n IS NULL OR less.n > 2)
+               AND (NOT is_apart OR a.origin = 'user'
+                    OR a.pattern ~ '^ft:|:free$' OR a.model ~ '^ft:|:free$')
              ORDER BY length(replace(a.pattern, '*', '')) DESC, a.origin DESC
              LIMIT 1
         LOOP
             at_provider := coalesce(alias.provider, at_provider);
-            step := step + 1;
-            name := alias.model;
-            how := format('alias %s', alias.pattern);
-            RETURN NEXT;
+            IF alias.model <> ALL (seen) THEN
+                step := step + 1;
+                name := alias.model;
+                how := format('alias %s', alias.pattern);
+                seen := seen || name;
+                RETURN NEXT;
+            END IF;
         END LOOP;
 
-        -- what may be taken off the name, one thing at a time
-        prefix := usage_monitor._canonical_provider(split_part(current_name, '/', 1));
-        IF current_name LIKE '%/%'
-           AND (prefix = own_provider
-                OR (own_provider IS NULL
-                    AND EXISTS (SELECT FROM usage_monitor.price p WHERE p.provider = prefix)))
-        THEN
-            stripped := substr(current_name, strpos(current_name, '/') + 1);
-            at_provider := prefix;
-            reason := 'without the provider''s prefix';
-        ELSIF current_name ~ '^(publishers/[^/]+/)?models/' THEN
-            stripped := regexp_replace(current_name, '^(publishers/[^/]+/)?models/', '');
-            reason := 'without the resource path';
-        ELSIF current_name ~ '^(us|us-gov|eu|apac|au|ca|jp|sa|global)\.' THEN
-            stripped := regexp_replace(current_name, '^[a-z-]+\.', '');
-            reason := 'without the region';
-        ELSIF current_name ~ '-v[0-9]+:[0-9]+$' THEN
-            stripped := regexp_replace(current_name, '-v[0-9]+:[0-9]+$', '');
-            reason := 'without the version';
-        ELSIF current_name ~ '[-@](20[0-9]{6}|20[0-9]{2}-[0-9]{2}-[0-9]{2})$' THEN
-            stripped := regexp_replace(current_name, '[-@](20[0-9]{6}|20[0-9]{2}-[0-9]{2}-[0-9]{2})$', '');
-            reason := 'without the date';
-        ELSIF current_name ~ '(-latest|@latest|@default)$' THEN
-            stripped := regexp_replace(current_name, '(-latest|@latest|@default)$', '');
-            reason := 'without -latest';
-        ELSIF current_name ~ '^(anthropic|amazon|meta|mistral|cohere|ai21|deepseek|qwen|openai|moonshot|minimax|google|nvidia)\.' THEN
-            stripped := regexp_replace(current_name, '^[a-z0-9]+\.', '');
-            reason := 'without the vendor''s prefix';
-        ELSIF current_name <> lower(current_name) THEN
-            stripped := lower(current_name);
-            reason := 'in lower case';
-        ELSE
-            EXIT;
-        END IF;
-        EXIT WHEN stripped = '';
-        current_name := stripped;
+        EXIT WHEN less.shorter IS NULL;
+        current_name := less.shorter;
+        reason := less.how;
     END LOOP;
 
-    step := step + 1;
-    name := '*';
-    how := 'any model';
-    RETURN NEXT;
+    IF elsewhere IS NOT NULL THEN
+        SELECT min(p.provider) INTO elsewhere
+          FROM usage_monitor.price p
+         WHERE p.model = _model_names.model
+           AND p.provider NOT IN ('*', elsewhere)
+        HAVING count(DISTINCT p.provider) = 1;
+        IF elsewhere IS NOT NULL THEN
+            step := step + 1;
+            own_provider := at_provider;
+            at_provider := elsewhere;
+            name := model;
+            how := 'as written, at the only provider that has it';
+            RETURN NEXT;
+            at_provider := own_provider;
+        END IF;
+    END IF;
+
+    IF model !~ ':free$' THEN
+        step := step + 1;
+        name := '*';
+        how := 'any model';
+        RETURN NEXT;
+    END IF;
 END
 $$;
 
@@ -142,6 +196,7 @@ CREATE FUNCTION usage_monitor._applicable_rates(
     OUT rank bigint,
     OUT price_id bigint,
     OUT price_provider text,
+    OUT price_model text,
     OUT service_tier text,
     OUT org text,
     OUT currency text,
@@ -164,28 +219,45 @@ BEGIN ATOMIC
     WITH candidate AS MATERIALIZED (
         SELECT n.step, n.at_provider, n.name
           FROM usage_monitor._model_names(_applicable_rates.provider, _applicable_rates.model) n
-    ), known AS (
-        -- where the name leads, also where nothing is priced
-        SELECT (array_agg(c.at_provider ORDER BY c.step) FILTER (WHERE c.at_provider IS NOT NULL))[1] AS leads_to
-          FROM candidate c
-    ), found AS (
+    ), closest AS (
         SELECT DISTINCT ON (p.price_id)
                p.*,
-               CASE WHEN p.org IS NOT NULL THEN 0
-                    WHEN p.origin = 'user' THEN 1
-                    WHEN p.origin = 'import' THEN 2
-                    ELSE 3 END AS rank,
-               c.step
+               c.step,
+               c.at_provider
           FROM candidate c
           JOIN usage_monitor.price p
             ON p.model = c.name
            AND p.provider IN (c.at_provider, '*')
          ORDER BY p.price_id, c.step
+    ), known AS (
+        -- where the name leads: to its price, or else where it belongs
+        SELECT coalesce((SELECT x.at_provider
+                           FROM closest x
+                          WHERE x.at_provider IS NOT NULL
+                          ORDER BY x.step
+                          LIMIT 1),
+                        (SELECT c.at_provider
+                           FROM candidate c
+                          WHERE c.at_provider IS NOT NULL
+                          ORDER BY c.step
+                          LIMIT 1)) AS leads_to
+    ), found AS (
+        -- who sets a price of his own means every name that leads to it; of
+        -- public catalogues the one that knows the name better is right
+        SELECT x.*,
+               dense_rank() OVER (
+                   ORDER BY CASE WHEN x.org IS NOT NULL THEN 0
+                                 WHEN x.origin = 'user' THEN 1
+                                 ELSE 2 END,
+                            CASE WHEN x.org IS NULL AND x.origin <> 'user' THEN x.step END,
+                            CASE x.origin WHEN 'user' THEN 0 WHEN 'import' THEN 1 ELSE 2 END) AS rank
+          FROM closest x
     )
     SELECT k.leads_to,
-           f.rank::bigint,
+           f.rank,
            f.price_id,
            nullif(f.provider, '*'),
+           f.model,
            f.service_tier,
            f.org,
            f.currency,
@@ -209,4 +281,4 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor._applicable_rates(text, text) IS
-    'All rates that a name may be priced by, in order of precedence: an organisation''s own, user, import, shipped; the closest name first.';
+    'All rates that a name may be priced by, in order of precedence: an organisation''s own, user, then the closest name, import before shipped.';

@@ -116,3 +116,25 @@ COMMENT ON TABLE usage_monitor.provider_alias IS
 COMMENT ON COLUMN usage_monitor.provider_alias.alias IS 'The name that applications write.';
 COMMENT ON COLUMN usage_monitor.provider_alias.provider IS 'The provider in the price book.';
 COMMENT ON COLUMN usage_monitor.provider_alias.origin IS 'shipped or user.';
+
+CREATE TABLE usage_monitor.discount (
+    org      text NOT NULL,
+    provider text,
+    model    text,
+    percent  numeric NOT NULL,
+    valid    tstzrange NOT NULL DEFAULT '(,)',
+    CONSTRAINT discount_no_overlap EXCLUDE USING gist (
+        org WITH =,
+        (coalesce(provider, '')) WITH =,
+        (coalesce(model, '')) WITH =,
+        valid WITH &&
+    )
+);
+
+COMMENT ON TABLE usage_monitor.discount IS
+    'Percentages that an organisation pays less, off every price but its own contract prices. The closest one holds, by model, then provider; they do not add up.';
+COMMENT ON COLUMN usage_monitor.discount.org IS 'The organisation that pays less.';
+COMMENT ON COLUMN usage_monitor.discount.provider IS 'The provider whose prices are meant, by its name in the price book; NULL: any.';
+COMMENT ON COLUMN usage_monitor.discount.model IS 'The model that is meant, by its name in the price book; NULL: any.';
+COMMENT ON COLUMN usage_monitor.discount.percent IS 'How much less, from 0 to 100.';
+COMMENT ON COLUMN usage_monitor.discount.valid IS 'When the discount holds: [from, to).';

@@ -164,6 +164,42 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor._check_exchange_rate() IS 'Row trigger: what an exchange rate must be.';
 
+CREATE FUNCTION usage_monitor._check_discount() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.org = '' OR NEW.provider = '' OR NEW.model = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM004',
+            MESSAGE = format('column "%s" must not be empty',
+                             CASE WHEN NEW.org = '' THEN 'org'
+                                  WHEN NEW.provider = '' THEN 'provider'
+                                  ELSE 'model' END),
+            HINT = 'Leave provider or model NULL for any.';
+    END IF;
+    IF NEW.percent IS NULL OR NOT NEW.percent BETWEEN 0 AND 100 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('column "percent" must be from 0 to 100, but is %s', NEW.percent),
+            HINT = 'It is what the organisation pays less: 15 stands for 15 %.';
+    END IF;
+    IF isempty(NEW.valid)
+       OR (NOT lower_inf(NEW.valid) AND NOT lower_inc(NEW.valid))
+       OR upper_inc(NEW.valid)
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('column "valid" must hold its start and not its end, but is %s', NEW.valid),
+            HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
+    END IF;
+    NEW.provider := usage_monitor._canonical_provider(NEW.provider);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._check_discount() IS 'Row trigger: what a discount must be.';
+
 CREATE FUNCTION usage_monitor._check_alias() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -199,6 +235,10 @@ CREATE TRIGGER check_price_rate
 CREATE TRIGGER check_exchange_rate
     BEFORE INSERT OR UPDATE ON usage_monitor.exchange_rate
     FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_exchange_rate();
+
+CREATE TRIGGER check_discount
+    BEFORE INSERT OR UPDATE ON usage_monitor.discount
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_discount();
 
 CREATE TRIGGER check_alias
     BEFORE INSERT OR UPDATE ON usage_monitor.model_alias
@@ -246,6 +286,18 @@ CREATE TRIGGER invalidate
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.exchange_rate
     FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._invalidate();
 
+CREATE TRIGGER invalidate
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.discount
+    FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._invalidate();
+
+-- also where prices arrive by logical replication
+ALTER TABLE usage_monitor.price ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE usage_monitor.price_rate ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE usage_monitor.model_alias ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE usage_monitor.provider_alias ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE usage_monitor.exchange_rate ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE usage_monitor.discount ENABLE ALWAYS TRIGGER invalidate;
+
 /*
  * Only the user's rows are dumped: the shipped ones come with the extension.
  */
@@ -255,6 +307,7 @@ SELECT pg_catalog.pg_extension_config_dump('usage_monitor.price_rate', 'WHERE pr
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.model_alias', 'WHERE origin <> ''shipped''');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.provider_alias', 'WHERE origin <> ''shipped''');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.exchange_rate', '');
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.discount', '');
 
 CREATE FUNCTION usage_monitor.set_price(
     model text,
@@ -329,6 +382,15 @@ BEGIN
      WHERE r.amount IS NOT NULL;
 
     -- everything else is counted by the piece
+    IF jsonb_typeof(set_price.other) <> 'object'
+       OR jsonb_path_exists(set_price.other, 'strict $.* ? (@.type() != "number")')
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('the other rates of model "%s" must be an object of numbers, but are %s',
+                             set_price.model, set_price.other),
+            HINT = 'Write for example {"web_search": 0.01}: money for one unit of the meter.';
+    END IF;
     INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per)
     SELECT new_id, r.key, r.value::numeric, 1
       FROM jsonb_each_text(set_price.other) AS r;

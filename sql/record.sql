@@ -18,7 +18,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    LOOP
+    FOR attempt IN 1 .. 100 LOOP
         IF given.request_id IS NOT NULL THEN
             /* cost NULL: to be computed anew, also where it was reported before */
             UPDATE usage_monitor.usage AS u
@@ -53,23 +53,35 @@ BEGIN
             EXIT WHEN replaced;
         END IF;
 
-        INSERT INTO usage_monitor.usage AS u (
-            ts, request_id, org, department, project, user_id, session_id, provider, model, operation, source,
-            service_tier, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-            cache_creation_1h_input_tokens, reasoning_output_tokens, input_audio_tokens, output_audio_tokens,
-            units, duration_ms, success, error, tags, provider_usage)
-        VALUES (
-            coalesce(given.ts, now()), given.request_id, given.org, given.department, given.project, given.user_id,
-            given.session_id, given.provider, given.model, given.operation, given.source, given.service_tier,
-            given.input_tokens, given.output_tokens, given.cache_read_input_tokens,
-            given.cache_creation_input_tokens, given.cache_creation_1h_input_tokens,
-            given.reasoning_output_tokens, given.input_audio_tokens, given.output_audio_tokens, given.units,
-            given.duration_ms, given.success, given.error, given.tags, given.provider_usage)
-        ON CONFLICT DO NOTHING
-        RETURNING u.* INTO stored;
-        replaced := false;
-        EXIT WHEN FOUND;
+        BEGIN
+            INSERT INTO usage_monitor.usage AS u (
+                ts, request_id, org, department, project, user_id, session_id, provider, model, operation, source,
+                service_tier, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+                cache_creation_1h_input_tokens, reasoning_output_tokens, input_audio_tokens, output_audio_tokens,
+                units, duration_ms, success, error, tags, provider_usage)
+            VALUES (
+                coalesce(given.ts, now()), given.request_id, given.org, given.department, given.project, given.user_id,
+                given.session_id, given.provider, given.model, given.operation, given.source, given.service_tier,
+                given.input_tokens, given.output_tokens, given.cache_read_input_tokens,
+                given.cache_creation_input_tokens, given.cache_creation_1h_input_tokens,
+                given.reasoning_output_tokens, given.input_audio_tokens, given.output_audio_tokens, given.units,
+                given.duration_ms, given.success, given.error, given.tags, given.provider_usage)
+            ON CONFLICT DO NOTHING
+            RETURNING u.* INTO stored;
+            replaced := false;
+            EXIT WHEN FOUND;
+        EXCEPTION WHEN unique_violation THEN
+            -- it was recorded meanwhile, in another partition: replace that
+            NULL;
+        END;
     END LOOP;
+    IF stored.usage_id IS NULL THEN
+        -- the transaction's snapshot will never show it
+        RAISE EXCEPTION USING
+            ERRCODE = 'serialization_failure',
+            MESSAGE = format('request "%s" was recorded by another transaction meanwhile', given.request_id),
+            HINT = 'Try the transaction again.';
+    END IF;
 
     /* what the provider charged is better than not to know; it is in dollars */
     IF stored.cost IS NULL AND reported_cost IS NOT NULL AND usage_monitor.ledger_currency() = 'USD' THEN

@@ -117,6 +117,8 @@ CREATE TRIGGER invalidate
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.setting
     FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._invalidate();
 
+ALTER TABLE usage_monitor.setting ENABLE ALWAYS TRIGGER invalidate;
+
 CREATE FUNCTION usage_monitor.ledger_currency() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_ledger_currency';
@@ -150,7 +152,8 @@ CREATE FUNCTION usage_monitor.configure(
     time_zone text DEFAULT NULL,
     unpriced text DEFAULT NULL
 ) RETURNS usage_monitor.setting
-    LANGUAGE plpgsql
+    -- it locks the ledger, which a manager who may execute it cannot write
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

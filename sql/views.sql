@@ -137,6 +137,7 @@ CREATE VIEW usage_monitor.unpriced_usage WITH (security_invoker = true) AS
 SELECT provider,
        model,
        service_tier,
+       unpriced_reason,
        count(*) AS requests,
        sum(input_tokens)::bigint AS input_tokens,
        sum(output_tokens)::bigint AS output_tokens,
@@ -144,7 +145,7 @@ SELECT provider,
        max(ts) AS last_ts
 FROM usage_monitor.usage
 WHERE cost IS NULL
-GROUP BY provider, model, service_tier;
+GROUP BY provider, model, service_tier, unpriced_reason;
 
 COMMENT ON VIEW usage_monitor.unpriced_usage IS
     'Models with calls that have no cost, because no price was known for them.';
@@ -189,6 +190,7 @@ BEGIN
             ('operation', 'Kind of call: chat, embeddings, ...; NULL: calls that name none.'),
             ('source', 'Where the calls came from; NULL: calls that name nothing.'),
             ('service_tier', 'standard, batch, flex, priority or fast.'),
+            ('unpriced_reason', 'Why they have no cost: no price, no rate for a meter, no count of one, no exchange rate.'),
             ('key', 'Name of the tag.'),
             ('value', 'Value of the tag, as text.'),
             ('requests', 'Number of calls.'),

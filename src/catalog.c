@@ -36,6 +36,7 @@ static const struct
 	[UM_MODEL_ALIAS] = {"model_alias", UM_TOPIC_PRICE},
 	[UM_PROVIDER_ALIAS] = {"provider_alias", UM_TOPIC_PRICE},
 	[UM_EXCHANGE_RATE] = {"exchange_rate", UM_TOPIC_PRICE},
+	[UM_DISCOUNT] = {"discount", UM_TOPIC_PRICE},
 	[UM_QUOTA] = {"quota", UM_TOPIC_QUOTA},
 	[UM_QUOTA_USAGE] = {"quota_usage", -1},
 	[UM_USAGE] = {"usage", -1},

@@ -15,6 +15,7 @@
 #include "catalog.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "common/int.h"
 #include "cost.h"
 #include "error.h"
 #include "executor/spi.h"
@@ -25,6 +26,7 @@
 #include "recount.h"
 #include "request.h"
 #include "setting.h"
+#include "unpriced.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -43,6 +45,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_usage_after);
 static struct
 {
 	FullTransactionId xid;
+	SubTransactionId subxact;	/* one that has failed moves nothing any more */
 	int64		usage_id;
 }			moving;
 
@@ -266,12 +269,26 @@ numeric_sign_of(Numeric value)
 											 NumericGetDatum(int64_to_numeric(0))));
 }
 
+/*
+ * Is this a correction of a closed period, whose cost may be negative?  Only
+ * reprice() writes them, as the ledger's owner.
+ */
+static bool
+is_correction(Row *row, Relation relation)
+{
+	UmString	operation = text_of(row, UM_COL_OPERATION);
+
+	return operation.length == 10 && memcmp(operation.data, "correction", 10) == 0 &&
+		has_privs_of_role(GetUserId(), relation->rd_rel->relowner);
+}
+
 /* Keeps the cost that the client gave. */
 static void
-keep_reported_cost(Row *row)
+keep_reported_cost(Row *row, Relation relation)
 {
 	static const UmColumn parts[] = {UM_COL_INPUT_COST, UM_COL_OUTPUT_COST};
 	Datum		other = VALUE(row, COST);
+	bool		may_be_negative = is_correction(row, relation);
 
 	for (int i = -1; i < (int) lengthof(parts); i++)
 	{
@@ -285,7 +302,8 @@ keep_reported_cost(Row *row)
 			continue;
 		}
 		value = DatumGetNumeric(row->values[att]);
-		if (numeric_is_nan(value) || numeric_is_inf(value) || numeric_sign_of(value) < 0)
+		if (numeric_is_nan(value) || numeric_is_inf(value) ||
+			(numeric_sign_of(value) < 0 && !may_be_negative))
 			ereport(ERROR,
 					(errcode(ERRCODE_UM_INVALID_COST),
 					 errmsg("column \"%s\" must be zero or more, but is %s",
@@ -295,7 +313,7 @@ keep_reported_cost(Row *row)
 		if (i >= 0)
 			other = DirectFunctionCall2(numeric_sub, other, NumericGetDatum(value));
 	}
-	if (numeric_sign_of(DatumGetNumeric(other)) < 0)
+	if (numeric_sign_of(DatumGetNumeric(other)) < 0 && !may_be_negative)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("\"input_cost\" and \"output_cost\" exceed \"cost\""),
@@ -303,6 +321,7 @@ keep_reported_cost(Row *row)
 
 	SET(row, OTHER_COST, other);
 	SET(row, COST_SOURCE, CStringGetTextDatum("reported"));
+	SET_NULL(row, UNPRICED_REASON);
 	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
 	SET_NULL(row, PRICE_ID);
 	SET_NULL(row, PRICE_CURRENCY);
@@ -367,6 +386,10 @@ compute_cost(Row *row, const UmUse *use)
 	set_numeric_or_null(row, UM_COL_COST, cost.priced ? cost.total : NULL);
 	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
 	SET(row, COST_SOURCE, CStringGetTextDatum(cost.priced ? "computed" : "unpriced"));
+	if (cost.priced)
+		SET_NULL(row, UNPRICED_REASON);
+	else
+		SET(row, UNPRICED_REASON, CStringGetTextDatum(um_unpriced_reason(&cost)));
 }
 
 /* Checks what the client gave. */
@@ -404,6 +427,7 @@ is_moving(Row *row)
 	return !IS_NULL(row, USAGE_ID) &&
 		FullTransactionIdIsValid(moving.xid) &&
 		FullTransactionIdEquals(moving.xid, GetTopFullTransactionIdIfAny()) &&
+		moving.subxact == GetCurrentSubTransactionId() &&
 		moving.usage_id == DatumGetInt64(VALUE(row, USAGE_ID));
 }
 
@@ -453,7 +477,7 @@ before_insert(Row *row, Relation relation, HeapTuple tuple)
 	SET(row, RECORDED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
 	if (!IS_NULL(row, COST))
-		keep_reported_cost(row);
+		keep_reported_cost(row, relation);
 	else
 		compute_cost(row, &use);
 	return true;
@@ -487,6 +511,7 @@ before_update(Row *old, Row *row, Relation relation, HeapTuple tuple)
 	};
 	static const UmColumn derived[] = {
 		UM_COL_PRICE_ID, UM_COL_CURRENCY, UM_COL_OTHER_COST, UM_COL_COST_SOURCE,
+		UM_COL_UNPRICED_REASON,
 		UM_COL_PRICE_CURRENCY, UM_COL_PRICE_COST, UM_COL_EXCHANGE_RATE
 	};
 	static const UmColumn priced_by[] = {
@@ -527,13 +552,14 @@ before_update(Row *old, Row *row, Relation relation, HeapTuple tuple)
 	was_reported = !IS_NULL(old, COST_SOURCE) &&
 		strcmp(TextDatumGetCString(VALUE(old, COST_SOURCE)), "reported") == 0;
 	if (changed(old, row, relation, costs, lengthof(costs)) && !IS_NULL(row, COST))
-		keep_reported_cost(row);	/* somebody corrects the cost */
+		keep_reported_cost(row, relation);	/* somebody corrects the cost */
 	else if (IS_NULL(row, COST) ||	/* not priced yet, or SET cost = NULL asks for it */
 			 (!was_reported && changed(old, row, relation, priced_by, lengthof(priced_by))))
 		compute_cost(row, &use);
 
 	/* if ts moves it to another partition, INSERT triggers will see it */
 	moving.xid = GetTopFullTransactionId();
+	moving.subxact = GetCurrentSubTransactionId();
 	moving.usage_id = DatumGetInt64(VALUE(row, USAGE_ID));
 }
 
@@ -574,7 +600,7 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 		if (!before_insert(&row, relation, tuple))
 			return PointerGetDatum(NULL);
 	}
-	return PointerGetDatum(heap_modify_tuple(tuple, desc, row.values, row.nulls, row.replace));
+	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
 }
 
 /* Counts a row, or takes it back. */
@@ -608,9 +634,12 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	live = !own || isnull ||
 		DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
 
-	if (!own)
-		um_recount_note(values, nulls, negative, live);
+	um_recount_note(values, nulls, own, negative, live);
 	um_pending_count(&row, negative, live);
+
+	if (live && !negative && row.cost == NULL)
+		um_unpriced_note(row.subject[UM_SCOPE_MODEL].data,
+						 row.subject[UM_SCOPE_MODEL].length, row.ts);
 }
 
 /* AFTER ROW trigger of the ledger and its partitions. */

@@ -21,6 +21,7 @@ static const char *const names[UM_COLUMN_COUNT] = {
 };
 
 static HTAB *cache;
+static UmColumns *last;			/* rows come in runs of one partition */
 
 const char *
 um_column_name(UmColumn column)
@@ -81,6 +82,9 @@ um_columns(Relation relation)
 	UmColumns  *entry;
 	bool		found;
 
+	if (last != NULL && last->relid == relid && last->valid)
+		return last;
+
 	if (cache == NULL)
 	{
 		HASHCTL		control = {0};
@@ -93,6 +97,7 @@ um_columns(Relation relation)
 	}
 
 	entry = hash_search(cache, &relid, HASH_ENTER, &found);
+	last = entry;
 	if (found && entry->valid)
 		return entry;
 

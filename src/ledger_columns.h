@@ -43,6 +43,7 @@
 	C(OTHER_COST, "other_cost") \
 	C(COST, "cost") \
 	C(COST_SOURCE, "cost_source") \
+	C(UNPRICED_REASON, "unpriced_reason") \
 	C(PRICE_CURRENCY, "price_currency") \
 	C(PRICE_COST, "price_cost") \
 	C(EXCHANGE_RATE, "exchange_rate") \

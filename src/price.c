@@ -50,11 +50,23 @@ typedef struct ExchangeRate
 	Numeric		rate;
 } ExchangeRate;
 
+typedef struct Discount
+{
+	char	   *org;
+	char	   *provider;		/* NULL: any */
+	char	   *model;			/* NULL: any */
+	TimestampTz valid_from;
+	TimestampTz valid_to;
+	Numeric		percent;
+} Discount;
+
 static MemoryContext cache_context;
 static HTAB *names;
 static NameEntry *last_name;	/* calls come in runs of one model */
 static ExchangeRate *exchange_rates;
 static int	nexchange_rates = -1;
+static Discount *discounts;		/* by organisation, the closest first */
+static int	ndiscounts = -1;
 static uint64 cache_generation;
 
 static UmQuery read_rates = {
@@ -71,6 +83,14 @@ static UmQuery read_exchange_rates = {
 	" ORDER BY from_currency COLLATE \"C\", to_currency COLLATE \"C\", 3"
 };
 
+static UmQuery read_discounts = {
+	.text = "SELECT org, provider, model,"
+	" coalesce(pg_catalog.lower(valid), '-infinity'),"
+	" coalesce(pg_catalog.upper(valid), 'infinity'), percent"
+	" FROM usage_monitor.discount"
+	" ORDER BY org COLLATE \"C\", model IS NULL, provider IS NULL"
+};
+
 /* The columns of _applicable_rates. */
 enum
 {
@@ -78,6 +98,7 @@ enum
 	COL_RANK,
 	COL_PRICE_ID,
 	COL_PROVIDER,
+	COL_MODEL,
 	COL_SERVICE_TIER,
 	COL_ORG,
 	COL_CURRENCY,
@@ -130,6 +151,7 @@ reset_cache(void)
 	names = NULL;
 	last_name = NULL;
 	nexchange_rates = -1;
+	ndiscounts = -1;
 	if (cache_context == NULL)
 		cache_context = AllocSetContextCreate(TopMemoryContext,
 											  "usage_monitor prices",
@@ -183,7 +205,7 @@ read_window(HeapTuple row, TupleDesc desc)
 	window->end = no_end ? USECS_PER_DAY : DatumGetTimeADT(end);
 	window->days = 0;
 	if (no_days)
-		window->days = 0xFE;
+		window->days = UM_EVERY_DAY;
 	else
 	{
 		Datum	   *elements;
@@ -309,6 +331,7 @@ load_list(const NameKey *key, UmPriceList *list)
 				elog(ERROR, "price %lld has an unknown service tier", (long long) price_id);
 			price->org = text_column(row, desc, COL_ORG);
 			price->provider = text_column(row, desc, COL_PROVIDER);
+			price->model = text_column(row, desc, COL_MODEL);
 			price->currency = text_column(row, desc, COL_CURRENCY);
 			price->from = int64_column(row, desc, COL_VALID_FROM);
 			price->to = int64_column(row, desc, COL_VALID_TO);
@@ -338,6 +361,63 @@ load_list(const NameKey *key, UmPriceList *list)
 	um_spi_end(&spi);
 }
 
+/* Reads all exchange rates, sorted. */
+static void
+load_exchange_rates(void)
+{
+	MemoryContext old;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_exchange_rates, NULL, NULL);
+	old = MemoryContextSwitchTo(cache_context);
+	exchange_rates = palloc(sizeof(ExchangeRate) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		ExchangeRate *rate = &exchange_rates[i];
+
+		rate->from = text_column(row, desc, 1);
+		rate->to = text_column(row, desc, 2);
+		rate->valid_from = int64_column(row, desc, 3);
+		rate->valid_to = int64_column(row, desc, 4);
+		rate->rate = numeric_column(row, desc, 5);
+	}
+	nexchange_rates = (int) SPI_processed;
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+}
+
+/* Reads all discounts, sorted. */
+static void
+load_discounts(void)
+{
+	MemoryContext old;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_discounts, NULL, NULL);
+	old = MemoryContextSwitchTo(cache_context);
+	discounts = palloc(sizeof(Discount) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Discount   *discount = &discounts[i];
+
+		discount->org = text_column(row, desc, 1);
+		discount->provider = text_column(row, desc, 2);
+		discount->model = text_column(row, desc, 3);
+		discount->valid_from = int64_column(row, desc, 4);
+		discount->valid_to = int64_column(row, desc, 5);
+		discount->percent = numeric_column(row, desc, 6);
+	}
+	ndiscounts = (int) SPI_processed;
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+}
+
 /* The prices of a model at a provider (length -1: none given). */
 const UmPriceList *
 um_price_list(const char *provider, int provider_length,
@@ -357,10 +437,18 @@ um_price_list(const char *provider, int provider_length,
 		if (hash_get_num_entries(names) >= MAX_CACHED_NAMES)
 			reset_cache();
 
-		/* loading may find the cache stale: then load once more */
+		/*
+		 * Loading may find the cache stale: then load once more.  All that a
+		 * call is priced by is loaded here, so that nothing goes stale while
+		 * it is being priced.
+		 */
 		do
 		{
 			validate_cache();
+			if (nexchange_rates < 0)
+				load_exchange_rates();
+			if (ndiscounts < 0)
+				load_discounts();
 			load_list(&key, &list);
 		} while (cache_generation != um_generation(UM_TOPIC_PRICE));
 
@@ -488,44 +576,65 @@ um_price_rate(const UmPriceChoice *choice, UmMeter meter, int64 context,
 	return NULL;
 }
 
-/* Reads all exchange rates, sorted. */
-static void
-load_exchange_rates(void)
+/* Compares a string of a given length with another one, byte by byte. */
+static int
+compare_bytes(const char *string, int length, const char *other)
 {
-	MemoryContext old;
-	UmSpi		spi;
+	int			order = strncmp(other, string, length);
 
-	um_spi_begin(&spi);
-	um_spi_query(&read_exchange_rates, NULL, NULL);
-	old = MemoryContextSwitchTo(cache_context);
-	exchange_rates = palloc(sizeof(ExchangeRate) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		ExchangeRate *rate = &exchange_rates[i];
-
-		rate->from = text_column(row, desc, 1);
-		rate->to = text_column(row, desc, 2);
-		rate->valid_from = int64_column(row, desc, 3);
-		rate->valid_to = int64_column(row, desc, 4);
-		rate->rate = numeric_column(row, desc, 5);
-	}
-	nexchange_rates = (int) SPI_processed;
-	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
+	return order != 0 ? -order : (other[length] == '\0' ? 0 : -1);
 }
 
-/* What one unit of a currency is worth in another; false where nobody said. */
+/*
+ * The discount of an organisation on a model of a provider, in percent: that
+ * on the model before that on the provider before that on everything.
+ * um_price_list has loaded them.
+ */
+bool
+um_discount(const char *org, int org_length, const char *provider,
+			const char *model, TimestampTz ts, Numeric *percent)
+{
+	int			low = 0,
+				high;
+
+	/* the organisation's first */
+	high = ndiscounts;
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_bytes(org, org_length, discounts[middle].org) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < ndiscounts; low++)
+	{
+		const Discount *discount = &discounts[low];
+
+		if (compare_bytes(org, org_length, discount->org) != 0)
+			break;
+		if (ts >= discount->valid_from && ts < discount->valid_to &&
+			(discount->provider == NULL ||
+			 (provider != NULL && strcmp(discount->provider, provider) == 0)) &&
+			(discount->model == NULL || strcmp(discount->model, model) == 0))
+		{
+			*percent = discount->percent;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * What one unit of a currency is worth in another; false where nobody said.
+ * um_price_list has loaded the rates.
+ */
 bool
 um_exchange_rate(const char *from, const char *to, TimestampTz ts, Numeric *rate)
 {
 	int			low = 0,
 				high;
-
-	validate_cache();
-	if (nexchange_rates < 0)
-		load_exchange_rates();
 
 	/* the last range that starts at or before ts */
 	high = nexchange_rates;

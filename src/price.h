@@ -11,6 +11,8 @@
 #include "meter.h"
 #include "pgtime.h"
 
+#define UM_EVERY_DAY	0xFE	/* bits 1 to 7 */
+
 /* A daily window on the vendor's clock. */
 typedef struct UmWindow
 {
@@ -40,6 +42,7 @@ typedef struct UmPrice
 	UmTier		tier;
 	char	   *org;			/* NULL: everybody's */
 	char	   *provider;		/* NULL: any */
+	char	   *model;
 	char	   *currency;
 	TimestampTz from;
 	TimestampTz to;
@@ -70,6 +73,8 @@ extern bool um_price_choose(const UmPriceList *list, const char *org, int org_le
 extern const UmRate *um_price_rate(const UmPriceChoice *choice, UmMeter meter,
 								   int64 context, TimestampTz ts,
 								   const UmPrice **price);
+extern bool um_discount(const char *org, int org_length, const char *provider,
+						const char *model, TimestampTz ts, Numeric *percent);
 extern bool um_exchange_rate(const char *from, const char *to, TimestampTz ts,
 							 Numeric *rate);
 

@@ -44,6 +44,8 @@ um_use_set(UmUse *use, UmMeter meter, int64 count, const char *column)
 						column, (long long) count),
 				 errhint("Counts are what the provider reported, zero or more.")));
 	use->quantity[meter].value = count;
+	if (count != 0)
+		use->used |= UM_METER_BIT(meter);
 }
 
 /* Reads a number of units; whole ones mostly, but seconds and gigabytes need not be. */
@@ -103,7 +105,11 @@ um_use_units(UmUse *use, Jsonb *units)
 
 		token = JsonbIteratorNext(&it, &value, true);
 		if (token == WJB_VALUE && value.type == jbvNumeric)
+		{
 			use->quantity[meter] = unit_quantity(name, value.val.numeric);
+			if (use->quantity[meter].value != 0)
+				use->used |= UM_METER_BIT(meter);
+		}
 		else
 			ereport(ERROR,
 					(errcode(ERRCODE_UM_INVALID_COUNT),
@@ -154,6 +160,9 @@ check_parts(const UmUse *use, UmMeter whole, int nparts, const UmMeter *parts)
 void
 um_use_check(const UmUse *use)
 {
+	if ((use->used & ~UM_METERS_WITHOUT_PARTS) == 0)
+		return;
+
 	/* unknown totals contain whatever they contain */
 	if (!use->input_unknown)
 	{
