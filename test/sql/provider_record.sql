@@ -1,6 +1,9 @@
 -- Recording what providers answer.
 SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
 SET TimeZone = 'UTC';
+SET DateStyle = 'ISO, YMD';
 \pset null '-'
 \pset format unaligned
 \pset tuples_only on

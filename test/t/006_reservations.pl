@@ -1,0 +1,67 @@
+# Five prompts of 0.15 at once against 0.45 that are left: three are admitted,
+# every time, by five sessions that begin at the same instant.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Ledger;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $rounds = $ENV{UM_ROUNDS} // 100;
+my $node = new_node('main', 'deadlock_timeout = 100ms');
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
+$node->safe_psql('postgres', q{
+	CREATE TABLE outcome (round integer, allowed boolean);
+	SELECT usage_monitor.set_quota('prompts', 'session', NULL, 0.45, 'lifetime', enforcement => 'block'),
+		   usage_monitor.set_quota('everything', 'all', NULL, 1e6, 'lifetime', enforcement => 'block');
+});
+
+# Each client does one transaction a round, and all wait for the round to begin:
+# pgbench starts them together, and a lock on the round holds them back.
+PostgreSQL::Test::Utils::append_to_file("$dir/reserve.sql", q{
+SELECT pg_advisory_lock_shared(:round) \g
+INSERT INTO outcome SELECT :round, allowed FROM usage_monitor.reserve(session_id => 's' || :round, cost => 0.15);
+SELECT pg_advisory_unlock_shared(:round);
+});
+
+my $holder = $node->background_psql('postgres');
+my $failed = 0;
+for my $round (1 .. $rounds)
+{
+	$holder->query_safe("SELECT pg_advisory_lock($round)");
+	my $pgbench = IPC::Run::start(
+		[ 'pgbench', '-n', '-c', 5, '-t', 1, '-D', "round=$round", '-f', "$dir/reserve.sql", '-d', $node->connstr('postgres') ],
+		'>', "$dir/out", '2>', "$dir/err");
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 5 FROM pg_locks WHERE locktype = 'advisory' AND objid = $round AND NOT granted");
+	$holder->query_safe("SELECT pg_advisory_unlock($round)");
+	IPC::Run::finish($pgbench) or $failed++;
+}
+$holder->quit;
+
+is($failed, 0, 'no session failed');
+is(value($node, 'SELECT count(*), count(*) FILTER (WHERE allowed) FROM outcome'), 5 * $rounds . '|' . 3 * $rounds, 'three of five were admitted');
+is(value($node, 'SELECT round, count(*) FILTER (WHERE allowed) FROM outcome GROUP BY round HAVING count(*) FILTER (WHERE allowed) <> 3 ORDER BY 1'), '', 'in every round');
+is(value($node, q{SELECT reserved, remaining FROM usage_monitor.quota_status WHERE name = 'everything'}), 0.45 * $rounds . '.00|' . (1e6 - 0.45 * $rounds) . '.00', 'they are held of both quotas');
+
+# All are settled, for less, by as many sessions as are free.
+is(value($node, q{SELECT count(*) FROM usage_monitor.reservation r, usage_monitor.settle(r.reservation_id, model => 'm', cost => 0.10) s}), 3 * $rounds, 'all were settled');
+is(value($node, q{SELECT count(*) FROM usage_monitor.quota_status WHERE reserved <> 0 OR used <> 0.30 AND scope = 'session'}), 0, 'what they held is given back');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/deadlock detected|PANIC|TRAP/, 'no deadlock, no crash');
+counters_are_right($node, 'settled');
+is(value($node, 'SELECT * FROM usage_monitor.verify()'), '', 'verify() agrees');
+
+# A client that dies leaves its reservation, which ends by itself.
+my $dying = $node->background_psql('postgres');
+$dying->query_safe(q{SELECT usage_monitor.reserve(session_id => 'last', cost => 0.45, ttl => '2 s')});
+$dying->{run}->kill_kill;
+is(value($node, q{SELECT allowed FROM usage_monitor.reserve(session_id => 'last', cost => 0.45)}), 'f', 'it holds the room');
+$node->stop('immediate');
+$node->start;
+ok($node->poll_query_until('postgres', q{SELECT allowed FROM usage_monitor.reserve(session_id => 'last', cost => 0.45)}), 'until its end, whatever happens');
+
+$node->stop;
+done_testing();
