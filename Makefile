@@ -26,6 +26,7 @@ SQL_PARTS = \
 	sql/reserve.sql \
 	sql/quota_views.sql \
 	sql/verify.sql \
+	sql/quota_adjust.sql \
 	sql/check_quota.sql \
 	sql/budget.sql \
 	sql/views.sql \

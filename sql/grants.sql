@@ -57,7 +57,7 @@ BEGIN
             'EXECUTE ON FUNCTION usage_monitor._median']
         WHEN 'manager' THEN ARRAY[
             'SELECT ON ALL TABLES IN SCHEMA usage_monitor',
-            'SELECT ON ALL SEQUENCES IN SCHEMA usage_monitor',
+            'SELECT, USAGE ON ALL SEQUENCES IN SCHEMA usage_monitor',
             'INSERT, UPDATE, DELETE ON usage_monitor.price, usage_monitor.price_rate, usage_monitor.model_alias, usage_monitor.provider_alias, usage_monitor.exchange_rate, usage_monitor.discount, usage_monitor.quota, usage_monitor.alert_rule',
             'UPDATE ON usage_monitor.alert',
             'EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor']

@@ -219,6 +219,14 @@ DECLARE
     held   usage_monitor.reservation;
     result usage_monitor.usage;
 BEGIN
+    -- the ledger takes a negative cost from its owner, as a correction; not from here
+    IF settle.cost < 0 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM003',
+            MESSAGE = format('column "cost" must be zero or more, but is %s', settle.cost),
+            HINT = 'Leave it out, and the call is priced by the price book.';
+    END IF;
+
     held := usage_monitor._end_reservation(settle.reservation_id, 'settled');
     IF held.reservation_id IS NULL THEN
         RAISE EXCEPTION USING

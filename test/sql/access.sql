@@ -113,6 +113,8 @@ INSERT INTO usage_monitor.usage (user_id, model, input_tokens) VALUES ('alice', 
 SELECT name, amount, used, allowed FROM usage_monitor.check_quota(user_id => 'mallory', requests => 1) ORDER BY name;
 SELECT statement FROM pg_temp.attempt WHERE pg_temp.outcome(statement) <> 'denied' ORDER BY number;
 
+-- nor does what runs as the owner let a writer take money out of the ledger
+SELECT pg_temp.outcome('SELECT usage_monitor.settle((SELECT reservation_id FROM usage_monitor.reserve(cost => 1, model => ''m'')), cost => -3, operation => ''correction'')');
 -- a reader can read every table and view, and writes nothing
 SET ROLE regress_reader;
 SELECT c.oid::regclass, pg_temp.outcome(format('SELECT * FROM %s', c.oid::regclass)) AS outcome
@@ -130,6 +132,9 @@ SELECT usage_monitor.set_price('managed', 1, 2) > 0;
 SELECT usage_monitor.set_quota('managed', 'org', NULL, 10) > 0;
 SELECT usage_monitor.set_quota('managed', 'org', NULL, 20) > 0;
 SELECT amount FROM usage_monitor.quota WHERE name = 'managed';
+DELETE FROM usage_monitor.quota WHERE name = 'managed';
+SELECT model, meter, change FROM usage_monitor.import_prices('{"gpt-managed": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}', 'litellm');
+SELECT set_raise > 0 AS raised FROM usage_monitor.set_quota('managed', 'org', NULL, 20), usage_monitor.raise_quota('managed', 5, 'tomorrow') AS set_raise;
 DELETE FROM usage_monitor.quota WHERE name = 'managed';
 SELECT level, acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
 SELECT level, resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
