@@ -197,6 +197,7 @@ CREATE FUNCTION usage_monitor.check_alert_rules(at timestamptz DEFAULT now()) RE
     -- who may write rules may have them looked at, but not make up alerts
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET intervalstyle = postgres
 AS $$
 DECLARE
     raised usage_monitor.alert;
@@ -213,7 +214,7 @@ BEGIN
                check_alert_rules.at - (e.rule).window_length,
                v.value,
                (e.rule).threshold,
-               format('rule "%s"%s: %s is %s, the threshold %s, of %s calls in %s until %s',
+               format('rule "%s"%s: %s %s, threshold %s (calls: %s, in %s until %s)',
                       (e.rule).name,
                       ' of ' || s.subject,
                       (e.rule).metric,
@@ -237,7 +238,7 @@ BEGIN
                    SELECT trim_scale(CASE WHEN (e.rule).metric IN ('cost', 'tokens', 'requests') THEN e.value
                                           ELSE round(e.value, 6) END) AS value) v
          CROSS JOIN LATERAL (
-                   SELECT string_agg(format('%s "%s"', d.key, d.value), ', ' ORDER BY d.key) AS subject
+                   SELECT string_agg(coalesce(d.key || ' "' || d.value || '"', 'no ' || d.key), ', ' ORDER BY d.key) AS subject
                      FROM jsonb_each_text(e.dimensions) d) s
          WHERE e.value >= (e.rule).threshold
            AND e.requests >= (e.rule).min_requests

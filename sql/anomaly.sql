@@ -21,17 +21,20 @@ COMMENT ON FUNCTION usage_monitor._median(numeric[]) IS
     'The value in the middle, or the mean of the two; exact, which percentile_cont() is not.';
 
 CREATE FUNCTION usage_monitor._usual(history numeric[], OUT expected numeric, OUT deviation numeric)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT m.median,
-           -- where half of the values are the same: the mean absolute deviation, or a hundredth of that value
-           coalesce(1.4826 * nullif(usage_monitor._median(array_agg(abs(v.value - m.median))), 0),
-                    greatest(1.2533 * avg(abs(v.value - m.median)), 0.01 * m.median))
-      FROM unnest(history) AS v (value)
-     CROSS JOIN (SELECT usage_monitor._median(history) AS median) m
-     GROUP BY m.median;
-END;
+AS $$
+BEGIN
+    expected := trim_scale(usage_monitor._median(history));
+    deviation := 1.4826 * usage_monitor._median(ARRAY(SELECT abs(v.value - expected) FROM unnest(history) AS v (value)));
+    IF deviation = 0 THEN
+        -- half of the values are the same: the mean absolute deviation, or a hundredth of that value
+        deviation := greatest(1.2533 * (SELECT avg(abs(v.value - expected)) FROM unnest(history) AS v (value)),
+                              0.01 * expected);
+    END IF;
+    deviation := trim_scale(deviation);
+END
+$$;
 
 COMMENT ON FUNCTION usage_monitor._usual(numeric[]) IS
     'What is to be expected after that history, and the standard deviation of it, both robust to outliers.';
@@ -191,7 +194,8 @@ BEGIN
         SELECT 'anomaly', n.severity, n.org, n.since, n.cost, n.upper_bound,
                format('%s cost %s %s, where %s is usual%s',
                       CASE WHEN n.kind = 'call' THEN format('call %s of "%s" to %s', n.usage_id, n.org, n.model)
-                           ELSE format('%s on %s', coalesce(format('"%s"', n.org), 'all together'), n.day) END,
+                           ELSE format('%s on %s', coalesce('"' || n.org || '"', 'all together'),
+                                       to_char(n.day, 'YYYY-MM-DD')) END,
                       trim_scale(n.cost),
                       usage_monitor.ledger_currency(),
                       trim_scale(round(n.expected, 6)),

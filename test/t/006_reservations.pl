@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use Ledger;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -19,10 +20,10 @@ $node->safe_psql('postgres', q{
 		   usage_monitor.set_quota('everything', 'all', NULL, 1e6, 'lifetime', enforcement => 'block');
 });
 
-# Each client does one transaction a round, and all wait for the round to begin:
-# pgbench starts them together, and a lock on the round holds them back.
+# Each client does one transaction a round.  A lock holds them back until all
+# have come, so that they begin together.
 PostgreSQL::Test::Utils::append_to_file("$dir/reserve.sql", q{
-SELECT pg_advisory_lock_shared(:round) \g
+SELECT pg_advisory_lock_shared(:round);
 INSERT INTO outcome SELECT :round, allowed FROM usage_monitor.reserve(session_id => 's' || :round, cost => 0.15);
 SELECT pg_advisory_unlock_shared(:round);
 });
@@ -33,7 +34,7 @@ for my $round (1 .. $rounds)
 {
 	$holder->query_safe("SELECT pg_advisory_lock($round)");
 	my $pgbench = IPC::Run::start(
-		[ 'pgbench', '-n', '-c', 5, '-t', 1, '-D', "round=$round", '-f', "$dir/reserve.sql", '-d', $node->connstr('postgres') ],
+		[ 'pgbench', '-n', '-c', 5, '-t', 1, '-D', "round=$round", '-f', "$dir/reserve.sql", $node->connstr('postgres') ],
 		'>', "$dir/out", '2>', "$dir/err");
 	$node->poll_query_until('postgres',
 		"SELECT count(*) = 5 FROM pg_locks WHERE locktype = 'advisory' AND objid = $round AND NOT granted");
@@ -45,9 +46,9 @@ $holder->quit;
 is($failed, 0, 'no session failed');
 is(value($node, 'SELECT count(*), count(*) FILTER (WHERE allowed) FROM outcome'), 5 * $rounds . '|' . 3 * $rounds, 'three of five were admitted');
 is(value($node, 'SELECT round, count(*) FILTER (WHERE allowed) FROM outcome GROUP BY round HAVING count(*) FILTER (WHERE allowed) <> 3 ORDER BY 1'), '', 'in every round');
-is(value($node, q{SELECT reserved, remaining FROM usage_monitor.quota_status WHERE name = 'everything'}), 0.45 * $rounds . '.00|' . (1e6 - 0.45 * $rounds) . '.00', 'they are held of both quotas');
+is(value($node, q{SELECT reserved, remaining FROM usage_monitor.quota_status WHERE name = 'everything'}), sprintf('%.2f|%.2f', 0.45 * $rounds, 1e6 - 0.45 * $rounds), 'they are held of both quotas');
 
-# All are settled, for less, by as many sessions as are free.
+# All are settled, for less.
 is(value($node, q{SELECT count(*) FROM usage_monitor.reservation r, usage_monitor.settle(r.reservation_id, model => 'm', cost => 0.10) s}), 3 * $rounds, 'all were settled');
 is(value($node, q{SELECT count(*) FROM usage_monitor.quota_status WHERE reserved <> 0 OR used <> 0.30 AND scope = 'session'}), 0, 'what they held is given back');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/deadlock detected|PANIC|TRAP/, 'no deadlock, no crash');

@@ -1,0 +1,132 @@
+--
+-- Budgets and their parts, overrides, and thresholds of one's own
+--
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+\pset fieldsep ' | '
+\pset null '-'
+
+CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    message := 'NOT REFUSED';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+END
+$$;
+
+CREATE FUNCTION pg_temp.call(who text, amount numeric, department text DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO usage_monitor.usage (user_id, department, model, cost) VALUES (who, department, 'm', amount);
+$$;
+CREATE VIEW pg_temp.raised AS
+SELECT q.name, a.alert_type, a.level, a.subject, a.used, a.amount, a.details->'percentage' AS percentage
+FROM usage_monitor.alert AS a JOIN usage_monitor.quota AS q USING (quota_id) ORDER BY a.alert_id;
+
+-- Parts take their whole's metric, period and zone, and do not exceed it
+SELECT usage_monitor.set_budget('company', 'org', 'default', 1000, 'year', time_zone => 'Asia/Shanghai') > 0;
+SELECT usage_monitor.set_budget('research', 'department', 'research', 600, part_of => 'company') > 0,
+       usage_monitor.set_budget('sales', 'department', 'sales', 300, 'month', part_of => 'company', metric => 'tokens', time_zone => 'UTC') > 0;
+SELECT name, kind, parent IS NOT NULL AS part, metric, period, time_zone, amount, enforcement FROM usage_monitor.quota ORDER BY quota_id;
+SELECT r.* FROM unnest(ARRAY[
+    'SELECT usage_monitor.set_budget(''support'', ''department'', ''support'', 100.01, part_of => ''company'')',
+    'SELECT usage_monitor.set_budget(''sales'', ''department'', ''sales'', 401, part_of => ''company'')',
+    'SELECT usage_monitor.set_budget(''company'', ''org'', ''default'', 899.99, time_zone => ''Asia/Shanghai'')',
+    'UPDATE usage_monitor.quota SET amount = 500 WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET amount = amount * 2 WHERE name = ''research''',
+    'SELECT usage_monitor.set_budget(''deeper'', ''project'', ''p'', 1, part_of => ''sales'')',
+    'UPDATE usage_monitor.quota SET time_zone = ''UTC'' WHERE name = ''sales''',
+    'UPDATE usage_monitor.quota SET kind = ''quota'' WHERE name = ''sales''',
+    'SELECT usage_monitor.set_budget(''orphan'', ''project'', ''p'', 1, part_of => ''nothing'')',
+    'SELECT usage_monitor.set_budget(''none'', ''project'', ''p'')',
+    'DELETE FROM usage_monitor.quota WHERE name = ''company''']) WITH ORDINALITY AS s (statement, n)
+CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
+-- all of it, to the last cent
+SELECT usage_monitor.set_budget('support', 'department', 'support', 100, part_of => 'company') > 0;
+SELECT name, part_of, amount, allotted, unallotted, used, percentage, state FROM usage_monitor.budget_status ORDER BY quota_id;
+
+-- Usage counts in the part and in the whole; alerts say budget
+SELECT pg_temp.call('u', 480, 'research');
+SELECT pg_temp.call('u', 96, 'research'), pg_temp.call('u', 10, 'sales');
+SELECT pg_temp.call('u', 400, 'research');
+SELECT * FROM pg_temp.raised;
+SELECT name, part_of, subject, amount, allotted, unallotted, used, reserved, remaining, percentage, state FROM usage_monitor.budget_status ORDER BY quota_id;
+SELECT bool_and(projected >= used AND projected_percentage = round(100 * projected / amount, 2)) AS projected,
+       bool_and(period_start <= now() AND now() < period_end) AS running,
+       bool_and(period_start = date_trunc('year', now(), 'Asia/Shanghai')) AS zone
+FROM usage_monitor.budget_status;
+-- quotas are no budgets
+SELECT usage_monitor.set_quota('plain', 'all', NULL, 1) > 0;
+SELECT count(*) FROM usage_monitor.budget_status WHERE name = 'plain';
+DELETE FROM usage_monitor.quota WHERE name = 'plain';
+SELECT * FROM usage_monitor.verify();
+
+-- Overrides: another amount for one subject of a quota for each
+DELETE FROM usage_monitor.quota WHERE parent IS NOT NULL;
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.usage;
+DELETE FROM usage_monitor.alert;
+SELECT usage_monitor.set_quota('each', 'user', NULL, 10, 'lifetime', enforcement => 'block') > 0;
+SELECT pg_temp.call('vip', 6), pg_temp.call('other', 6);
+SELECT usage_monitor.set_quota('vip''s', 'user', 'vip', 100, 'lifetime', enforcement => 'block', overrides => 'each') > 0;
+SELECT pg_temp.call('vip', 60);
+SELECT code, message FROM pg_temp.refusal('SELECT pg_temp.call(''other'', 5)');
+SELECT name, subject, amount, used FROM usage_monitor.quota_status WHERE used <> 0 ORDER BY 1, 2;
+SELECT name, remaining, allowed FROM usage_monitor.check_quota(user_id => 'vip', cost => 30);
+SELECT name, remaining, allowed FROM usage_monitor.check_quota(user_id => 'other', cost => 30);
+SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'vip', cost => 35);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'vip', cost => 30, ttl => '1 hour');
+SELECT usage_monitor.release(reservation_id) FROM usage_monitor.reservation;
+SELECT * FROM usage_monitor.verify();
+-- disabled, it stands in for nothing: the usage is that of the quota for each
+UPDATE usage_monitor.quota SET enabled = false WHERE name = 'vip''s';
+SELECT name, subject, used, state FROM usage_monitor.quota_status WHERE used <> 0 ORDER BY 1, 2;
+SELECT code FROM pg_temp.refusal('SELECT pg_temp.call(''vip'', 1)');
+SELECT name, allowed FROM usage_monitor.check_quota(user_id => 'vip', cost => 30);
+SELECT * FROM usage_monitor.verify();
+UPDATE usage_monitor.quota SET enabled = true WHERE name = 'vip''s';
+SELECT pg_temp.call('vip', 1);
+SELECT name, subject, used FROM usage_monitor.quota_status WHERE used <> 0 ORDER BY 1, 2;
+SELECT * FROM usage_monitor.verify();
+-- dropped, the same
+DELETE FROM usage_monitor.quota WHERE name = 'vip''s';
+SELECT name, subject, used FROM usage_monitor.quota_status WHERE used <> 0 ORDER BY 1, 2;
+SELECT * FROM usage_monitor.verify();
+-- of a tag with each of its values
+SELECT usage_monitor.set_quota('anchors', 'tag', 'anchor', 5, 'lifetime') > 0,
+       usage_monitor.set_quota('anchor 7', 'tag', 'anchor=7', 50, 'lifetime', overrides => 'anchors') > 0;
+INSERT INTO usage_monitor.usage (model, cost, tags) VALUES ('m', 4, '{"anchor": 7}'), ('m', 3, '{"anchor": 8}');
+SELECT name, subject, used, amount FROM usage_monitor.quota_status WHERE scope = 'tag' AND used <> 0 ORDER BY 1, 2;
+SELECT r.* FROM unnest(ARRAY[
+    'SELECT usage_monitor.set_quota(''x'', ''user'', ''vip'', 1, overrides => ''nothing'')',
+    'SELECT usage_monitor.set_quota(''x'', ''user'', NULL, 1, overrides => ''each'')',
+    'SELECT usage_monitor.set_quota(''x'', ''org'', ''vip'', 1, overrides => ''each'')',
+    'SELECT usage_monitor.set_quota(''x'', ''tag'', ''anchor=7'', 1, overrides => ''anchor 7'')']) WITH ORDINALITY AS s (statement, n)
+CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
+
+-- More thresholds than two
+DELETE FROM usage_monitor.quota WHERE overrides IS NOT NULL;
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.usage;
+DELETE FROM usage_monitor.alert;
+SELECT usage_monitor.set_quota('steps', 'user', NULL, 100, 'lifetime', thresholds => '{0.5, 0.25, 0.9, 0.125}') > 0;
+SELECT pg_temp.call('a', 12.4), pg_temp.call('b', 100);
+SELECT pg_temp.call('a', 0.1);
+SELECT pg_temp.call('a', 37.5);
+SELECT pg_temp.call('a', 40.1);
+SELECT name, alert_type, level, subject, used FROM pg_temp.raised;
+UPDATE usage_monitor.quota SET thresholds = '{0.905}';
+SELECT name, alert_type, level, subject, used FROM pg_temp.raised WHERE level = '90.5%';
+UPDATE usage_monitor.quota SET thresholds = NULL;
+SELECT pg_temp.call('a', 9);
+SELECT name, alert_type, level, subject, used FROM pg_temp.raised WHERE subject = 'a' ORDER BY used DESC LIMIT 2;
+SELECT r.* FROM unnest(ARRAY['{0}', '{-0.5}', '{1.01}', '{NaN}', '{NULL}', '{0.5,0.50}', array_fill(0.5, '{21}')::text]) WITH ORDINALITY AS t (shares, n)
+CROSS JOIN LATERAL pg_temp.refusal(format('UPDATE usage_monitor.quota SET thresholds = %L', shares)) AS r ORDER BY n;
+SELECT * FROM usage_monitor.verify();

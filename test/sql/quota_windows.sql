@@ -1,0 +1,84 @@
+--
+-- Billing days, and several windows on one subject
+--
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+\pset fieldsep ' | '
+\pset null '-'
+
+CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    message := 'NOT REFUSED';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+END
+$$;
+
+-- Months from a day of one's own: shorter months have their last day instead
+SELECT day AS billing_day, ts, usage_monitor.period_start(ts, 'month', 'UTC', day) AS period_start, usage_monitor.period_end(ts, 'month', 'UTC', day) AS period_end
+FROM (VALUES (15, '2026-01-14 23:59:59.999999Z'::timestamptz), (15, '2026-01-15'), (15, '2026-02-14 23:59:59.999999'), (15, '2026-12-31'), (15, '2026-12-15'),
+             (31, '2026-01-30 23:59:59.999999'), (31, '2026-01-31'), (31, '2026-02-27 23:59:59.999999'), (31, '2026-02-28'), (31, '2026-03-30'),
+             (31, '2026-04-29'), (31, '2026-04-30'), (31, '2028-02-28 23:59:59.999999'), (31, '2028-02-29'), (31, '2026-12-31'),
+             (30, '2026-02-28'), (30, '2028-02-28'), (30, '2028-02-29'), (29, '2028-02-29'), (29, '2027-02-28'), (1, '2028-02-29')) AS v (day, ts)
+ORDER BY day, ts;
+-- on the quota's own calendar, summer time included
+SELECT zone, ts, usage_monitor.period_start(ts, 'month', zone, 15) AT TIME ZONE zone AS local_start, usage_monitor.period_end(ts, 'month', zone, 15) AT TIME ZONE zone AS local_end
+FROM (VALUES ('Asia/Shanghai', '2026-05-14 15:59:59.999999Z'::timestamptz), ('Asia/Shanghai', '2026-05-14 16:00Z'),
+             ('Asia/Kolkata', '2026-05-14 18:29:59.999999Z'), ('Asia/Kolkata', '2026-05-14 18:30Z'),
+             ('America/New_York', '2026-03-15 03:59:59.999999Z'), ('America/New_York', '2026-03-15 04:00Z'), ('America/New_York', '2026-11-15 04:59:59.999999Z'), ('America/New_York', '2026-11-15 05:00Z')) AS v (zone, ts);
+-- every instant of four years is in one period, and periods join
+SELECT day, count(DISTINCT period_start) AS periods, bool_and(period_start <= ts AND ts < period_end) AS inside,
+       bool_and(usage_monitor.period_start(period_end, 'month', 'America/New_York', day) = period_end) AS joined
+FROM generate_series(1, 31) AS day
+CROSS JOIN generate_series('2026-01-01'::timestamptz, '2029-12-31', '31 hours') AS ts
+CROSS JOIN LATERAL (SELECT usage_monitor.period_start(ts, 'month', 'America/New_York', day), usage_monitor.period_end(ts, 'month', 'America/New_York', day)) AS p (period_start, period_end)
+GROUP BY day HAVING NOT (bool_and(period_start <= ts AND ts < period_end) AND count(DISTINCT period_start) IN (48, 49)) ORDER BY day;
+
+-- Counted so
+SELECT usage_monitor.set_quota('from the 15th', 'user', NULL, 10, billing_day => 15, time_zone => 'Asia/Shanghai') > 0,
+       usage_monitor.set_quota('from the 31st', 'user', NULL, 10, billing_day => 31) > 0;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES
+    ('2028-01-30 23:59:59.999999', 'u', 'm', 1), ('2028-01-31', 'u', 'm', 2), ('2028-02-14 15:59:59.999999', 'u', 'm', 4), ('2028-02-14 16:00', 'u', 'm', 8),
+    ('2028-02-28 23:59:59.999999', 'u', 'm', 16), ('2028-02-29', 'u', 'm', 32), ('2028-03-30 23:59:59.999999', 'u', 'm', 64), ('2028-03-31', 'u', 'm', 128);
+SELECT name, period_start, period_end, used, state FROM usage_monitor.quota_history ORDER BY name, period_start;
+SELECT q.name, a.period_start, string_agg(a.level, ', ' ORDER BY a.alert_id) AS levels FROM usage_monitor.alert AS a JOIN usage_monitor.quota AS q USING (quota_id) GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT * FROM usage_monitor.verify();
+-- moved to another day, it counts anew
+SELECT usage_monitor.set_quota('from the 31st', 'user', NULL, 10, billing_day => 1) > 0;
+SELECT name, period_start, period_end, used FROM usage_monitor.quota_history WHERE name = 'from the 31st' ORDER BY period_start;
+SELECT * FROM usage_monitor.verify();
+SELECT r.* FROM unnest(ARRAY['billing_day => 0', 'billing_day => 32', 'billing_day => NULL', 'billing_day => 15, period => ''week''', 'billing_day => 15, period => ''year''']) WITH ORDINALITY AS t (argument, n)
+CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.set_quota(''x'', ''user'', NULL, 10, %s)', argument)) AS r ORDER BY n;
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.usage;
+
+-- Total, daily and hourly together
+SELECT usage_monitor.set_quota('anchor', 'tag', 'anchor', total => 1000, period => 'month', daily => 50, hourly => 10, enforcement => 'block', metric => 'tokens',
+                               thresholds => '{0.5}', billing_day => 15, time_zone => 'Asia/Kolkata', org => 'o', warning => 0.7) > 0;
+SELECT name, scope, subject, org, metric, amount, period, billing_day, time_zone, warning_threshold, thresholds, enforcement FROM usage_monitor.quota ORDER BY quota_id;
+-- whichever is full refuses
+INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) SELECT 'o', 'm', 10, '2026-05-01 00:10Z'::timestamptz + n * interval '1 hour', '{"anchor": 1}' FROM generate_series(1, 4) AS n;
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 1, ''2026-05-01 04:20Z'', ''{"anchor": 1}'')');
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 11, ''2026-05-01 05:40Z'', ''{"anchor": 1}'')');
+INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES ('o', 'm', 10, '2026-05-01 05:40Z', '{"anchor": 1}');
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 1, ''2026-05-01 08:40Z'', ''{"anchor": 1}'')');
+SELECT name, subject, period_start, used, percentage FROM usage_monitor.quota_history ORDER BY quota_id, period_start;
+-- set again, they change
+SELECT usage_monitor.set_quota('anchor', 'tag', 'anchor', total => 2000, period => 'month', daily => 60, metric => 'tokens') > 0;
+SELECT name, amount, period, billing_day, enforcement FROM usage_monitor.quota ORDER BY quota_id;
+SELECT r.* FROM unnest(ARRAY[
+    'SELECT usage_monitor.set_quota(''y'', ''user'', NULL, total => 1, daily => 0)',
+    'SELECT usage_monitor.set_quota(''y'', ''user'', NULL, daily => 1)',
+    'SELECT usage_monitor.set_quota(''y'', ''user'', NULL, 1, hourly => ''NaN'')']) WITH ORDINALITY AS s (statement, n)
+CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
+SELECT count(*) FROM usage_monitor.quota WHERE name LIKE 'y%';
+SELECT * FROM usage_monitor.verify();

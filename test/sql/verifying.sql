@@ -1,0 +1,104 @@
+--
+-- verify() finds what rebuild_counters() mends
+--
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+\pset fieldsep ' | '
+\pset null '-'
+
+CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    message := 'NOT REFUSED';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+END
+$$;
+
+CREATE VIEW pg_temp.difference AS
+SELECT v.what, q.name, v.key->>'subject' AS subject, v.key->>'period_start' AS period_start, v.expected, regexp_replace(v.found, ' = .*', '') AS found
+FROM usage_monitor.verify() AS v LEFT JOIN usage_monitor.quota AS q ON q.quota_id = (v.key->>'quota_id')::bigint
+ORDER BY 1, 2, 3, 4, 6;
+
+SELECT usage_monitor.set_price('m', 1, 2, per => 1, provider => 'regress') > 0,
+       usage_monitor.set_quota('users', 'user', NULL, 100, 'lifetime') > 0,
+       usage_monitor.set_quota('years', 'user', NULL, 100, 'year') > 0,
+       usage_monitor.set_quota('all', 'all', NULL, 1000, 'lifetime', 'requests') > 0;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost, request_id) SELECT '2025-01-01'::timestamptz + n * interval '1 day', 'u' || n % 3, 'm', n + 0.5, 'r' || n FROM generate_series(1, 12) AS n;
+INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens) VALUES ('2024-12-31', 'u1', 'm', 60), ('2025-01-01', 'u1', 'no price', 5);
+SELECT * FROM pg_temp.difference;
+SELECT name, subject, period_start, used FROM usage_monitor.quota_history ORDER BY 1, 2, 3;
+SELECT name, level, alert.subject, period_start, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) ORDER BY alert_id;
+
+-- Counters that somebody has tampered with
+UPDATE usage_monitor.quota_usage SET used = used + 0.000000001 WHERE subject = 'u0' AND slot = 0;
+-- (years that were over when the quota was made have a counter where rows came late, and need none)
+DELETE FROM usage_monitor.quota_usage WHERE subject = 'u1' AND period_start = '2025-01-01';
+DELETE FROM usage_monitor.quota_usage WHERE subject = '';
+INSERT INTO usage_monitor.quota_usage (quota_id, subject, period_start, used, revision) SELECT quota_id, 'nobody', '-infinity', 7, 1 FROM usage_monitor.quota WHERE name = 'users';
+SELECT * FROM pg_temp.difference;
+SELECT usage_monitor.rebuild_counters();
+SELECT * FROM pg_temp.difference;
+SELECT name, subject, period_start, used FROM usage_monitor.quota_history ORDER BY 1, 2, 3;
+-- nothing is raised again, and the next level is
+SELECT count(*) FROM usage_monitor.alert WHERE quota_id IS NOT NULL;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2024-12-31', 'u1', 'm', 6), ('2024-12-31', 'u1', 'm', 10);
+SELECT name, level, alert.subject, period_start, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) ORDER BY alert_id;
+SELECT usage_monitor.rebuild_counters();
+SELECT count(*) FROM usage_monitor.alert WHERE quota_id IS NOT NULL;
+-- in one transaction with rows of its own, and undone
+BEGIN;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2025-06-01', 'u2', 'm', 1000);
+SELECT usage_monitor.rebuild_counters();
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2025-06-01', 'u2', 'm', 1);
+COMMIT;
+SELECT * FROM pg_temp.difference;
+SELECT name, level, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) WHERE alert.subject = 'u2' ORDER BY alert_id;
+BEGIN;
+UPDATE usage_monitor.quota_usage SET used = 0;
+SELECT count(*) > 0 AS different FROM pg_temp.difference;
+ROLLBACK;
+SELECT * FROM pg_temp.difference;
+
+-- A ledger whose rows were changed behind its triggers' back
+SET session_replication_role = replica;
+ALTER TABLE usage_monitor.usage DISABLE TRIGGER USER;
+UPDATE usage_monitor.usage SET cost = cost + 1 WHERE request_id = 'r3';
+ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_before;
+ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_after;
+RESET session_replication_role;
+SELECT * FROM pg_temp.difference;
+SELECT usage_monitor.rebuild_counters();
+SELECT * FROM pg_temp.difference;
+DELETE FROM usage_monitor.usage WHERE request_id = 'r3';
+SELECT * FROM pg_temp.difference;
+
+-- Slots of periods that are over are folded into one row
+CREATE VIEW pg_temp.slots AS
+SELECT q.name, count(*) AS slots, sum(u.used) AS used
+FROM usage_monitor.quota_usage AS u JOIN usage_monitor.quota AS q USING (quota_id)
+WHERE u.subject = 'u1' AND u.period_start IN ('2024-01-01', '-infinity') GROUP BY 1 ORDER BY 1;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2024-12-31', 'u1', 'm', 1);
+INSERT INTO usage_monitor.quota_usage (quota_id, subject, period_start, slot, used, share, revision)
+SELECT quota_id, 'u1', CASE period WHEN 'year' THEN '2024-01-01'::timestamptz ELSE '-infinity' END, slot, slot, 0, revision
+FROM usage_monitor.quota, generate_series(1, 3) AS slot WHERE scope = 'user';
+UPDATE usage_monitor.quota_usage SET used = used - 6 WHERE subject = 'u1' AND period_start IN ('2024-01-01', '-infinity') AND slot = 0;
+SELECT * FROM pg_temp.slots;
+SELECT * FROM pg_temp.difference;
+SELECT usage_monitor.fold_counters();
+SELECT * FROM pg_temp.slots;
+SELECT * FROM pg_temp.difference;
+SELECT usage_monitor.fold_counters();
+-- late rows find their counter, and the alerts as they were
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2024-12-31', 'u1', 'm', 20), ('2024-12-31', 'u1', 'm', 5);
+SELECT * FROM pg_temp.slots;
+SELECT * FROM pg_temp.difference;
+SELECT name, level, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) WHERE alert.subject = 'u1' ORDER BY alert_id;
