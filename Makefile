@@ -119,8 +119,9 @@ check:
 	@COPT=-Werror DRIVERS=yes test/sandbox test/run
 
 bench:
-	@test -x test/bench/run || { echo 'There is no benchmark (test/bench/run).' >&2; exit 1; }
 	@test/sandbox test/bench/run
+	@test/sandbox test/bench/quotas
+	@test/sandbox psql -X -f test/bench/cost.sql
 
 reference:
 	@test/sandbox test/reference > README.md.tmp

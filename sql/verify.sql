@@ -14,6 +14,15 @@ BEGIN ATOMIC
     ), counter AS (
         SELECT c.*
           FROM usage_monitor._counter c
+          LEFT JOIN usage_monitor._quota_birth b ON b.quota_id = c.quota_id
+               -- one that the transaction is going to make, by the ledger's sum
+         WHERE NOT (c.period_start < b.counted_since
+                    AND NOT EXISTS (
+                            SELECT FROM usage_monitor.quota_usage u
+                             WHERE u.quota_id = c.quota_id
+                               AND u.subject = c.subject
+                               AND u.period_start = c.period_start))
+            OR b.counted_since IS NULL
     )
     SELECT 'counter',
            jsonb_build_object(

@@ -530,7 +530,9 @@ um_counter_reserve(const UmPending *names, const Numeric *wanted, int count)
 
 		is_new[i] = lock_header(&counters, quota, &names[i], zero(), &all[i].header);
 		collect(&counters, quota, &names[i], &all[i]);
-		if (refused < 0 && !has_room(quota, &all[i], wanted[i]))
+		/* what the transaction has recorded comes on top, at its end */
+		if (refused < 0 &&
+			!has_room(quota, &all[i], plus(wanted[i], um_pending_of(&names[i]))))
 			refused = i;
 	}
 	for (int i = 0; i < count; i++)

@@ -283,6 +283,16 @@ um_pending_sum(const UmPending *pending, bool *live)
 	return sum;
 }
 
+/* What the counter of that name is to get. */
+Numeric
+um_pending_of(const UmPending *name)
+{
+	UmPending  *pending = context == NULL ? NULL : hash_search(table, name, HASH_FIND, NULL);
+	bool		live;
+
+	return pending == NULL ? int64_to_numeric(0) : um_pending_sum(pending, &live);
+}
+
 /* All counters that get something, in locking order. */
 UmPending **
 um_pending_sorted(int *count)

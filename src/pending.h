@@ -23,6 +23,7 @@ extern bool um_pending_any(void);
 extern bool um_pending_stale(void);
 extern void um_pending_clear(void);
 extern UmPending **um_pending_sorted(int *count);
+extern Numeric um_pending_of(const UmPending *name);
 extern Numeric um_pending_sum(const UmPending *pending, bool *live);
 extern int	um_pending_compare(const UmPending *a, const UmPending *b);
 

@@ -1,7 +1,6 @@
 /*
  * How fast cost() is: a million rows on one core, against a plain sum() and
- * against what one would write in PL/pgSQL.  At least 0.15 of the first and 10
- * times the second are asked for.
+ * against what one would write in PL/pgSQL.
  *
  *     psql -f test/bench/cost.sql
  */

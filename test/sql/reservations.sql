@@ -159,6 +159,15 @@ SELECT r.* FROM unnest(ARRAY[
     'SELECT usage_monitor.reserve(cost => 1, ttl => NULL)']) WITH ORDINALITY AS s (statement, n)
 CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
 
+-- What the transaction has recorded itself is no room either: it is refused here, not at the commit
+SELECT usage_monitor.set_quota('own', 'user', 'own', 10, enforcement => 'block') > 0 AS made;
+BEGIN;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('own', 'm', 9);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'own', model => 'm', cost => 1.5);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'own', model => 'm', cost => 1);
+COMMIT;
+SELECT used, reserved FROM usage_monitor.quota_status WHERE name = 'own';
+
 -- Everything given back, every counter as the ledger says
 SELECT count(usage_monitor.release(reservation_id)) > 0 FROM usage_monitor.reservation WHERE state = 'open';
 SELECT * FROM pg_temp.left_over;

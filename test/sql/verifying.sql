@@ -102,3 +102,12 @@ INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2024-12-31',
 SELECT * FROM pg_temp.slots;
 SELECT * FROM pg_temp.difference;
 SELECT name, level, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) WHERE alert.subject = 'u1' ORDER BY alert_id;
+-- nor is a counter missed that the transaction has yet to make, from rows before the quota
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2021-03-01', 'early', 'm', 1);
+SELECT usage_monitor.set_quota('late', 'user', 'early', 100, period => 'day') > 0 AS made;
+BEGIN;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2021-03-01', 'early', 'm', 2);
+SELECT * FROM pg_temp.difference;
+COMMIT;
+SELECT * FROM pg_temp.difference;
+SELECT used FROM usage_monitor.quota_history WHERE name = 'late';
