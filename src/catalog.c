@@ -18,6 +18,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -197,6 +198,16 @@ void
 um_spi_modify(UmQuery *query, Datum *values, const char *nulls)
 {
 	execute(query, values, nulls, false);
+}
+
+/* A text column of a query's row; NULL where it is null.  (SPI_getvalue looks up output functions.) */
+char *
+um_text_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 /* Statement trigger of every cached table: tells all backends. */

@@ -60,6 +60,7 @@ extern Snapshot um_latest_snapshot(void);
 extern void um_spi_begin(UmSpi *spi);
 extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
+extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
 
 #endif							/* UM_CATALOG_H */

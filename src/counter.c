@@ -56,9 +56,6 @@
 /* A slot gets this part of the reserve when it opens or is used up. */
 #define GRANT_PART	16
 
-/* A share that would not last for some writes is not worth a slot. */
-#define GRANT_WRITES 8
-
 /* Shares have so many decimals at most. */
 #define GRANT_SCALE 9
 
@@ -135,7 +132,7 @@ own_slot(void)
 #endif
 }
 
-/* One part of the room in so many; zero where that is too little for the delta. */
+/* One part of the room in so many; zero where it would not last for one more write. */
 static Numeric
 grant_of(Numeric room, int parts, Numeric delta)
 {
@@ -147,7 +144,7 @@ grant_of(Numeric room, int parts, Numeric delta)
 												NumericGetDatum(int64_to_numeric(parts))));
 	grant = DatumGetNumeric(DirectFunctionCall2(numeric_trunc, NumericGetDatum(grant),
 												Int32GetDatum(GRANT_SCALE)));
-	if (compare(grant, times(delta, GRANT_WRITES)) <= 0)
+	if (compare(grant, delta) <= 0)
 		return zero();
 	return grant;
 }

@@ -222,16 +222,6 @@ read_window(HeapTuple row, TupleDesc desc)
 	return window;
 }
 
-/* Copies a text column; NULL where it is null. */
-static char *
-text_column(HeapTuple row, TupleDesc desc, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(row, desc, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 static Numeric
 numeric_column(HeapTuple row, TupleDesc desc, int column)
 {
@@ -309,30 +299,30 @@ load_list(const NameKey *key, UmPriceList *list)
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		int64		price_id = int64_column(row, desc, COL_PRICE_ID);
-		char	   *meter = text_column(row, desc, COL_METER);
+		char	   *meter = um_text_column(row, desc, COL_METER);
 		UmRate	   *rate;
 		bool		isnull;
 
 		if (i == 0)
 		{
-			list->provider = text_column(row, desc, COL_LEADS_TO);
+			list->provider = um_text_column(row, desc, COL_LEADS_TO);
 			SPI_getbinval(row, desc, COL_PRICE_ID, &isnull);
 			if (isnull)
 				break;			/* known, perhaps, but not priced */
 		}
 		if (price == NULL || price->price_id != price_id)
 		{
-			char	   *tier = text_column(row, desc, COL_SERVICE_TIER);
+			char	   *tier = um_text_column(row, desc, COL_SERVICE_TIER);
 
 			price = &list->prices[list->nprices++];
 			price->price_id = price_id;
 			price->rank = (int) int64_column(row, desc, COL_RANK);
 			if (!um_tier_by_name(tier, strlen(tier), &price->tier))
 				elog(ERROR, "price %lld has an unknown service tier", (long long) price_id);
-			price->org = text_column(row, desc, COL_ORG);
-			price->provider = text_column(row, desc, COL_PROVIDER);
-			price->model = text_column(row, desc, COL_MODEL);
-			price->currency = text_column(row, desc, COL_CURRENCY);
+			price->org = um_text_column(row, desc, COL_ORG);
+			price->provider = um_text_column(row, desc, COL_PROVIDER);
+			price->model = um_text_column(row, desc, COL_MODEL);
+			price->currency = um_text_column(row, desc, COL_CURRENCY);
 			price->from = int64_column(row, desc, COL_VALID_FROM);
 			price->to = int64_column(row, desc, COL_VALID_TO);
 			price->rates = palloc0(sizeof(UmRate));
@@ -378,8 +368,8 @@ load_exchange_rates(void)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		ExchangeRate *rate = &exchange_rates[i];
 
-		rate->from = text_column(row, desc, 1);
-		rate->to = text_column(row, desc, 2);
+		rate->from = um_text_column(row, desc, 1);
+		rate->to = um_text_column(row, desc, 2);
 		rate->valid_from = int64_column(row, desc, 3);
 		rate->valid_to = int64_column(row, desc, 4);
 		rate->rate = numeric_column(row, desc, 5);
@@ -406,9 +396,9 @@ load_discounts(void)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		Discount   *discount = &discounts[i];
 
-		discount->org = text_column(row, desc, 1);
-		discount->provider = text_column(row, desc, 2);
-		discount->model = text_column(row, desc, 3);
+		discount->org = um_text_column(row, desc, 1);
+		discount->provider = um_text_column(row, desc, 2);
+		discount->model = um_text_column(row, desc, 3);
 		discount->valid_from = int64_column(row, desc, 4);
 		discount->valid_to = int64_column(row, desc, 5);
 		discount->percent = numeric_column(row, desc, 6);

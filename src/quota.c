@@ -190,20 +190,20 @@ read_quota(HeapTuple row, TupleDesc desc)
 	bool		isnull;
 
 	quota->quota_id = DatumGetInt64(SPI_getbinval(row, desc, COL_QUOTA_ID, &isnull));
-	quota->name = SPI_getvalue(row, desc, COL_NAME);
-	quota->scope = position(SPI_getvalue(row, desc, COL_SCOPE), scope_names, UM_SCOPE_COUNT);
-	quota->subject = SPI_getvalue(row, desc, COL_SUBJECT);
-	quota->org = SPI_getvalue(row, desc, COL_ORG);
-	quota->provider = SPI_getvalue(row, desc, COL_PROVIDER);
-	quota->model = SPI_getvalue(row, desc, COL_MODEL);
-	quota->metric = position(SPI_getvalue(row, desc, COL_METRIC), metrics, lengthof(metrics));
+	quota->name = um_text_column(row, desc, COL_NAME);
+	quota->scope = position(um_text_column(row, desc, COL_SCOPE), scope_names, UM_SCOPE_COUNT);
+	quota->subject = um_text_column(row, desc, COL_SUBJECT);
+	quota->org = um_text_column(row, desc, COL_ORG);
+	quota->provider = um_text_column(row, desc, COL_PROVIDER);
+	quota->model = um_text_column(row, desc, COL_MODEL);
+	quota->metric = position(um_text_column(row, desc, COL_METRIC), metrics, lengthof(metrics));
 	quota->amount = DatumGetNumericCopy(SPI_getbinval(row, desc, COL_AMOUNT, &isnull));
-	quota->period = um_period_by_name(SPI_getvalue(row, desc, COL_PERIOD));
+	quota->period = um_period_by_name(um_text_column(row, desc, COL_PERIOD));
 	quota->billing_day = DatumGetInt16(SPI_getbinval(row, desc, COL_BILLING_DAY, &isnull));
-	quota->tz = pg_tzset(SPI_getvalue(row, desc, COL_TIME_ZONE));
+	quota->tz = pg_tzset(um_text_column(row, desc, COL_TIME_ZONE));
 	if (quota->tz == NULL)
 		elog(ERROR, "time zone of quota \"%s\" is not known", quota->name);
-	quota->blocks = strcmp(SPI_getvalue(row, desc, COL_ENFORCEMENT), "block") == 0;
+	quota->blocks = strcmp(um_text_column(row, desc, COL_ENFORCEMENT), "block") == 0;
 	quota->revision = DatumGetInt32(SPI_getbinval(row, desc, COL_REVISION, &isnull));
 	quota->counted_since = DatumGetTimestampTz(SPI_getbinval(row, desc, COL_COUNTED_SINCE, &isnull));
 	quota->overrides = DatumGetInt64(SPI_getbinval(row, desc, COL_OVERRIDES, &isnull));
