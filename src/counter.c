@@ -34,6 +34,7 @@
 #include "access/xact.h"
 #include "alert.h"
 #include "catalog.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "counter.h"
@@ -620,6 +621,13 @@ um_counter_flush(bool is_prepare)
 	/* the ledger's sums are to have what the last statement recorded */
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
+
+	/*
+	 * Counters of changed quotas are made from the ledger: lock that first, as
+	 * whoever loads a partition does (pg_restore locks it exclusively).
+	 */
+	if (quotas_changed)
+		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
 	LockRelationOid(um_relation(UM_QUOTA_USAGE), lockmode);
 	AcceptInvalidationMessages();
 
