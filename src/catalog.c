@@ -106,8 +106,8 @@ um_watch(UmTopic topic)
 }
 
 /* The role that owns the extension's tables. */
-Oid
-um_owner(void)
+static Oid
+owner_of_tables(void)
 {
 	Oid			relid = um_relation(UM_USAGE);
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
@@ -127,8 +127,8 @@ um_owner(void)
  * A snapshot of what is committed now, whatever the transaction's isolation.
  * Parallel workers may not take one; theirs is the query's.
  */
-Snapshot
-um_latest_snapshot(void)
+static Snapshot
+latest_snapshot(void)
 {
 	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
 }
@@ -140,7 +140,7 @@ um_latest_snapshot(void)
 void
 um_spi_begin(UmSpi *spi)
 {
-	Oid			owner = um_owner();
+	Oid			owner = owner_of_tables();
 
 	GetUserIdAndSecContext(&spi->user, &spi->security);
 	SetUserIdAndSecContext(owner, spi->security |
@@ -166,7 +166,7 @@ um_spi_end(UmSpi *spi)
 static void
 execute(UmQuery *query, Datum *values, const char *nulls, bool read_only)
 {
-	Snapshot	snapshot = RegisterSnapshot(um_latest_snapshot());
+	Snapshot	snapshot = RegisterSnapshot(latest_snapshot());
 	int			result;
 
 	if (query->plan == NULL)

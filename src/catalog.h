@@ -53,10 +53,8 @@ typedef struct UmSpi
 
 extern void um_catalog_init(void);
 extern Oid	um_relation(UmRelation relation);
-extern Oid	um_owner(void);
 extern uint64 um_generation(UmTopic topic);
 extern void um_watch(UmTopic topic);
-extern Snapshot um_latest_snapshot(void);
 extern void um_spi_begin(UmSpi *spi);
 extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);

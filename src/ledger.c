@@ -55,7 +55,6 @@ typedef struct Row
 	const UmColumns *columns;
 	Datum	   *values;
 	bool	   *nulls;
-	bool	   *replace;
 } Row;
 
 #define ATT(row, column)		((row)->columns->attnum[UM_COL_##column] - 1)
@@ -70,7 +69,6 @@ set_column(Row *row, UmColumn column, Datum value, bool isnull)
 
 	row->values[att] = value;
 	row->nulls[att] = isnull;
-	row->replace[att] = true;
 }
 
 #define SET(row, column, value)	set_column(row, UM_COL_##column, value, false)
@@ -110,7 +108,6 @@ open_row(Row *row, Relation relation, HeapTuple tuple)
 	row->columns = um_columns(relation);
 	row->values = palloc(sizeof(Datum) * desc->natts);
 	row->nulls = palloc(sizeof(bool) * desc->natts);
-	row->replace = palloc0(sizeof(bool) * desc->natts);
 	heap_deform_tuple(tuple, desc, row->values, row->nulls);
 }
 

@@ -294,14 +294,6 @@ load_quotas(void)
 	cache_generation = generation;
 }
 
-/* Is there any quota? */
-bool
-um_quota_any(void)
-{
-	load_quotas();
-	return hash_get_num_entries(by_id) > 0;
-}
-
 /* The quota of that number, or NULL. */
 UmQuota *
 um_quota_by_id(int64 quota_id)

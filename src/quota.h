@@ -95,7 +95,6 @@ extern void um_counted_set(UmCounted *row, const Datum *values, const bool *null
 typedef void (*UmQuotaVisitor) (UmQuota *quota, UmString subject,
 								TimestampTz period_start, void *context);
 
-extern bool um_quota_any(void);
 extern UmQuota *um_quota_by_id(int64 quota_id);
 extern void um_quota_visit(const UmCounted *row, UmQuotaVisitor visit, void *context);
 extern const char *um_scope_name(UmScope scope);
