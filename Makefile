@@ -20,6 +20,7 @@ SQL_PARTS = \
 	sql/cost.sql \
 	sql/price_rules.sql \
 	sql/ledger.sql \
+	sql/rollup.sql \
 	sql/quota.sql \
 	sql/alert.sql \
 	sql/counter.sql \

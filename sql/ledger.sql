@@ -47,7 +47,7 @@ CREATE TABLE usage_monitor.usage (
     exchange_rate                  numeric,
     provider_usage                 jsonb,
     recorded_at                    timestamptz,
-    xid                            bigint
+    xid                            bigint NOT NULL
 ) PARTITION BY RANGE (ts);
 
 CREATE TABLE usage_monitor.usage_default

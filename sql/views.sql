@@ -1,5 +1,6 @@
 /*
- * What was used, by whom, when and for how much: views over the ledger.
+ * What was used, by whom, when and for how much: views over the rollups and
+ * the ledger.
  *
  * All are security_invoker, so that row security on the ledger holds for
  * whoever asks.  They group in the ledger's time zone, not in the session's.
@@ -7,9 +8,10 @@
 
 /*
  * The aggregate views differ in what they group by and in nothing else, so
- * the measures are written once.  Each view is a plain GROUP BY over the
- * ledger: a condition on a bucket or a dimension is applied to the ledger's
- * rows before they are summed.
+ * the measures are written once.  Each sums up a rollup, as the reader sees
+ * it: a condition on a bucket or a dimension is applied before.  The views
+ * named ..._usage have each organisation by itself, those named ..._total all
+ * together, which is one row where there were as many as organisations.
  *
  * Sums of tokens are bigint, which every driver knows: beyond it, at some
  * 92,000 calls of 10^14 tokens each, the view raises an error.  Sums of money
@@ -17,81 +19,106 @@
  */
 DO $$
 DECLARE
+    histogram CONSTANT text := (
+        SELECT string_agg(format('sum(r.%I)', attname), ', ' ORDER BY attnum)
+          FROM pg_attribute
+         WHERE attrelid = 'usage_monitor._rollup'::regclass
+           AND attname LIKE 'ms\_%');
     measures CONSTANT text := $measures$
-        count(*) AS requests,
-        count(*) FILTER (WHERE success) AS successes,
-        count(*) FILTER (WHERE NOT success) AS errors,
-        round(count(*) FILTER (WHERE success)::numeric / count(*)::numeric, 4) AS success_rate,
-        sum(input_tokens)::bigint AS input_tokens,
-        sum(output_tokens)::bigint AS output_tokens,
-        sum(cache_read_input_tokens)::bigint AS cache_read_input_tokens,
-        sum(cache_creation_input_tokens)::bigint AS cache_creation_input_tokens,
-        sum(reasoning_output_tokens)::bigint AS reasoning_output_tokens,
-        sum(total_tokens)::bigint AS total_tokens,
-        sum(input_cost) AS input_cost,
-        sum(output_cost) AS output_cost,
-        sum(other_cost) AS other_cost,
-        sum(cost) AS cost,
+        sum(r.requests)::bigint AS requests,
+        (sum(r.requests) - coalesce(sum(r.errors), 0))::bigint AS successes,
+        coalesce(sum(r.errors), 0)::bigint AS errors,
+        round((sum(r.requests) - coalesce(sum(r.errors), 0)) / sum(r.requests), 4) AS success_rate,
+        CASE WHEN sum(r.requests) > coalesce(sum(r.unknown_input_requests), 0)
+             THEN coalesce(sum(r.input_tokens), 0)::bigint END AS input_tokens,
+        CASE WHEN sum(r.requests) > coalesce(sum(r.unknown_output_requests), 0)
+             THEN coalesce(sum(r.output_tokens), 0)::bigint END AS output_tokens,
+        coalesce(sum(r.cache_read_input_tokens), 0)::bigint AS cache_read_input_tokens,
+        coalesce(sum(r.cache_creation_input_tokens), 0)::bigint AS cache_creation_input_tokens,
+        coalesce(sum(r.reasoning_output_tokens), 0)::bigint AS reasoning_output_tokens,
+        coalesce(sum(r.total_tokens), 0)::bigint AS total_tokens,
+        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
+             THEN coalesce(trim_scale(sum(r.input_cost)), 0) END AS input_cost,
+        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
+             THEN coalesce(trim_scale(sum(r.output_cost)), 0) END AS output_cost,
+        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
+             THEN coalesce(trim_scale(sum(r.other_cost)), 0) END AS other_cost,
+        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
+             THEN coalesce(trim_scale(sum(r.cost)), 0) END AS cost,
         usage_monitor.ledger_currency() AS currency,
-        avg(duration_ms) AS avg_duration_ms,
-        count(*) FILTER (WHERE cost IS NULL) AS unpriced_requests,
-        count(*) FILTER (WHERE cached) AS cached_requests
+        CASE WHEN sum(r.requests) > coalesce(sum(r.untimed_requests), 0)
+             THEN coalesce(sum(r.duration_ms), 0)::double precision
+                  / (sum(r.requests) - coalesce(sum(r.untimed_requests), 0))::double precision END AS avg_duration_ms,
+        usage_monitor.duration_percentile(0.5, %1$s) AS p50_duration_ms,
+        usage_monitor.duration_percentile(0.95, %1$s) AS p95_duration_ms,
+        usage_monitor.duration_percentile(0.99, %1$s) AS p99_duration_ms,
+        coalesce(sum(r.unpriced_requests), 0)::bigint AS unpriced_requests,
+        coalesce(sum(r.cached_requests), 0)::bigint AS cached_requests
     $measures$;
     view record;
 BEGIN
     FOR view IN
-        SELECT v.name,
-               concat_ws(', ', b.expression || ' AS ' || b.name, v.dimensions, v.details, measures) AS columns,
-               concat_ws(' ', 'usage_monitor.usage', v.source) AS source,
-               concat_ws(', ', b.expression, v.dimensions) AS keys,
-               v.comment
-        FROM (VALUES
-            ('hourly_usage', 'hour', 'org', NULL, NULL,
-             'Usage by hour and organisation.'),
-            ('daily_usage', 'day', 'org', NULL, NULL,
-             'Usage by day and organisation.'),
-            ('weekly_usage', 'week', 'org', NULL, NULL,
-             'Usage by ISO week and organisation.'),
-            ('monthly_usage', 'month', 'org', NULL, NULL,
-             'Usage by month and organisation.'),
-            ('department_usage', 'day', 'org, department', NULL, NULL,
-             'Usage by day, organisation and department.'),
-            ('project_usage', 'day', 'org, project', NULL, NULL,
-             'Usage by day, organisation and project.'),
-            ('user_usage', 'day', 'org, user_id', NULL, NULL,
-             'Usage by day, organisation and user.'),
-            ('provider_usage', 'day', 'org, provider', NULL, NULL,
-             'Usage by day, organisation and provider. Not to be mistaken for the ledger''s column provider_usage.'),
-            ('model_usage', 'day', 'org, provider, model', NULL, NULL,
-             'Usage by day, organisation, provider and model.'),
-            ('operation_usage', 'day', 'org, operation', NULL, NULL,
-             'Usage by day, organisation and operation.'),
-            ('source_usage', 'day', 'org, source', NULL, NULL,
-             'Usage by day, organisation and source.'),
-            ('service_tier_usage', 'day', 'org, service_tier', NULL, NULL,
-             'Usage by day, organisation and service tier.'),
-            ('session_usage', NULL, 'org, session_id',
-             'CASE WHEN min(user_id) = max(user_id) THEN min(user_id) END AS user_id,
-              min(ts) AS first_ts, max(ts) AS last_ts',
-             'WHERE session_id IS NOT NULL',
-             'Usage by organisation and session, over the session''s whole life. Calls outside a session are left out, so its sum is not the ledger''s.'),
-            ('tag_usage', 'day', 'org, key, value', NULL,
-             'CROSS JOIN LATERAL jsonb_each_text(tags)',
-             'Usage by day, organisation and tag. A call counts under each of its tags, and without tags not at all, so its sum is not the ledger''s.')
-        ) AS v (name, bucket, dimensions, details, source, comment)
-        LEFT JOIN (VALUES
-            ('hour', 'usage_monitor.ledger_hour(ts)'),
-            ('day', 'usage_monitor.ledger_day(ts)'),
-            ('week', 'date_trunc(''week'', usage_monitor.ledger_day(ts)::timestamp)::date'),
-            ('month', 'date_trunc(''month'', usage_monitor.ledger_day(ts)::timestamp)::date')
-        ) AS b (name, expression) ON b.name = v.bucket
+        SELECT v.*,
+               concat_ws(', ',
+                   CASE v.bucket
+                       WHEN 'hour' THEN 'r.hour'
+                       WHEN 'day' THEN 'r.day'
+                       WHEN 'week' THEN 'date_trunc(''week'', r.day::timestamp)::date'
+                       WHEN 'month' THEN 'date_trunc(''month'', r.day::timestamp)::date'
+                   END || ' AS ' || v.bucket,
+                   v.dimensions) AS keys,
+               -- as many as there are keys
+               (SELECT string_agg(n::text, ', ')
+                  FROM generate_series(1, (v.bucket IS NOT NULL)::int + cardinality(string_to_array(coalesce(v.dimensions, ''), ','))) n) AS places
+          FROM (VALUES
+            ('hourly_usage', '_live_hour', 'hour', 'r.org', 'Usage by hour and organisation.'),
+            ('daily_usage', '_live_day', 'day', 'r.org', 'Usage by day and organisation.'),
+            ('weekly_usage', '_live_day', 'week', 'r.org', 'Usage by ISO week and organisation.'),
+            ('monthly_usage', '_live_day', 'month', 'r.org', 'Usage by month and organisation.'),
+            ('organisation_usage', '_live_day', 'day', 'r.org', 'Usage by day and organisation: daily_usage by the name that one may look for.'),
+            ('department_usage', '_live_project', 'day', 'r.org, r.key2 AS department', 'Usage by day, organisation and department.'),
+            ('project_usage', '_live_project', 'day', 'r.org, r.key1 AS project', 'Usage by day, organisation and project.'),
+            ('user_usage', '_live_user', 'day', 'r.org, r.key1 AS user_id', 'Usage by day, organisation and user.'),
+            ('provider_usage', '_live_model', 'day', 'r.org, r.key2 AS provider', 'Usage by day, organisation and provider. Not to be mistaken for the ledger''s column provider_usage.'),
+            ('model_usage', '_live_model', 'day', 'r.org, r.key2 AS provider, r.key1 AS model', 'Usage by day, organisation, provider and model.'),
+            ('operation_usage', '_live_operation', 'day', 'r.org, r.key1 AS operation', 'Usage by day, organisation and operation.'),
+            ('source_usage', '_live_operation', 'day', 'r.org, r.key2 AS source', 'Usage by day, organisation and source.'),
+            ('service_tier_usage', '_live_operation', 'day', 'r.org, r.key3 AS service_tier', 'Usage by day, organisation and service tier.'),
+            ('tag_usage', '_live_tag', 'day', 'r.org, r.key1 AS key, r.key2 AS value', 'Usage by day, organisation and tag. A call counts under each of its tags, and without tags not at all, so its sum is not the ledger''s.'),
+            ('hourly_total', '_live_hour_total', 'hour', NULL, 'Usage by hour.'),
+            ('daily_total', '_live_day_total', 'day', NULL, 'Usage by day.'),
+            ('weekly_total', '_live_day_total', 'week', NULL, 'Usage by ISO week.'),
+            ('monthly_total', '_live_day_total', 'month', NULL, 'Usage by month.'),
+            ('provider_total', '_live_model_total', 'day', 'r.key2 AS provider', 'Usage by day and provider.'),
+            ('model_total', '_live_model_total', 'day', 'r.key2 AS provider, r.key1 AS model', 'Usage by day, provider and model.'),
+            ('operation_total', '_live_operation_total', 'day', 'r.key1 AS operation', 'Usage by day and operation.'),
+            ('source_total', '_live_operation_total', 'day', 'r.key2 AS source', 'Usage by day and source.'),
+            ('service_tier_total', '_live_operation_total', 'day', 'r.key3 AS service_tier', 'Usage by day and service tier.')
+        ) AS v (name, source, bucket, dimensions, comment)
     LOOP
-        EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS SELECT %s FROM %s GROUP BY %s',
-                       view.name, view.columns, view.source, view.keys);
-        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name, view.comment);
+        EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS SELECT %s, %s FROM usage_monitor.%I r GROUP BY %s HAVING sum(r.requests) > 0',
+                       view.name, view.keys, format(measures, histogram), view.source, view.places);
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name,
+                       view.comment || CASE WHEN view.name LIKE '%\_total' THEN ' All organisations together.' ELSE '' END);
     END LOOP;
+
+    EXECUTE format($view$
+        CREATE VIEW usage_monitor.session_usage WITH (security_invoker = true) AS
+        SELECT r.org,
+               r.session_id,
+               CASE WHEN min(r.user_id) = max(r.user_id) THEN min(r.user_id) END AS user_id,
+               min(r.ts) AS first_ts,
+               max(r.ts) AS last_ts,
+               %s
+          FROM usage_monitor._call r
+         WHERE r.session_id IS NOT NULL
+         GROUP BY r.org, r.session_id
+        $view$, format(measures, histogram));
 END
 $$;
+
+COMMENT ON VIEW usage_monitor.session_usage IS
+    'Usage by organisation and session, over the session''s whole life. Calls outside a session are left out, so its sum is not the ledger''s. It reads the ledger: name a session.';
 
 /*
  * Each day with usage also stands for the idle days that follow it, until the
@@ -210,6 +237,9 @@ BEGIN
             ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
             ('cost_source', 'computed, reported or unpriced.'),
             ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
+            ('p50_duration_ms', 'Median of the durations in milliseconds, estimated from a histogram: see duration_percentile().'),
+            ('p95_duration_ms', '95th percentile of the durations in milliseconds, estimated.'),
+            ('p99_duration_ms', '99th percentile of the durations in milliseconds, estimated.'),
             ('unpriced_requests', 'Number of calls without a cost.'),
             ('cached_requests', 'Number of calls answered from the application''s own cache.'),
             ('previous_cost', 'Cost of the day before; NULL on the first day.'),
@@ -225,7 +255,7 @@ BEGIN
         ) AS d (name, comment) ON d.name = a.attname
         WHERE c.relnamespace = 'usage_monitor'::regnamespace
           AND c.relkind = 'v'
-          AND c.relname ~ '(_usage|^usage_trend)$'
+          AND c.relname ~ '^[^_].*(_usage|_total|_trend)$'
     LOOP
         EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L',
                        col.relname, col.attname, col.comment);

@@ -42,6 +42,8 @@ static const struct
 	[UM_QUOTA_USAGE] = {"quota_usage", -1},
 	[UM_USAGE] = {"usage", -1},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
+	[UM_ROLLUP_STATE] = {"_rollup_state", -1},
+	[UM_CORRECTION] = {"_correction", -1},
 };
 
 static Oid	relation_oid[UM_RELATION_COUNT];
@@ -162,23 +164,30 @@ um_spi_end(UmSpi *spi)
 	SetUserIdAndSecContext(spi->user, spi->security);
 }
 
-/* Runs a query with the latest snapshot. */
+/* Plans a query once. */
 static void
-execute(UmQuery *query, Datum *values, const char *nulls, bool read_only)
+prepare(UmQuery *query)
 {
-	Snapshot	snapshot = RegisterSnapshot(latest_snapshot());
+	SPIPlanPtr	plan;
+
+	if (query->plan != NULL)
+		return;
+	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	query->plan = plan;
+}
+
+/* Runs a query with a snapshot. */
+static void
+execute(UmQuery *query, Datum *values, const char *nulls, Snapshot snapshot, bool read_only)
+{
 	int			result;
 
-	if (query->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
-
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		if (SPI_keepplan(plan) != 0)
-			elog(ERROR, "SPI_keepplan failed");
-		query->plan = plan;
-	}
+	snapshot = RegisterSnapshot(snapshot);
+	prepare(query);
 	result = SPI_execute_snapshot(query->plan, values, nulls, snapshot,
 								  InvalidSnapshot, read_only, true, 0);
 	if (result < 0)
@@ -190,14 +199,46 @@ execute(UmQuery *query, Datum *values, const char *nulls, bool read_only)
 void
 um_spi_query(UmQuery *query, Datum *values, const char *nulls)
 {
-	execute(query, values, nulls, true);
+	execute(query, values, nulls, latest_snapshot(), true);
 }
 
 /* Runs a query that writes. */
 void
 um_spi_modify(UmQuery *query, Datum *values, const char *nulls)
 {
-	execute(query, values, nulls, false);
+	execute(query, values, nulls, latest_snapshot(), false);
+}
+
+/* Runs a query that writes what the snapshot sees. */
+void
+um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls, Snapshot snapshot)
+{
+	execute(query, values, nulls, snapshot, false);
+}
+
+/* Runs a query that only reads, with the active snapshot; the receiver gets its rows. */
+void
+um_spi_stream(UmQuery *query, Datum *values, DestReceiver *receiver)
+{
+	SPIExecuteOptions options = {0};
+	int			result;
+
+	prepare(query);
+	options.read_only = true;
+	options.dest = receiver;
+	options.params = makeParamList(query->nargs);
+	for (int i = 0; i < query->nargs; i++)
+	{
+		ParamExternData *param = &options.params->params[i];
+
+		param->value = values[i];
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = query->argtypes[i];
+	}
+	result = SPI_execute_plan_extended(query->plan, &options);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 }
 
 /* A text column of a query's row; NULL where it is null.  (SPI_getvalue looks up output functions.) */

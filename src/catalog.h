@@ -22,6 +22,8 @@ typedef enum UmRelation
 	UM_QUOTA_USAGE,
 	UM_USAGE,
 	UM_USAGE_ID_SEQ,
+	UM_ROLLUP_STATE,
+	UM_CORRECTION,
 	UM_RELATION_COUNT
 } UmRelation;
 
@@ -60,5 +62,8 @@ extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
 extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
+extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,
+								Snapshot snapshot);
+extern void um_spi_stream(UmQuery *query, Datum *values, DestReceiver *receiver);
 
 #endif							/* UM_CATALOG_H */

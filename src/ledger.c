@@ -25,6 +25,7 @@
 #include "pending.h"
 #include "recount.h"
 #include "request.h"
+#include "rollup.h"
 #include "setting.h"
 #include "unpriced.h"
 #include "utils/acl.h"
@@ -616,6 +617,7 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	UmCounted	row;
 	Datum		xid;
 	Datum		recorded_at;
+	bool		isnull_xid;
 	bool		isnull;
 	bool		own;
 	bool		live;
@@ -624,13 +626,15 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 		values[i] = heap_getattr(tuple, columns->attnum[counted[i]], desc, &nulls[i]);
 	um_counted_set(&row, values, nulls);
 
-	xid = heap_getattr(tuple, columns->attnum[UM_COL_XID], desc, &isnull);
-	own = !isnull && DatumGetInt64(xid) == DatumGetInt64(own_xid());
+	xid = heap_getattr(tuple, columns->attnum[UM_COL_XID], desc, &isnull_xid);
+	own = !isnull_xid && DatumGetInt64(xid) == DatumGetInt64(own_xid());
 	recorded_at = heap_getattr(tuple, columns->attnum[UM_COL_RECORDED_AT], desc, &isnull);
 	/* a row inserted with an earlier recorded_at was restored */
 	live = !own || isnull ||
 		DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
 
+	if (!own && !isnull_xid)
+		um_correction_write(relation, tuple, DatumGetInt64(xid), negative);
 	um_recount_note(values, nulls, own, negative, live);
 	um_pending_count(&row, negative, live);
 

@@ -10,7 +10,6 @@
 #include "setting.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -93,41 +92,84 @@ usage_monitor_is_time_zone(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(tz != NULL && pg_tz_acceptable(tz));
 }
 
-/* The instant at which the hour of the ledger's clock began. */
-Datum
-usage_monitor_ledger_hour(PG_FUNCTION_ARGS)
+/*
+ * What the ledger's clock is ahead of UTC at an instant, in microseconds.  It
+ * is the same from one change of the clock to the next, and calls come in runs.
+ */
+static int64
+utc_offset(TimestampTz ts)
 {
-	TimestampTz ts = PG_GETARG_TIMESTAMPTZ(0);
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			zone;
+	static struct
+	{
+		uint64		generation;
+		pg_time_t	from;		/* the earliest instant that was asked for */
+		pg_time_t	until;		/* the next change */
+		long int	offset;
+	}			known;
+	const UmSetting *setting = um_setting();
+	pg_time_t	time;
+	pg_time_t	boundary;
+	long int	offset;
+	long int	offset_after;
+	int			isdst;
+	int			result;
 
-	if (TIMESTAMP_NOT_FINITE(ts))
-		PG_RETURN_TIMESTAMPTZ(ts);
-	if (timestamp2tm(ts, &zone, &tm, &fsec, NULL, um_setting()->tz) != 0)
+	time = (pg_time_t) ((ts - (ts % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC) / USECS_PER_SEC) +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (pg_time_t) SECS_PER_DAY;
+	if (known.generation == cache_generation && time >= known.from && time < known.until)
+		return known.offset * USECS_PER_SEC;
+
+	result = pg_next_dst_boundary(&time, &offset, &isdst, &boundary, &offset_after, &isdst,
+								  setting->tz);
+	if (result < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));
-	/* what the clock shows past the hour; local, so :30 and :45 zones are right */
-	PG_RETURN_TIMESTAMPTZ(ts - ((tm.tm_min * SECS_PER_MINUTE + tm.tm_sec) * USECS_PER_SEC + fsec));
+	if (result == 0)
+		boundary = PG_INT64_MAX;
+	if (known.generation != cache_generation || known.until != boundary || time < known.from)
+		known.from = time;
+	known.generation = cache_generation;
+	known.until = boundary;
+	known.offset = offset;
+	return offset * USECS_PER_SEC;
+}
+
+/* The instant at which the hour of the ledger's clock began. */
+TimestampTz
+um_ledger_hour(TimestampTz ts)
+{
+	int64		past;
+
+	if (TIMESTAMP_NOT_FINITE(ts))
+		return ts;
+	/* by the local clock, so :30 and :45 zones are right */
+	past = (ts + utc_offset(ts)) % USECS_PER_HOUR;
+	return ts - (past < 0 ? past + USECS_PER_HOUR : past);
 }
 
 /* The day on the ledger's calendar. */
+DateADT
+um_ledger_day(TimestampTz ts)
+{
+	int64		local;
+
+	if (TIMESTAMP_IS_NOBEGIN(ts))
+		return DATEVAL_NOBEGIN;
+	if (TIMESTAMP_IS_NOEND(ts))
+		return DATEVAL_NOEND;
+	local = ts + utc_offset(ts);
+	return (DateADT) (local >= 0 ? local / USECS_PER_DAY : -((-local + USECS_PER_DAY - 1) / USECS_PER_DAY));
+}
+
+Datum
+usage_monitor_ledger_hour(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(um_ledger_hour(PG_GETARG_TIMESTAMPTZ(0)));
+}
+
 Datum
 usage_monitor_ledger_day(PG_FUNCTION_ARGS)
 {
-	TimestampTz ts = PG_GETARG_TIMESTAMPTZ(0);
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			zone;
-
-	if (TIMESTAMP_IS_NOBEGIN(ts))
-		PG_RETURN_DATEADT(DATEVAL_NOBEGIN);
-	if (TIMESTAMP_IS_NOEND(ts))
-		PG_RETURN_DATEADT(DATEVAL_NOEND);
-	if (timestamp2tm(ts, &zone, &tm, &fsec, NULL, um_setting()->tz) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	PG_RETURN_DATEADT(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE);
+	PG_RETURN_DATEADT(um_ledger_day(PG_GETARG_TIMESTAMPTZ(0)));
 }

@@ -5,7 +5,9 @@
 #ifndef UM_SETTING_H
 #define UM_SETTING_H
 
+#include "datatype/timestamp.h"
 #include "pgtime.h"
+#include "utils/date.h"
 
 typedef struct UmSetting
 {
@@ -16,5 +18,7 @@ typedef struct UmSetting
 } UmSetting;
 
 extern const UmSetting *um_setting(void);
+extern TimestampTz um_ledger_hour(TimestampTz ts);
+extern DateADT um_ledger_day(TimestampTz ts);
 
 #endif							/* UM_SETTING_H */

@@ -1,0 +1,411 @@
+/*
+ * Rollups: the ledger's rows summed up by what dashboards ask for, so that an
+ * answer costs what it shows and not what was recorded.
+ *
+ * They hold what was committed up to a mark, the snapshot of the last fold;
+ * the views add what came after it, the tail.  So a view is right whenever it
+ * is read, and refresh() only makes it faster.
+ *
+ * All of it is derived from the ledger, and not dumped, but for the archive:
+ * what was summed up of rows that the ledger has no longer.
+ */
+CREATE TABLE usage_monitor._rollup_state (
+    only_row     boolean NOT NULL DEFAULT true,
+    next_xid     bigint NOT NULL DEFAULT 0,
+    running_xids bigint[] NOT NULL DEFAULT '{}',
+    usage_id     bigint NOT NULL DEFAULT 0,
+    refreshed_at timestamptz,
+    CONSTRAINT _rollup_state_pkey PRIMARY KEY (only_row),
+    CONSTRAINT _rollup_state_only_row CHECK (only_row)
+) WITH (fillfactor = 10);
+
+INSERT INTO usage_monitor._rollup_state DEFAULT VALUES;
+
+COMMENT ON TABLE usage_monitor._rollup_state IS
+    'The mark: which transactions of the ledger are in the rollups. Those before next_xid, but for running_xids.';
+COMMENT ON COLUMN usage_monitor._rollup_state.only_row IS 'Always true: there is one row.';
+COMMENT ON COLUMN usage_monitor._rollup_state.next_xid IS 'Transactions from this one on (64 bits) are in the tail; 0: all are.';
+COMMENT ON COLUMN usage_monitor._rollup_state.running_xids IS 'Earlier ones that are in the tail too, for they were in progress; ascending.';
+COMMENT ON COLUMN usage_monitor._rollup_state.usage_id IS 'The last usage_id that was given out before the fold; tells how long the tail is.';
+COMMENT ON COLUMN usage_monitor._rollup_state.refreshed_at IS 'When the last fold was.';
+
+/*
+ * One line a question.  A new dimension is one more line.
+ */
+CREATE TABLE usage_monitor._rollup_dimension (
+    name    text NOT NULL,
+    by_hour boolean NOT NULL,
+    by_org  boolean NOT NULL,
+    keys    text[] NOT NULL,
+    CONSTRAINT _rollup_dimension_pkey PRIMARY KEY (name)
+);
+
+-- what mostly goes together shares one: a row that comes late costs a fold one
+-- row of each
+INSERT INTO usage_monitor._rollup_dimension (name, by_hour, by_org, keys) VALUES
+    ('hour',            true,  true,  '{}'),
+    ('day',             false, true,  '{}'),
+    ('project',         false, true,  '{project, department}'),
+    ('user',            false, true,  '{user_id}'),
+    ('model',           false, true,  '{model, provider}'),
+    ('operation',       false, true,  '{operation, source, service_tier}'),
+    ('tag',             false, true,  '{tags}'),
+    ('hour_total',      true,  false, '{}'),
+    ('day_total',       false, false, '{}'),
+    ('model_total',     false, false, '{model, provider}'),
+    ('operation_total', false, false, '{operation, source, service_tier}');
+
+COMMENT ON TABLE usage_monitor._rollup_dimension IS
+    'What the ledger is rolled up by: each has a table _rollup_<name>.';
+COMMENT ON COLUMN usage_monitor._rollup_dimension.name IS 'Name of the dimension.';
+COMMENT ON COLUMN usage_monitor._rollup_dimension.by_hour IS 'By hour as well as by day?';
+COMMENT ON COLUMN usage_monitor._rollup_dimension.by_org IS 'Each organisation by itself, or all together?';
+COMMENT ON COLUMN usage_monitor._rollup_dimension.keys IS 'The ledger''s columns that are its keys, three at most; tags alone: each tag''s name and value.';
+
+/*
+ * What every rollup looks like.  The sums that are mostly zero are NULL then,
+ * which takes no space; the histogram of durations counts calls by the upper
+ * bound, in milliseconds, that their duration does not exceed.  The bounds are
+ * those that OpenTelemetry has for the duration of a GenAI call, and 1, 2, 3
+ * and 5 seconds.
+ *
+ * src/rollup_row.c knows the columns by their order.
+ */
+CREATE TABLE usage_monitor._rollup (
+    day                         date NOT NULL,
+    name_hash                   bigint NOT NULL,
+    requests                    bigint NOT NULL,
+    hour                        timestamptz,
+    org                         text COLLATE "C",
+    key1                        text COLLATE "C",
+    key2                        text COLLATE "C",
+    key3                        text COLLATE "C",
+    cost                        numeric,
+    input_cost                  numeric,
+    output_cost                 numeric,
+    other_cost                  numeric,
+    duration_ms                 numeric,
+    total_tokens                bigint,
+    input_tokens                bigint,
+    output_tokens               bigint,
+    cache_read_input_tokens     bigint,
+    cache_creation_input_tokens bigint,
+    reasoning_output_tokens     bigint,
+    errors                      bigint,
+    unpriced_requests           bigint,
+    cached_requests             bigint,
+    unknown_input_requests      bigint,
+    unknown_output_requests     bigint,
+    untimed_requests            bigint,
+    ms_10                       bigint,
+    ms_20                       bigint,
+    ms_40                       bigint,
+    ms_80                       bigint,
+    ms_160                      bigint,
+    ms_320                      bigint,
+    ms_640                      bigint,
+    ms_1000                     bigint,
+    ms_1280                     bigint,
+    ms_2000                     bigint,
+    ms_2560                     bigint,
+    ms_3000                     bigint,
+    ms_5000                     bigint,
+    ms_5120                     bigint,
+    ms_10240                    bigint,
+    ms_20480                    bigint,
+    ms_40960                    bigint,
+    ms_81920                    bigint,
+    ms_infinity                 bigint
+);
+
+COMMENT ON TABLE usage_monitor._rollup IS 'What the tables of rollups are made like; has no rows.';
+COMMENT ON COLUMN usage_monitor._rollup.name_hash IS 'A hash of hour, org and keys, by which a fold finds the row to add to.';
+
+/*
+ * A fold finds a row by its day and the hash of the rest of its name, which is
+ * much faster than by five columns; readers find rows by day, organisation or
+ * key.
+ */
+DO $$
+DECLARE
+    dimension usage_monitor._rollup_dimension;
+    name      text;
+BEGIN
+    FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
+        name := '_rollup_' || dimension.name;
+        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80)', name);
+        EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (day, name_hash)', name || '_name', name);
+        IF dimension.by_org THEN
+            EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (org, day)', name || '_org', name);
+        END IF;
+        IF dimension.name IN ('user', 'model') THEN
+            EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (key1, day)', name || '_key', name);
+        END IF;
+        IF dimension.by_hour THEN
+            EXECUTE format('CREATE INDEX %I ON usage_monitor.%I USING brin (hour) WITH (pages_per_range = 8, autosummarize = on)', name || '_hour', name);
+        END IF;
+        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor.%I INCLUDING ALL)', '_archive_' || dimension.name, name);
+        EXECUTE format('COMMENT ON TABLE usage_monitor.%I IS %L', '_archive_' || dimension.name,
+                       'What ' || name || ' had of rows that the ledger has no longer.');
+        PERFORM pg_catalog.pg_extension_config_dump(format('usage_monitor.%I', '_archive_' || dimension.name)::regclass, '');
+        EXECUTE format('COMMENT ON TABLE usage_monitor.%I IS %L', name,
+                       format('Rollup of the ledger by %s.',
+                              concat_ws(', ', CASE WHEN dimension.by_hour THEN 'hour' ELSE 'day' END,
+                                        CASE WHEN dimension.by_org THEN 'org' END,
+                                        nullif(array_to_string(dimension.keys, ', '), ''))));
+    END LOOP;
+END
+$$;
+
+/*
+ * What an UPDATE or a DELETE does to a row that another transaction recorded:
+ * the old row counts less, the new one more.  It counts while it is not in
+ * the rollups and the row, as it was, is.
+ */
+CREATE TABLE usage_monitor._correction (
+    xid                         bigint NOT NULL,
+    row_xid                     bigint NOT NULL,
+    sign                        bigint NOT NULL,
+    ts                          timestamptz NOT NULL,
+    org                         text COLLATE "C",
+    department                  text COLLATE "C",
+    project                     text COLLATE "C",
+    user_id                     text COLLATE "C",
+    provider                    text COLLATE "C",
+    model                       text COLLATE "C",
+    operation                   text COLLATE "C",
+    source                      text COLLATE "C",
+    service_tier                text COLLATE "C",
+    tags                        jsonb,
+    input_tokens                bigint,
+    output_tokens               bigint,
+    cache_read_input_tokens     bigint,
+    cache_creation_input_tokens bigint,
+    reasoning_output_tokens     bigint,
+    total_tokens                bigint,
+    input_cost                  numeric,
+    output_cost                 numeric,
+    other_cost                  numeric,
+    cost                        numeric,
+    duration_ms                 double precision,
+    success                     boolean,
+    cached                      boolean
+);
+
+COMMENT ON TABLE usage_monitor._correction IS
+    'Changes of rows that other transactions recorded, until they are in the rollups.';
+COMMENT ON COLUMN usage_monitor._correction.xid IS 'The transaction that changed the row (64 bits).';
+COMMENT ON COLUMN usage_monitor._correction.row_xid IS 'The transaction that recorded it.';
+COMMENT ON COLUMN usage_monitor._correction.sign IS '-1: the row as it was; 1: as it is. Its columns follow, as in usage.';
+
+CREATE FUNCTION usage_monitor._in_tail(xid bigint) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1
+    AS 'MODULE_PATHNAME', 'usage_monitor_in_tail';
+
+COMMENT ON FUNCTION usage_monitor._in_tail(bigint) IS
+    'Is what that transaction recorded not in the rollups yet?';
+
+CREATE FUNCTION usage_monitor._tail_start() RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_tail_start';
+
+COMMENT ON FUNCTION usage_monitor._tail_start() IS
+    'The transaction from which on the tail is, but for stragglers; for an index to find it.';
+
+CREATE FUNCTION usage_monitor._tail_stragglers() RETURNS bigint[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_tail_stragglers';
+
+COMMENT ON FUNCTION usage_monitor._tail_stragglers() IS
+    'Transactions of the tail that began long before the others.';
+
+CREATE FUNCTION usage_monitor._archive_applies() RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_archive_applies';
+
+COMMENT ON FUNCTION usage_monitor._archive_applies() IS
+    'May the caller''s query use the archive? Not if row security holds for him on the ledger.';
+
+CREATE FUNCTION usage_monitor._rollups_apply() RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_rollups_apply';
+
+COMMENT ON FUNCTION usage_monitor._rollups_apply() IS
+    'May the caller''s query use the rollups? Not if row security holds for him on the ledger, for they know no rows: his views read the ledger.';
+
+/*
+ * The ledger's rows, and the tail, with the columns of a rollup: what one call
+ * adds to its sums.
+ */
+DO $$
+DECLARE
+    -- %1$s is a row's alias, %2$s what it counts, and %3$s what its sums are
+    -- multiplied by: nothing, or a sign to take it back
+    measures CONSTANT text := $measures$
+        %2$s AS requests,
+        %3$s%1$s.cost AS cost,
+        %3$s%1$s.input_cost AS input_cost,
+        %3$s%1$s.output_cost AS output_cost,
+        %3$s%1$s.other_cost AS other_cost,
+        %3$s%1$s.duration_ms::numeric AS duration_ms,
+        %3$s%1$s.total_tokens AS total_tokens,
+        %3$s%1$s.input_tokens AS input_tokens,
+        %3$s%1$s.output_tokens AS output_tokens,
+        %3$s%1$s.cache_read_input_tokens AS cache_read_input_tokens,
+        %3$s%1$s.cache_creation_input_tokens AS cache_creation_input_tokens,
+        %3$s%1$s.reasoning_output_tokens AS reasoning_output_tokens,
+        CASE WHEN NOT %1$s.success THEN %2$s END AS errors,
+        CASE WHEN %1$s.cost IS NULL THEN %2$s END AS unpriced_requests,
+        CASE WHEN %1$s.cached THEN %2$s END AS cached_requests,
+        CASE WHEN %1$s.input_tokens IS NULL THEN %2$s END AS unknown_input_requests,
+        CASE WHEN %1$s.output_tokens IS NULL THEN %2$s END AS unknown_output_requests,
+        CASE WHEN %1$s.duration_ms IS NULL THEN %2$s END AS untimed_requests$measures$;
+    dimensions CONSTANT text := $dimensions$
+        %1$s.ts,
+        %1$s.org,
+        %1$s.department,
+        %1$s.project,
+        %1$s.user_id,
+        %1$s.provider,
+        %1$s.model,
+        %1$s.operation,
+        %1$s.source,
+        %1$s.service_tier,
+        %1$s.tags$dimensions$;
+    histogram text;
+    call      text;
+BEGIN
+    SELECT string_agg(format(E',\n        CASE WHEN %s THEN %%2$s END AS %I',
+                             concat_ws(' AND ', '%1$s.duration_ms > ' || lag_bound, '%1$s.duration_ms <= ' || nullif(bound, 'infinity')),
+                             attname), '' ORDER BY attnum)
+      INTO histogram
+      FROM (SELECT attname, attnum, substr(attname, 4) AS bound,
+                   lag(substr(attname, 4)) OVER (ORDER BY attnum) AS lag_bound
+              FROM pg_attribute
+             WHERE attrelid = 'usage_monitor._rollup'::regclass
+               AND attname LIKE 'ms\_%') h;
+    call := dimensions || ',' || measures || histogram;
+
+    EXECUTE format($view$
+        CREATE VIEW usage_monitor._call WITH (security_invoker = true) AS
+        SELECT u.session_id, %s
+          FROM usage_monitor.usage u
+        $view$, format(call, 'u', '1::bigint', ''));
+    EXECUTE format($view$
+        CREATE VIEW usage_monitor._tail WITH (security_invoker = true) AS
+        SELECT %s
+          FROM usage_monitor.usage u
+         WHERE (u.xid >= usage_monitor._tail_start() OR u.xid = ANY (usage_monitor._tail_stragglers()))
+           AND usage_monitor._in_tail(u.xid)
+        UNION ALL
+        SELECT %s
+          FROM usage_monitor._correction c
+         WHERE usage_monitor._in_tail(c.xid)
+           AND NOT usage_monitor._in_tail(c.row_xid)
+        $view$, format(call, 'u', '1::bigint', ''), format(call, 'c', 'c.sign', 'c.sign * '));
+END
+$$;
+
+COMMENT ON VIEW usage_monitor._call IS
+    'The ledger, each row with what it adds to sums.';
+COMMENT ON VIEW usage_monitor._tail IS
+    'What is to be added to the rollups to have the ledger as the reader sees it.';
+
+/*
+ * Each rollup as the reader sees it, in parts: what is folded, what is
+ * archived, and the tail.  Whoever reads them sums up.
+ *
+ * Rollups know no rows, so who is subject to row security on the ledger, and
+ * be it the owner, sees nothing of them: a policy says so, also to those who
+ * read the tables themselves.  To him all of the ledger is tail.
+ */
+DO $$
+DECLARE
+    dimension usage_monitor._rollup_dimension;
+    measures  text;
+    keys      text;
+BEGIN
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+      INTO measures
+      FROM pg_attribute
+     WHERE attrelid = 'usage_monitor._rollup'::regclass
+       AND attnum > 0
+       AND attname NOT IN ('day', 'name_hash', 'hour', 'org', 'key1', 'key2', 'key3');
+
+    EXECUTE 'ALTER TABLE usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
+    EXECUTE 'CREATE POLICY rollups_apply ON usage_monitor._correction USING (usage_monitor._rollups_apply())';
+
+    FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
+        EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
+        EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
+        SELECT format('usage_monitor.ledger_day(t.ts) AS day, %s AS hour, %s AS org, %s',
+                      CASE WHEN dimension.by_hour THEN 'usage_monitor.ledger_hour(t.ts)' ELSE 'NULL::timestamptz' END,
+                      CASE WHEN dimension.by_org THEN 't.org' ELSE 'NULL::text COLLATE "C"' END,
+                      string_agg(coalesce(k.expression, 'NULL::text COLLATE "C"') || ' AS key' || n, ', ' ORDER BY n))
+          INTO keys
+          FROM generate_series(1, 3) n
+         CROSS JOIN LATERAL (
+                   SELECT CASE WHEN dimension.keys = '{tags}' THEN (ARRAY['tag.key COLLATE "C"', 'tag.value COLLATE "C"'])[n]
+                               ELSE 't.' || dimension.keys[n] END) k (expression);
+        EXECUTE format($view$
+            CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
+            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %4$s
+              FROM usage_monitor.%2$I r
+            UNION ALL
+            SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %4$s
+              FROM usage_monitor.%3$I a
+             WHERE usage_monitor._archive_applies()
+            UNION ALL
+            SELECT %5$s, %4$s
+              FROM usage_monitor._tail t%6$s
+            $view$,
+            '_live_' || dimension.name, '_rollup_' || dimension.name, '_archive_' || dimension.name,
+            measures, keys,
+            CASE WHEN dimension.keys = '{tags}' THEN ' CROSS JOIN LATERAL jsonb_each_text(t.tags) tag' ELSE '' END);
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_live_' || dimension.name,
+                       format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION usage_monitor.duration_percentile(percentile double precision, VARIADIC histogram numeric[])
+RETURNS double precision
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_duration_percentile';
+
+COMMENT ON FUNCTION usage_monitor.duration_percentile(double precision, numeric[]) IS
+    'The duration in milliseconds that this share (0 to 1) of the calls did not exceed, estimated from a histogram: the numbers of calls up to 10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120, 10240, 20480, 40960, 81920 ms and above. Within a bucket calls are taken to be spread evenly, as in Prometheus; above the last bound it is that bound. NULL: no calls. Error: UM001 no share, or another number of buckets.';
+
+CREATE FUNCTION usage_monitor.refresh() RETURNS bigint
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_refresh';
+
+COMMENT ON FUNCTION usage_monitor.refresh() IS
+    'Folds what was recorded since the last time into the rollups, and returns how many rows that was. Views are right without it, and faster with it. One runs at a time; writers and readers do not wait. Error: 25001 in a transaction that has written, or not at READ COMMITTED.';
+
+CREATE FUNCTION usage_monitor.rebuild_rollups() RETURNS bigint
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_rebuild_rollups';
+
+COMMENT ON FUNCTION usage_monitor.rebuild_rollups() IS
+    'Makes the rollups anew from the ledger, and returns how many rows that was; the archive stays. Writers and readers do not wait. Errors as for refresh().';
+
+CREATE FUNCTION usage_monitor._reset_rollups() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_reset_rollups';
+
+COMMENT ON FUNCTION usage_monitor._reset_rollups() IS
+    'Row trigger of setting: empties the rollups, whose days were those of another time zone.';
+
+-- a dump may bring the setting after the ledger, and somebody have folded it
+CREATE TRIGGER reset_rollups_of_default_zone
+    AFTER INSERT ON usage_monitor.setting
+    FOR EACH ROW
+    WHEN (NEW.time_zone <> 'UTC')
+    EXECUTE FUNCTION usage_monitor._reset_rollups();
+
+CREATE TRIGGER reset_rollups
+    AFTER UPDATE ON usage_monitor.setting
+    FOR EACH ROW
+    WHEN (NEW.time_zone <> OLD.time_zone)
+    EXECUTE FUNCTION usage_monitor._reset_rollups();

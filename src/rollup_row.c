@@ -1,0 +1,420 @@
+/*
+ * rollup_row.c
+ *		The rows of rollups: exact sums over calls, and adding them to what a
+ *		table has.
+ *
+ * Rows are written through the heap directly, as those of the catalogs are:
+ * whoever folds is alone, and a fold writes very many.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "common/int.h"
+#include "error.h"
+#include "fmgr.h"
+#include "rollup_row.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* The columns of _rollup, in sql/rollup.sql. */
+enum
+{
+	COL_DAY = 1,
+	COL_NAME_HASH,
+	COL_REQUESTS,
+	COL_HOUR,
+	COL_ORG,
+	COL_KEYS,
+	COL_SUMS = COL_KEYS + UM_ROLLUP_KEYS,
+	COL_COUNTS = COL_SUMS + UM_SUM_COUNT,
+	COL_HISTOGRAM = COL_COUNTS + UM_COUNT_COUNT,
+	COL_LAST = COL_HISTOGRAM + UM_DURATION_BUCKETS - 1
+};
+
+/* The columns of the index _rollup_..._name, in their order. */
+enum
+{
+	KEY_DAY,
+	KEY_NAME_HASH,
+	KEY_COUNT
+};
+
+static const double bounds[UM_DURATION_BUCKETS - 1] = {
+	10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120,
+	10240, 20480, 40960, 81920
+};
+
+PG_FUNCTION_INFO_V1(usage_monitor_duration_percentile);
+
+/* The bucket of a duration: the first whose bound it does not exceed. */
+int
+um_duration_bucket(double duration_ms)
+{
+	int			low = 0;
+	int			high = UM_DURATION_BUCKETS - 1;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (duration_ms <= bounds[middle])
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static Numeric
+add(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+/* Sets a number. */
+void
+um_number_set(UmNumber *number, Numeric value)
+{
+	number->large = NULL;
+	if (!um_decimal_from_numeric(value, &number->small))
+	{
+		memset(&number->small, 0, sizeof(UmDecimal));
+		number->large = value;
+	}
+}
+
+/* Adds to a number, or with sign -1 takes from it; memory is the caller's. */
+void
+um_number_add(UmNumber *number, const UmNumber *value, int sign)
+{
+	UmDecimal	sum = number->small;
+	UmDecimal	more = value->small;
+
+	if (value->large != NULL)
+	{
+		Numeric		large = sign > 0 ? value->large :
+			DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(value->large)));
+
+		number->large = add(number->large ? number->large : int64_to_numeric(0), large);
+	}
+	if (more.mantissa == 0)
+		return;
+	if (sign < 0)
+		more.mantissa = -more.mantissa;
+	if (um_decimal_rescale(more.scale < sum.scale ? &more : &sum, Max(more.scale, sum.scale)) &&
+		!__builtin_add_overflow(sum.mantissa, more.mantissa, &sum.mantissa))
+	{
+		number->small = sum;
+		return;
+	}
+	number->large = add(number->large ? number->large : int64_to_numeric(0),
+						um_decimal_to_numeric(number->small.mantissa, number->small.scale));
+	number->small = value->small;
+	number->small.mantissa *= sign;
+}
+
+static Numeric
+number_to_numeric(const UmNumber *number)
+{
+	Numeric		small = um_decimal_to_numeric(number->small.mantissa, number->small.scale);
+
+	return number->large == NULL ? small : add(small, number->large);
+}
+
+static bool
+is_zero(Numeric value)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value),
+											 NumericGetDatum(int64_to_numeric(0)))) == 0;
+}
+
+static uint32
+hash_text(UmString string)
+{
+	return string.data == NULL ? 0 : hash_bytes((const unsigned char *) string.data, string.length);
+}
+
+/* Sets a name's hash: the rows of an organisation are neighbours by it. */
+void
+um_rollup_hash(UmRollupName *name)
+{
+	uint32		hash = murmurhash32((uint32) (name->hour / USECS_PER_MINUTE));
+
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		hash = hash_combine(hash, hash_text(name->key[i]));
+	name->hash = (int64) ((uint64) hash_text(name->org) << 32 | hash);
+}
+
+static bool
+same_string(UmString a, UmString b)
+{
+	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
+		memcmp(a.data ? a.data : "", b.data ? b.data : "", a.length) == 0;
+}
+
+/* Is it the name of the same row? */
+bool
+um_rollup_same(const UmRollupName *a, const UmRollupName *b)
+{
+	if (a->hash != b->hash || a->day != b->day || a->hour != b->hour ||
+		!same_string(a->org, b->org))
+		return false;
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		if (!same_string(a->key[i], b->key[i]))
+			return false;
+	return true;
+}
+
+/* Opens a table of rollups to add to it. */
+void
+um_rollup_open(UmRollupTable *table, Oid relid)
+{
+	List	   *indexes;
+	ListCell   *lc;
+
+	table->context = CurrentMemoryContext;
+	table->relation = table_open(relid, RowExclusiveLock);
+	if (RelationGetDescr(table->relation)->natts != COL_LAST)
+		elog(ERROR, "unexpected columns of table \"%s\"", RelationGetRelationName(table->relation));
+	table->index = NULL;
+	indexes = RelationGetIndexList(table->relation);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+
+		if (index->rd_index->indnkeyatts == KEY_COUNT &&
+			index->rd_index->indkey.values[KEY_NAME_HASH] == COL_NAME_HASH)
+			table->index = index;
+		else
+			index_close(index, NoLock);
+	}
+	if (table->index == NULL)
+		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
+	table->indexes = CatalogOpenIndexes(table->relation);
+	table->slot = table_slot_create(table->relation, NULL);
+	/* what is committed, and what this transaction has written: nobody else writes */
+	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf,
+#if PG_VERSION_NUM >= 180000
+								  NULL,
+#endif
+								  KEY_COUNT, 0);
+}
+
+/* Closes it; locks stay. */
+void
+um_rollup_close(UmRollupTable *table)
+{
+	index_endscan(table->scan);
+	ExecDropSingleTupleTableSlot(table->slot);
+	CatalogCloseIndexes(table->indexes);
+	index_close(table->index, NoLock);
+	table_close(table->relation, NoLock);
+}
+
+static Datum
+text_datum(UmString string)
+{
+	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
+}
+
+/* A text of the row in the table's slot. */
+static UmString
+slot_string(UmRollupTable *table, int column)
+{
+	UmString	string = {NULL, 0};
+	bool		isnull;
+	Datum		value = slot_getattr(table->slot, column, &isnull);
+
+	if (!isnull)
+	{
+		text	   *data = DatumGetTextPP(value);
+
+		string.data = VARDATA_ANY(data);
+		string.length = VARSIZE_ANY_EXHDR(data);
+	}
+	return string;
+}
+
+/* Is the row in the table's slot, found by its hash, the one of that name? */
+static bool
+slot_is(UmRollupTable *table, const UmRollupName *name)
+{
+	UmRollupName other = *name;
+	bool		isnull;
+	Datum		hour = slot_getattr(table->slot, COL_HOUR, &isnull);
+
+	other.hour = isnull ? DT_NOBEGIN : DatumGetTimestampTz(hour);
+	other.org = slot_string(table, COL_ORG);
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		other.key[i] = slot_string(table, COL_KEYS + i);
+	return um_rollup_same(&other, name);
+}
+
+/* Finds a row by its name, into table->slot. */
+static bool
+find(UmRollupTable *table, const UmRollupName *name)
+{
+	ScanKeyData keys[KEY_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	bool		found;
+
+	ScanKeyInit(&keys[KEY_DAY], KEY_DAY + 1, BTEqualStrategyNumber, F_DATE_EQ,
+				DateADTGetDatum(name->day));
+	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(name->hash));
+	index_rescan(table->scan, keys, KEY_COUNT, NULL, 0);
+	do
+		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
+	while (found && !slot_is(table, name));
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/* Adds what the table has of a column of whole numbers. */
+static int64
+plus_old(UmRollupTable *table, bool found, int column, int64 value)
+{
+	bool		isnull;
+	Datum		old;
+
+	if (!found)
+		return value;
+	old = slot_getattr(table->slot, column, &isnull);
+	if (!isnull && pg_add_s64_overflow(DatumGetInt64(old), value, &value))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("a sum of column \"%s\" of table \"%s\" is out of range",
+						NameStr(TupleDescAttr(RelationGetDescr(table->relation), column - 1)->attname),
+						RelationGetRelationName(table->relation))));
+	return value;
+}
+
+/* Adds to the row of that name; makes it if there is none, and drops it with its last call. */
+void
+um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures)
+{
+	Datum		values[COL_LAST];
+	bool		nulls[COL_LAST];
+	bool		found;
+	HeapTuple	tuple;
+
+	memset(nulls, true, sizeof(nulls));
+#define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
+
+	SET(COL_DAY, DateADTGetDatum(name->day));
+	SET(COL_NAME_HASH, Int64GetDatum(name->hash));
+	if (!TIMESTAMP_IS_NOBEGIN(name->hour))
+		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
+	if (name->org.data != NULL)
+		SET(COL_ORG, text_datum(name->org));
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		if (name->key[i].data != NULL)
+			SET(COL_KEYS + i, text_datum(name->key[i]));
+	found = find(table, name);
+
+	/* a zero is kept as NULL, which takes no space */
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+	{
+		const UmNumber *number = &measures->sum[i];
+		bool		isnull = true;
+		Datum		old = found ? slot_getattr(table->slot, COL_SUMS + i, &isnull) : (Datum) 0;
+		Numeric		sum;
+
+		if (number->large == NULL && number->small.mantissa == 0)
+		{
+			if (!isnull)
+				SET(COL_SUMS + i, old);
+			continue;
+		}
+		sum = number_to_numeric(number);
+		if (!isnull)
+			sum = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
+													  NumericGetDatum(add(DatumGetNumeric(old), sum))));
+		if (!is_zero(sum))
+			SET(COL_SUMS + i, NumericGetDatum(sum));
+	}
+	for (int i = 0; i < UM_COUNT_COUNT; i++)
+	{
+		int64		count = plus_old(table, found, COL_COUNTS + i, measures->count[i]);
+
+		if (count != 0)
+			SET(COL_COUNTS + i, Int64GetDatum(count));
+	}
+	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
+	{
+		int64		count = plus_old(table, found, COL_HISTOGRAM + i, measures->histogram[i]);
+
+		if (count != 0)
+			SET(COL_HISTOGRAM + i, Int64GetDatum(count));
+	}
+	SET(COL_REQUESTS, Int64GetDatum(plus_old(table, found, COL_REQUESTS, measures->requests)));
+#undef SET
+
+	tuple = heap_form_tuple(RelationGetDescr(table->relation), values, nulls);
+	if (found)
+	{
+		ItemPointerData tid = table->slot->tts_tid;
+
+		ExecClearTuple(table->slot);
+		if (DatumGetInt64(values[COL_REQUESTS - 1]) == 0)
+			simple_heap_delete(table->relation, &tid);
+		else
+			CatalogTupleUpdateWithInfo(table->relation, &tid, tuple, table->indexes);
+	}
+	else if (measures->requests != 0)
+		CatalogTupleInsertWithInfo(table->relation, tuple, table->indexes);
+}
+
+/* duration_percentile(percentile, VARIADIC histogram) */
+Datum
+usage_monitor_duration_percentile(PG_FUNCTION_ARGS)
+{
+	double		percentile;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	double		calls[UM_DURATION_BUCKETS];
+	double		total = 0;
+	double		rank;
+	double		before = 0;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	percentile = PG_GETARG_FLOAT8(0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NUMERICOID, -1, false, TYPALIGN_INT,
+					  &values, &nulls, &count);
+	if (!(percentile >= 0 && percentile <= 1) || count != UM_DURATION_BUCKETS)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("no percentile %g of a histogram of %d buckets", percentile, count),
+				 errhint("A percentile is a share from 0 to 1, of %d buckets.", UM_DURATION_BUCKETS)));
+	for (int i = 0; i < count; i++)
+	{
+		calls[i] = nulls[i] ? 0 :
+			DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, values[i]));
+		total += calls[i];
+	}
+	if (total <= 0)
+		PG_RETURN_NULL();
+
+	rank = percentile * total;
+	for (int i = 0; i < UM_DURATION_BUCKETS - 1; i++)
+	{
+		double		lower = i == 0 ? 0 : bounds[i - 1];
+
+		if (calls[i] > 0 && before + calls[i] >= rank)
+			PG_RETURN_FLOAT8(lower + (bounds[i] - lower) * (rank - before) / calls[i]);
+		before += calls[i];
+	}
+	PG_RETURN_FLOAT8(bounds[UM_DURATION_BUCKETS - 2]);
+}

@@ -1,0 +1,98 @@
+/*
+ * rollup_row.h
+ *		The rows of rollups: sums over calls, and the tables that keep them.
+ */
+#ifndef UM_ROLLUP_ROW_H
+#define UM_ROLLUP_ROW_H
+
+#include "access/genam.h"
+#include "catalog/indexing.h"
+#include "datatype/timestamp.h"
+#include "decimal.h"
+#include "executor/tuptable.h"
+#include "quota.h"
+#include "utils/date.h"
+#include "utils/relcache.h"
+
+/* Sums of money, and of durations. */
+typedef enum UmSumColumn
+{
+	UM_SUM_COST,
+	UM_SUM_INPUT_COST,
+	UM_SUM_OUTPUT_COST,
+	UM_SUM_OTHER_COST,
+	UM_SUM_DURATION_MS,
+	UM_SUM_COUNT
+} UmSumColumn;
+
+/* Sums of whole numbers. */
+typedef enum UmCountColumn
+{
+	UM_COUNT_TOTAL_TOKENS,
+	UM_COUNT_INPUT_TOKENS,
+	UM_COUNT_OUTPUT_TOKENS,
+	UM_COUNT_CACHE_READ,
+	UM_COUNT_CACHE_CREATION,
+	UM_COUNT_REASONING,
+	UM_COUNT_ERRORS,
+	UM_COUNT_UNPRICED,
+	UM_COUNT_CACHED,
+	UM_COUNT_UNKNOWN_INPUT,
+	UM_COUNT_UNKNOWN_OUTPUT,
+	UM_COUNT_UNTIMED,
+	UM_COUNT_COUNT
+} UmCountColumn;
+
+/* By the upper bounds of their durations; the last one has none. */
+#define UM_DURATION_BUCKETS 19
+
+/* An exact number: an integer of 128 bits where it fits, and a numeric beyond. */
+typedef struct UmNumber
+{
+	UmDecimal	small;
+	Numeric		large;			/* what comes on top; NULL: nothing */
+} UmNumber;
+
+/* What calls add up to. */
+typedef struct UmMeasures
+{
+	UmNumber	sum[UM_SUM_COUNT];
+	int64		requests;
+	int64		count[UM_COUNT_COUNT];
+	int32		histogram[UM_DURATION_BUCKETS];
+} UmMeasures;
+
+#define UM_ROLLUP_KEYS 3
+
+/* The name of a row of a rollup. */
+typedef struct UmRollupName
+{
+	DateADT		day;
+	TimestampTz hour;			/* DT_NOBEGIN: the rollup is not by hour */
+	UmString	org;
+	UmString	key[UM_ROLLUP_KEYS];	/* those that it has none of are none */
+	int64		hash;			/* of all but the day; set by um_rollup_hash */
+} UmRollupName;
+
+/* A table of rollups, opened. */
+typedef struct UmRollupTable
+{
+	Relation	relation;
+	Relation	index;
+	CatalogIndexState indexes;
+	IndexScanDesc scan;
+	MemoryContext context;		/* of the scan, which allocates as it goes */
+	TupleTableSlot *slot;
+} UmRollupTable;
+
+extern void um_number_set(UmNumber *number, Numeric value);
+extern void um_number_add(UmNumber *number, const UmNumber *value, int sign);
+extern int	um_duration_bucket(double duration_ms);
+extern void um_rollup_hash(UmRollupName *name);
+extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
+extern void um_rollup_open(UmRollupTable *table, Oid relid);
+extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
+						  const UmMeasures *measures);
+extern void um_rollup_close(UmRollupTable *table);
+
+#endif							/* UM_ROLLUP_ROW_H */

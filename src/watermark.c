@@ -1,0 +1,214 @@
+/*
+ * watermark.c
+ *		Which transactions of the ledger are in the rollups.
+ *
+ * The mark is the snapshot of the last fold, kept in one row that the fold
+ * writes in its own transaction.  A reader takes the mark that its snapshot
+ * sees: it is the one of the rollups that the same snapshot sees.  So the
+ * functions here are STABLE, and read the row once for each query.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "watermark.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_in_tail);
+PG_FUNCTION_INFO_V1(usage_monitor_tail_start);
+PG_FUNCTION_INFO_V1(usage_monitor_tail_stragglers);
+PG_FUNCTION_INFO_V1(usage_monitor_rollups_apply);
+PG_FUNCTION_INFO_V1(usage_monitor_archive_applies);
+
+/*
+ * A transaction that was in progress, and is older than the mark by more than
+ * this, is looked for by itself, or one that stays open for long would have
+ * everybody read all that was recorded since it began.
+ */
+#define FAR_BEHIND	10000
+
+/* More of them than this are not worth a search each. */
+#define MAX_STRAGGLERS	16
+
+/* The columns of _rollup_state. */
+enum
+{
+	COL_ONLY_ROW = 1,
+	COL_NEXT_XID,
+	COL_RUNNING_XIDS,
+	COL_USAGE_ID,
+	COL_REFRESHED_AT
+};
+
+static int
+compare_xids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* Reads the mark that a snapshot sees; memory is the caller's. */
+void
+um_watermark_read(UmWatermark *mark, Snapshot snapshot)
+{
+	Relation	relation = table_open(um_relation(UM_ROLLUP_STATE), AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
+
+	memset(mark, 0, sizeof(UmWatermark));
+	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		Datum	   *xip;
+
+		mark->xmax = DatumGetInt64(slot_getattr(slot, COL_NEXT_XID, &isnull));
+		mark->usage_id = DatumGetInt64(slot_getattr(slot, COL_USAGE_ID, &isnull));
+		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, COL_RUNNING_XIDS, &isnull)),
+						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  &xip, NULL, &mark->nxip);
+		mark->xip = palloc(sizeof(int64) * (mark->nxip + 1));
+		for (int i = 0; i < mark->nxip; i++)
+			mark->xip[i] = DatumGetInt64(xip[i]);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, AccessShareLock);
+}
+
+/* The number of 64 bits of a transaction that is in a snapshot taken just now. */
+static int64
+full_xid(TransactionId xid)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return (int64) U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
+}
+
+/*
+ * The mark of a fold by that snapshot.  Its own transaction gets its number
+ * only afterwards, so that this is not in it.
+ */
+void
+um_watermark_of_snapshot(UmWatermark *mark, Snapshot snapshot)
+{
+	memset(mark, 0, sizeof(UmWatermark));
+	mark->xmax = full_xid(snapshot->xmax);
+	mark->xip = palloc(sizeof(int64) * (snapshot->xcnt + 1));
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		mark->xip[mark->nxip++] = full_xid(snapshot->xip[i]);
+	qsort(mark->xip, mark->nxip, sizeof(int64), compare_xids);
+}
+
+/* Is what a transaction recorded in the rollups? */
+bool
+um_watermark_covers(const UmWatermark *mark, int64 xid)
+{
+	return xid < mark->xmax &&
+		(mark->nxip == 0 || xid < mark->xip[0] ||
+		 bsearch(&xid, mark->xip, mark->nxip, sizeof(int64), compare_xids) == NULL);
+}
+
+/* How many of the first xids in progress are stragglers. */
+int
+um_watermark_stragglers(const UmWatermark *mark)
+{
+	int			count = 0;
+
+	while (count < mark->nxip && mark->xip[count] < mark->xmax - FAR_BEHIND)
+		count++;
+	return count <= MAX_STRAGGLERS ? count : 0;
+}
+
+/* Is the caller's view of the ledger less than all of it? */
+static bool
+has_row_security(void)
+{
+	return check_enable_rls(um_relation(UM_USAGE), InvalidOid, true) == RLS_ENABLED;
+}
+
+/*
+ * The mark for a function's caller.  Who is subject to row security on the
+ * ledger sees nothing of the rollups, which know no rows: to him all of the
+ * ledger is tail.
+ */
+static const UmWatermark *
+mark_of_query(FunctionCallInfo fcinfo)
+{
+	UmWatermark *mark = fcinfo->flinfo->fn_extra;
+
+	if (mark == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		mark = palloc0(sizeof(UmWatermark));
+		if (!has_row_security())
+			um_watermark_read(mark, GetActiveSnapshot());
+		MemoryContextSwitchTo(old);
+		fcinfo->flinfo->fn_extra = mark;
+	}
+	return mark;
+}
+
+/* _in_tail(xid): is what that transaction recorded not in the rollups yet? */
+Datum
+usage_monitor_in_tail(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!um_watermark_covers(mark_of_query(fcinfo), PG_GETARG_INT64(0)));
+}
+
+/* _tail_start(): all of the tail is from this xid on, stragglers excepted. */
+Datum
+usage_monitor_tail_start(PG_FUNCTION_ARGS)
+{
+	const UmWatermark *mark = mark_of_query(fcinfo);
+	int			stragglers = um_watermark_stragglers(mark);
+
+	PG_RETURN_INT64(stragglers < mark->nxip ? mark->xip[stragglers] : mark->xmax);
+}
+
+/* _tail_stragglers(): the transactions of the tail that began long before it. */
+Datum
+usage_monitor_tail_stragglers(PG_FUNCTION_ARGS)
+{
+	const UmWatermark *mark = mark_of_query(fcinfo);
+	int			count = um_watermark_stragglers(mark);
+	Datum		values[MAX_STRAGGLERS];
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int64GetDatum(mark->xip[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(values, count, INT8OID, sizeof(int64),
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* _rollups_apply(): may the caller's query use the rollups at all? */
+Datum
+usage_monitor_rollups_apply(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(mark_of_query(fcinfo)->xmax > 0);
+}
+
+/* _archive_applies(): may the caller's query use the archive? */
+Datum
+usage_monitor_archive_applies(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!has_row_security());
+}

@@ -1,0 +1,28 @@
+/*
+ * watermark.h
+ *		Which transactions of the ledger are in the rollups, and which rows
+ *		are still the tail.
+ */
+#ifndef UM_WATERMARK_H
+#define UM_WATERMARK_H
+
+#include "utils/snapshot.h"
+
+/*
+ * The snapshot of the last fold: the transactions before xmax, but for those
+ * that were in progress.  Nothing was folded yet: xmax is 0.
+ */
+typedef struct UmWatermark
+{
+	int64		xmax;
+	int			nxip;
+	int64	   *xip;			/* ascending */
+	int64		usage_id;		/* the last one that was given out before the fold */
+} UmWatermark;
+
+extern void um_watermark_read(UmWatermark *mark, Snapshot snapshot);
+extern void um_watermark_of_snapshot(UmWatermark *mark, Snapshot snapshot);
+extern int	um_watermark_stragglers(const UmWatermark *mark);
+extern bool um_watermark_covers(const UmWatermark *mark, int64 xid);
+
+#endif							/* UM_WATERMARK_H */

@@ -1,0 +1,199 @@
+--
+-- Rollups: whether and when they are refreshed, the views show the same
+--
+SET timezone = 'Pacific/Chatham';   -- must not matter: buckets are the ledger's
+SET datestyle = 'ISO, YMD';
+\getenv test PG_ABS_SRCDIR
+\set views :test '/include/views.psql'
+\i :views
+
+-- The views that differ from the ledger, and how many are compared
+CREATE FUNCTION pg_temp.compare() RETURNS TABLE (view text, only_view bigint, only_reference bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    SET LOCAL client_min_messages = warning;
+    DROP TABLE IF EXISTS pg_temp.call CASCADE;
+    PERFORM pg_temp.prepare(usage_monitor.ledger_time_zone());
+    RETURN QUERY
+    WITH compared AS MATERIALIZED (SELECT v.* FROM pg_temp.every_view v)
+    SELECT c.name, c.only_view, c.only_reference FROM compared c WHERE c.only_view + c.only_reference > 0
+    UNION ALL
+    SELECT format('%s views', count(*)), NULL, NULL FROM compared;
+END
+$$;
+CREATE FUNCTION pg_temp.folded() RETURNS TABLE (folded numeric, corrections bigint)
+LANGUAGE sql AS $$
+    SELECT (SELECT sum(requests) FROM usage_monitor._rollup_day_total),
+           (SELECT count(*) FROM usage_monitor._correction)
+$$;
+
+SELECT usage_monitor.configure('CNY', 'America/New_York');
+EXECUTE set_prices;
+EXECUTE fill;
+
+-- never refreshed
+SELECT * FROM pg_temp.folded();
+SELECT * FROM pg_temp.compare();
+
+-- refreshed, twice
+SELECT usage_monitor.refresh();
+SELECT usage_monitor.refresh();
+SELECT * FROM pg_temp.folded();
+SELECT * FROM pg_temp.compare();
+
+-- rows that are folded change in every way: in what is counted, in the key, in
+-- the day, to nothing
+UPDATE usage_monitor.usage SET output_tokens = output_tokens + 7, duration_ms = 12345.5 WHERE usage_id % 5 = 0;
+UPDATE usage_monitor.usage SET user_id = 'eve', model = 'um-test-1', tags = '{"team": "b"}', org = 'initech' WHERE usage_id % 7 = 0;
+UPDATE usage_monitor.usage SET ts = ts - interval '40 days', cost = NULL WHERE usage_id % 11 = 0;
+DELETE FROM usage_monitor.usage WHERE usage_id % 13 = 0;
+SELECT * FROM pg_temp.folded();
+SELECT * FROM pg_temp.compare();
+-- ... and again, before and after a fold, and late ones come
+UPDATE usage_monitor.usage SET success = NOT success, cached = NOT cached WHERE usage_id % 5 = 0;
+EXECUTE fill;
+SELECT * FROM pg_temp.compare();
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+SELECT * FROM pg_temp.folded();
+SELECT * FROM pg_temp.compare();
+DELETE FROM usage_monitor.usage WHERE usage_id % 5 = 0;
+SELECT * FROM pg_temp.compare();
+
+-- a row that is changed by the transaction that recorded it needs no correction
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+BEGIN;
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('own', 'u', 'um-test-0', 5);
+SAVEPOINT s;
+UPDATE usage_monitor.usage SET input_tokens = 6 WHERE org = 'own';
+DELETE FROM usage_monitor.usage WHERE org = 'own';
+ROLLBACK TO s;
+UPDATE usage_monitor.usage SET input_tokens = 7 WHERE org = 'own';
+SELECT requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
+COMMIT;
+SELECT * FROM pg_temp.folded();
+SELECT usage_monitor.refresh();
+SELECT requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
+
+-- a row moves to another partition, and keeps its transaction
+CREATE TABLE usage_2025_11 (LIKE usage_monitor.usage_default INCLUDING ALL);
+ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2025_11 FOR VALUES FROM ('2030-01-01 00:00+00') TO ('2031-01-01 00:00+00');
+UPDATE usage_monitor.usage SET ts = '2030-05-05 12:00Z' WHERE org = 'own';
+SELECT sign, org, input_tokens, ts AT TIME ZONE 'UTC' < '2030-01-01' AS old FROM usage_monitor._correction ORDER BY sign;
+SELECT day, requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
+SELECT usage_monitor.refresh();
+SELECT day, requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
+SELECT * FROM pg_temp.compare();
+
+-- made anew, and nothing is left of the old ones
+SELECT usage_monitor.rebuild_rollups() = (SELECT count(*) FROM usage_monitor.usage) AS all_rows;
+SELECT * FROM pg_temp.compare();
+
+-- all gone: no row of zeros stays
+DELETE FROM usage_monitor.usage;
+SELECT * FROM pg_temp.compare();
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+SELECT * FROM pg_temp.compare();
+SELECT count(*) FROM usage_monitor._rollup_user;
+
+-- another time zone has other days
+EXECUTE fill;
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+DELETE FROM usage_monitor.usage;
+SELECT time_zone FROM usage_monitor.configure(time_zone => 'Asia/Kathmandu');
+EXECUTE fill;
+SELECT * FROM pg_temp.folded();
+SELECT * FROM pg_temp.compare();
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+SELECT * FROM pg_temp.compare();
+
+-- A fold is refused where it would not be exact
+BEGIN;
+INSERT INTO usage_monitor.usage (model) VALUES ('um-test-0');
+SELECT usage_monitor.refresh();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT usage_monitor.refresh();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT usage_monitor.rebuild_rollups();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT usage_monitor.refresh();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
+-- The histogram's percentiles: spread evenly within a bucket
+SELECT p, usage_monitor.duration_percentile(p, VARIADIC array_fill(0, ARRAY[6]) || 100 || array_fill(0, ARRAY[12])) AS one_bucket,
+       usage_monitor.duration_percentile(p, VARIADIC ARRAY[50] || array_fill(0, ARRAY[17]) || 50) AS both_ends
+FROM unnest('{0, 0.25, 0.5, 0.75, 1}'::float8[]) AS p;
+SELECT usage_monitor.duration_percentile(0.5, VARIADIC array_fill(0, ARRAY[19])) IS NULL AS no_calls,
+       usage_monitor.duration_percentile(NULL, VARIADIC array_fill(1, ARRAY[19])) IS NULL AS no_share;
+-- A duration that is a bound is in the bucket below it
+INSERT INTO usage_monitor.usage (ts, org, model, duration_ms) SELECT '2025-01-01', 'bounds', 'um-test-0', d FROM unnest('{0, 10, 10.1, 1000, 81920, 81921}'::float8[]) AS d;
+SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM usage_monitor._live_day WHERE org = 'bounds';
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM usage_monitor._live_day WHERE org = 'bounds';
+SELECT usage_monitor.duration_percentile(1.5, VARIADIC array_fill(1, ARRAY[19]));
+\echo :LAST_ERROR_SQLSTATE
+SELECT usage_monitor.duration_percentile(0.5, 1, 2, 3);
+\echo :LAST_ERROR_SQLSTATE
+
+-- Conditions reach the indexes of the rollups.  With few rows a scan of them
+-- all is cheaper, so it is made dear.
+SET enable_seqscan = off;
+CREATE FUNCTION pg_temp.index_of(query text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    plan jsonb;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+    RETURN (SELECT string_agg(DISTINCT node ->> 'Index Name', ', ')
+            FROM jsonb_path_query(plan, '$.** ? (@."Index Cond" like_regex ".")') AS node
+            WHERE node ->> 'Index Name' ~ '^_rollup');
+END
+$$;
+SELECT view, condition, pg_temp.index_of(format('SELECT * FROM usage_monitor.%I WHERE %s', view, condition)) AS index
+FROM (VALUES ('hourly_usage', 'hour >= now() - interval ''1 day'''),
+             ('hourly_usage', 'org = ''acme'''),
+             ('daily_usage', 'day >= current_date - 30'),
+             ('daily_usage', 'org = ''acme'' AND day >= current_date - 30'),
+             ('project_usage', 'org = ''acme'''),
+             ('user_usage', 'user_id = ''ann'' AND day >= current_date - 30'),
+             ('user_usage', 'org = ''acme'''),
+             ('model_usage', 'model = ''um-test-0'''),
+             ('model_usage', 'org = ''acme'' AND day = current_date'),
+             ('tag_usage', 'org = ''acme'''),
+             ('usage_trend', 'org = ''acme'''),
+             ('daily_total', 'day >= current_date - 30'),
+             ('model_total', 'day = current_date')) AS v (view, condition);
+RESET enable_seqscan;
+
+-- Row security on the ledger holds, whatever is folded: such a reader's views
+-- read the ledger, and he sees no rollup
+CREATE ROLE regress_rollup_reader;
+SELECT usage_monitor.grant_access('regress_rollup_reader', 'reader');
+ALTER TABLE usage_monitor.usage ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_org ON usage_monitor.usage TO regress_rollup_reader USING (org = 'acme');
+SELECT usage_monitor.refresh() >= 0 AS refreshed;
+UPDATE usage_monitor.usage SET duration_ms = 1 WHERE usage_id % 3 = 0;
+SET ROLE regress_rollup_reader;
+SELECT (SELECT string_agg(DISTINCT org, ' ') FROM usage_monitor.daily_usage) AS daily,
+       (SELECT string_agg(DISTINCT org, ' ') FROM usage_monitor.model_usage) AS model,
+       (SELECT sum(requests) FROM usage_monitor.daily_total) = (SELECT count(*) FROM usage_monitor.usage) AS total,
+       (SELECT count(*) FROM usage_monitor._rollup_day) AS rollups,
+       (SELECT count(*) FROM usage_monitor._correction) AS corrections;
+SELECT usage_monitor.refresh();
+RESET ROLE;
+ALTER TABLE usage_monitor.usage DISABLE ROW LEVEL SECURITY;
+SELECT * FROM pg_temp.compare();
+SET ROLE regress_rollup_reader;
+SELECT (SELECT sum(requests) FROM usage_monitor.daily_total) = (SELECT count(*) FROM usage_monitor.usage) AS total,
+       (SELECT count(*) > 0 FROM usage_monitor._rollup_day) AS rollups;
+RESET ROLE;
+
+DROP POLICY own_org ON usage_monitor.usage;
+DROP OWNED BY regress_rollup_reader;
+DROP ROLE regress_rollup_reader;
