@@ -7,20 +7,6 @@ SET datestyle = 'ISO, YMD';
 \set views :test '/include/views.psql'
 \i :views
 
--- The views that differ from the ledger, and how many are compared
-CREATE FUNCTION pg_temp.compare() RETURNS TABLE (view text, only_view bigint, only_reference bigint)
-LANGUAGE plpgsql AS $$
-BEGIN
-    SET LOCAL client_min_messages = warning;
-    DROP TABLE IF EXISTS pg_temp.call CASCADE;
-    PERFORM pg_temp.prepare(usage_monitor.ledger_time_zone());
-    RETURN QUERY
-    WITH compared AS MATERIALIZED (SELECT v.* FROM pg_temp.every_view v)
-    SELECT c.name, c.only_view, c.only_reference FROM compared c WHERE c.only_view + c.only_reference > 0
-    UNION ALL
-    SELECT format('%s views', count(*)), NULL, NULL FROM compared;
-END
-$$;
 CREATE FUNCTION pg_temp.folded() RETURNS TABLE (folded numeric, corrections bigint)
 LANGUAGE sql AS $$
     SELECT (SELECT sum(requests) FROM usage_monitor._rollup_day_total),
