@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "pending.h"
 #include "recount.h"
+#include "refresh_worker.h"
 #include "request.h"
 #include "rollup.h"
 #include "setting.h"
@@ -643,6 +644,16 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 						 row.subject[UM_SCOPE_MODEL].length, row.ts);
 }
 
+/* Tells the rollups that the ledger has grown. */
+static void
+note_recorded(Relation relation, HeapTuple tuple)
+{
+	bool		isnull;
+
+	um_refresh_note(DatumGetInt64(heap_getattr(tuple, um_columns(relation)->attnum[UM_COL_USAGE_ID],
+											   RelationGetDescr(relation), &isnull)));
+}
+
 /* AFTER ROW trigger of the ledger and its partitions. */
 Datum
 usage_monitor_usage_after(PG_FUNCTION_ARGS)
@@ -656,7 +667,10 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" must be fired AFTER ROW", "_usage_after")));
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
 		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, false);
+		note_recorded(trigdata->tg_relation, trigdata->tg_trigtuple);
+	}
 	else
 	{
 		/* the old row first: a correction downwards must not look like a rise */

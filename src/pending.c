@@ -16,6 +16,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "pending.h"
+#include "refresh_worker.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -371,9 +372,11 @@ end_of_transaction(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			um_counter_flush(false);
+			um_refresh_start();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			um_counter_flush(true);
+			um_refresh_start();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:

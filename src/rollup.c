@@ -777,6 +777,16 @@ um_rollup_refresh(bool rebuild)
 	return fold_tail(rebuild);
 }
 
+/* Folds the tail, unless somebody else does. */
+int64
+um_rollup_try_refresh(void)
+{
+	if (RecoveryInProgress() ||
+		!ConditionalLockRelationOid(um_relation(UM_ROLLUP_STATE), ShareUpdateExclusiveLock))
+		return 0;
+	return fold_tail(false);
+}
+
 /* refresh(): folds the tail; returns the number of rows. */
 Datum
 usage_monitor_refresh(PG_FUNCTION_ARGS)

@@ -7,6 +7,7 @@
 #include "catalog.h"
 #include "fmgr.h"
 #include "pending.h"
+#include "refresh_worker.h"
 #include "unpriced.h"
 
 PG_MODULE_MAGIC;
@@ -19,4 +20,5 @@ _PG_init(void)
 	um_catalog_init();
 	um_pending_init();
 	um_unpriced_init();
+	um_refresh_worker_init();
 }
