@@ -27,6 +27,7 @@ SQL_PARTS = \
 	sql/reserve.sql \
 	sql/quota_views.sql \
 	sql/verify.sql \
+	sql/retention.sql \
 	sql/quota_adjust.sql \
 	sql/check_quota.sql \
 	sql/budget.sql \

@@ -28,7 +28,8 @@ COMMENT ON FUNCTION usage_monitor._subjects(usage_monitor.usage) IS
 CREATE FUNCTION usage_monitor._counted(
     quota_ids bigint[],
     since timestamptz DEFAULT '-infinity',
-    before timestamptz DEFAULT 'infinity'
+    before timestamptz DEFAULT 'infinity',
+    with_adjustments boolean DEFAULT true
 ) RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -88,11 +89,12 @@ BEGIN ATOMIC
               FROM usage_monitor.quota_adjustment a
               JOIN wanted w ON w.quota_id = a.quota_id
              WHERE a.period_start >= _counted.since
-               AND a.period_start < _counted.before) x
+               AND a.period_start < _counted.before
+               AND _counted.with_adjustments) x
      GROUP BY 1, 2, 3;
 END;
 
-COMMENT ON FUNCTION usage_monitor._counted(bigint[], timestamptz, timestamptz) IS
+COMMENT ON FUNCTION usage_monitor._counted(bigint[], timestamptz, timestamptz, boolean) IS
     'What the counters of the quotas must be by the ledger''s rows from since to before, and by adjustments.';
 
 CREATE FUNCTION usage_monitor._ledger_sum(quota_id bigint, subject text, period_start timestamptz)

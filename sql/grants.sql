@@ -79,6 +79,16 @@ BEGIN
     FOREACH item IN ARRAY grants LOOP
         EXECUTE format('GRANT %s TO %s', item, role);
     END LOOP;
+    -- read through _archived_..., which know of row security on the ledger
+    FOR item IN
+        SELECT c.oid::regclass::text
+          FROM pg_class c
+         WHERE c.relnamespace = 'usage_monitor'::regnamespace
+           AND c.relname LIKE '\_archive\_%'
+           AND c.relkind = 'r'
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', item, role);
+    END LOOP;
 END
 $$;
 

@@ -62,11 +62,15 @@ CREATE INDEX usage_default_ts
     ON usage_monitor.usage_default USING brin (ts);
 CREATE INDEX usage_default_xid
     ON usage_monitor.usage_default USING brin (xid) WITH (pages_per_range = 16);
+-- finds a session among pages, and costs an insert nothing
+CREATE INDEX usage_default_session_id
+    ON usage_monitor.usage_default USING brin (session_id text_bloom_ops) WITH (pages_per_range = 32);
 
 CREATE SEQUENCE usage_monitor.usage_usage_id_seq;
 
 ALTER INDEX usage_monitor.usage_default_ts SET (autosummarize = on);
 ALTER INDEX usage_monitor.usage_default_xid SET (autosummarize = on);
+ALTER INDEX usage_monitor.usage_default_session_id SET (autosummarize = on);
 
 COMMENT ON TABLE usage_monitor.usage IS
     'The ledger: one row for each call to a model. INSERT is all that an application needs; model alone is mandatory. Counts are inclusive.';

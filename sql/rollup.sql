@@ -121,6 +121,44 @@ CREATE TABLE usage_monitor._rollup (
 COMMENT ON TABLE usage_monitor._rollup IS 'What the tables of rollups are made like; has no rows.';
 COMMENT ON COLUMN usage_monitor._rollup.name_hash IS 'A hash of hour, org and keys, by which a fold finds the row to add to.';
 
+CREATE FUNCTION usage_monitor._rollup_measures() RETURNS SETOF name
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT a.attname
+      FROM pg_attribute a
+     WHERE a.attrelid = 'usage_monitor._rollup'::regclass
+       AND a.attnum > 0
+       AND a.attname NOT IN ('day', 'name_hash', 'hour', 'org', 'key1', 'key2', 'key3')
+     ORDER BY a.attnum;
+END;
+
+COMMENT ON FUNCTION usage_monitor._rollup_measures() IS 'The columns of a rollup that are sums.';
+
+CREATE FUNCTION usage_monitor._rollup_keys(dimension usage_monitor._rollup_dimension) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT format('usage_monitor.ledger_day(t.ts) AS day, %s AS hour, %s AS org, %s',
+                  CASE WHEN dimension.by_hour THEN 'usage_monitor.ledger_hour(t.ts)' ELSE 'NULL::timestamptz' END,
+                  CASE WHEN dimension.by_org THEN 't.org' ELSE 'NULL::text COLLATE "C"' END,
+                  string_agg(coalesce(CASE WHEN dimension.keys = '{tags}'
+                                           THEN (ARRAY['tag.key COLLATE "C"', 'tag.value COLLATE "C"'])[n]
+                                           ELSE 't.' || dimension.keys[n] END,
+                                      'NULL::text COLLATE "C"') || ' AS key' || n, ', ' ORDER BY n))
+      FROM generate_series(1, 3) n;
+END;
+
+COMMENT ON FUNCTION usage_monitor._rollup_keys(usage_monitor._rollup_dimension) IS
+    'SQL for the name that a call t has in a rollup; tag is one of its tags.';
+
+CREATE FUNCTION usage_monitor._rollup_tags(dimension usage_monitor._rollup_dimension) RETURNS text
+    LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN (dimension).keys = '{tags}'::text[] THEN ' CROSS JOIN LATERAL jsonb_each_text(t.tags) tag' ELSE '' END;
+
+COMMENT ON FUNCTION usage_monitor._rollup_tags(usage_monitor._rollup_dimension) IS
+    'SQL that follows a call t where the rollup is by tags.';
+
 /*
  * A fold finds a row by its day and the hash of the rest of its name, which is
  * much faster than by five columns; readers find rows by day, organisation or
@@ -308,6 +346,74 @@ $$;
 
 COMMENT ON VIEW usage_monitor._call IS
     'The ledger, each row with what it adds to sums.';
+
+/*
+ * Sessions have no rollup: when the first and the last call of one was cannot
+ * be told any more once one of them is deleted.  Their archive has the sums
+ * that the ledger had of them.
+ */
+CREATE TABLE usage_monitor._archive_session (
+    LIKE usage_monitor._rollup,
+    session_id text COLLATE "C" NOT NULL,
+    first_ts   timestamptz NOT NULL,
+    last_ts    timestamptz NOT NULL
+);
+
+CREATE INDEX _archive_session_session_id ON usage_monitor._archive_session (session_id);
+
+COMMENT ON TABLE usage_monitor._archive_session IS
+    'What sessions had of calls that the ledger has no longer, by day, organisation and user (key1).';
+
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor._archive_session', '');
+
+CREATE VIEW usage_monitor._archived_session AS
+SELECT *
+  FROM usage_monitor._archive_session
+ WHERE usage_monitor._archive_applies();
+
+COMMENT ON VIEW usage_monitor._archived_session IS 'What the reader may see of _archive_session.';
+
+DO $$
+DECLARE
+    columns text;
+    sums    text;
+BEGIN
+    SELECT string_agg(quote_ident(m.name), ', '),
+           string_agg(format('nullif(sum(r.%1$I), 0) AS %1$I', m.name), ', ')
+      INTO columns, sums
+      FROM usage_monitor._rollup_measures() m (name);
+
+    EXECUTE format($view$
+        CREATE VIEW usage_monitor._live_session WITH (security_invoker = true) AS
+        SELECT c.org, c.session_id, c.user_id, c.ts AS first_ts, c.ts AS last_ts, %1$s
+          FROM usage_monitor._call c
+         WHERE c.session_id IS NOT NULL
+        UNION ALL
+        SELECT a.org, a.session_id, a.key1, a.first_ts, a.last_ts, %1$s
+          FROM usage_monitor._archived_session a
+        $view$, columns);
+
+    EXECUTE format($function$
+        CREATE FUNCTION usage_monitor._archive_sessions(from_ts timestamptz, to_ts timestamptz) RETURNS void
+            LANGUAGE sql
+            SET search_path = pg_catalog, pg_temp
+        BEGIN ATOMIC
+            INSERT INTO usage_monitor._archive_session (day, name_hash, org, key1, session_id, first_ts, last_ts, %1$s)
+            SELECT usage_monitor.ledger_day(r.ts), 0, r.org, r.user_id, r.session_id, min(r.ts), max(r.ts), %2$s
+              FROM usage_monitor._call r
+             WHERE r.session_id IS NOT NULL
+               AND r.ts >= _archive_sessions.from_ts
+               AND r.ts < _archive_sessions.to_ts
+             GROUP BY 1, r.org, r.user_id, r.session_id;
+        END
+        $function$, columns, sums);
+END
+$$;
+
+COMMENT ON VIEW usage_monitor._live_session IS
+    'The calls in sessions, those of the archive summed up by day and user: sum it up.';
+COMMENT ON FUNCTION usage_monitor._archive_sessions(timestamptz, timestamptz) IS
+    'Archives the sessions of calls from an instant on and before another.';
 COMMENT ON VIEW usage_monitor._tail IS
     'What is to be added to the rollups to have the ledger as the reader sees it.';
 
@@ -317,20 +423,18 @@ COMMENT ON VIEW usage_monitor._tail IS
  *
  * Rollups know no rows, so who is subject to row security on the ledger, and
  * be it the owner, sees nothing of them: a policy says so, also to those who
- * read the tables themselves.  To him all of the ledger is tail.
+ * read the tables themselves.  To him all of the ledger is tail.  The archive
+ * has no policy, with which nobody but a superuser could dump it; it is read
+ * through views with the rights of their owner, and granted to nobody.
  */
 DO $$
 DECLARE
     dimension usage_monitor._rollup_dimension;
     measures  text;
-    keys      text;
 BEGIN
-    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+    SELECT string_agg(quote_ident(m.name), ', ')
       INTO measures
-      FROM pg_attribute
-     WHERE attrelid = 'usage_monitor._rollup'::regclass
-       AND attnum > 0
-       AND attname NOT IN ('day', 'name_hash', 'hour', 'org', 'key1', 'key2', 'key3');
+      FROM usage_monitor._rollup_measures() m (name);
 
     EXECUTE 'ALTER TABLE usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
     EXECUTE 'CREATE POLICY rollups_apply ON usage_monitor._correction USING (usage_monitor._rollups_apply())';
@@ -338,15 +442,10 @@ BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
-        SELECT format('usage_monitor.ledger_day(t.ts) AS day, %s AS hour, %s AS org, %s',
-                      CASE WHEN dimension.by_hour THEN 'usage_monitor.ledger_hour(t.ts)' ELSE 'NULL::timestamptz' END,
-                      CASE WHEN dimension.by_org THEN 't.org' ELSE 'NULL::text COLLATE "C"' END,
-                      string_agg(coalesce(k.expression, 'NULL::text COLLATE "C"') || ' AS key' || n, ', ' ORDER BY n))
-          INTO keys
-          FROM generate_series(1, 3) n
-         CROSS JOIN LATERAL (
-                   SELECT CASE WHEN dimension.keys = '{tags}' THEN (ARRAY['tag.key COLLATE "C"', 'tag.value COLLATE "C"'])[n]
-                               ELSE 't.' || dimension.keys[n] END) k (expression);
+        EXECUTE format('CREATE VIEW usage_monitor.%I AS SELECT * FROM usage_monitor.%I WHERE usage_monitor._archive_applies()',
+                       '_archived_' || dimension.name, '_archive_' || dimension.name);
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_archived_' || dimension.name,
+                       'What the reader may see of _archive_' || dimension.name || '.');
         EXECUTE format($view$
             CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %4$s
@@ -354,14 +453,12 @@ BEGIN
             UNION ALL
             SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %4$s
               FROM usage_monitor.%3$I a
-             WHERE usage_monitor._archive_applies()
             UNION ALL
             SELECT %5$s, %4$s
               FROM usage_monitor._tail t%6$s
             $view$,
-            '_live_' || dimension.name, '_rollup_' || dimension.name, '_archive_' || dimension.name,
-            measures, keys,
-            CASE WHEN dimension.keys = '{tags}' THEN ' CROSS JOIN LATERAL jsonb_each_text(t.tags) tag' ELSE '' END);
+            '_live_' || dimension.name, '_rollup_' || dimension.name, '_archived_' || dimension.name,
+            measures, usage_monitor._rollup_keys(dimension), usage_monitor._rollup_tags(dimension));
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_live_' || dimension.name,
                        format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
     END LOOP;

@@ -76,6 +76,19 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor._check_time_zone(text, text) IS 'Refuses a time zone that the server does not know (UM008).';
 
+-- plpgsql: the tables are made later
+CREATE FUNCTION usage_monitor._ledger_has_rows() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM usage_monitor.usage)
+        OR EXISTS (SELECT FROM usage_monitor.archived_partition);
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._ledger_has_rows() IS 'Has anything been recorded, even if it is archived by now?';
+
 CREATE FUNCTION usage_monitor._check_setting() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -85,7 +98,7 @@ BEGIN
     IF TG_OP <> 'INSERT'
        AND (TG_OP = 'DELETE'
             OR (OLD.currency, OLD.time_zone) IS DISTINCT FROM (NEW.currency, NEW.time_zone))
-       AND EXISTS (SELECT FROM usage_monitor.usage)
+       AND usage_monitor._ledger_has_rows()
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM011',
@@ -170,7 +183,7 @@ BEGIN
 
     IF NOT FOUND THEN
         IF (coalesce(configure.currency, 'USD'), coalesce(configure.time_zone, 'UTC')) <> ('USD', 'UTC')
-           AND EXISTS (SELECT FROM usage_monitor.usage)
+           AND usage_monitor._ledger_has_rows()
         THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'UM011',

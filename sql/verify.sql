@@ -2,6 +2,55 @@
  * Nothing to lose: what is derived can be compared with the ledger, and made
  * anew from it.
  */
+CREATE FUNCTION usage_monitor._verify_rollups()
+RETURNS TABLE (key jsonb, expected text, found text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    dimension usage_monitor._rollup_dimension;
+    measures  CONSTANT text := (SELECT string_agg(quote_ident(m.name), ', ') FROM usage_monitor._rollup_measures() m (name));
+    negated   CONSTANT text := (SELECT string_agg('- ' || quote_ident(m.name), ', ') FROM usage_monitor._rollup_measures() m (name));
+    differing CONSTANT text := (
+        SELECT string_agg(format('CASE WHEN sum(s.%1$I) <> 0 THEN %1$L END', m.name), ', ')
+          FROM usage_monitor._rollup_measures() m (name));
+BEGIN
+    FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
+        -- what there should be less what there is, summed up, is nothing
+        RETURN QUERY EXECUTE format($query$
+            SELECT jsonb_strip_nulls(jsonb_build_object(
+                       'rollup', %1$L, 'day', d.day, 'hour', d.hour, 'org', d.org,
+                       'keys', nullif(array_remove(ARRAY[d.key1, d.key2, d.key3], NULL), '{}'),
+                       'columns', d.columns)),
+                   format('%%s requests, cost %%s, %%s tokens', d.requests, trim_scale(d.cost), d.tokens),
+                   format('%%s requests, cost %%s, %%s tokens', d.found_requests, trim_scale(d.found_cost), d.found_tokens)
+              FROM (SELECT s.day, s.hour, s.org, s.key1, s.key2, s.key3,
+                           array_remove(ARRAY[%5$s], NULL) AS columns,
+                           coalesce(sum(s.requests) FILTER (WHERE s.side = 1), 0) AS requests,
+                           coalesce(sum(s.cost) FILTER (WHERE s.side = 1), 0) AS cost,
+                           coalesce(sum(s.total_tokens) FILTER (WHERE s.side = 1), 0) AS tokens,
+                           - coalesce(sum(s.requests) FILTER (WHERE s.side = 2), 0) AS found_requests,
+                           - coalesce(sum(s.cost) FILTER (WHERE s.side = 2), 0) AS found_cost,
+                           - coalesce(sum(s.total_tokens) FILTER (WHERE s.side = 2), 0) AS found_tokens
+                      FROM (SELECT 1 AS side, %2$s, %3$s
+                              FROM usage_monitor._call t%6$s
+                            UNION ALL
+                            SELECT 1, a.day, a.hour, a.org, a.key1, a.key2, a.key3, %3$s
+                              FROM usage_monitor.%7$I a
+                            UNION ALL
+                            SELECT 2, l.day, l.hour, l.org, l.key1, l.key2, l.key3, %4$s
+                              FROM usage_monitor.%8$I l) s
+                     GROUP BY 1, 2, 3, 4, 5, 6) d
+             WHERE d.columns <> '{}'
+            $query$, dimension.name, usage_monitor._rollup_keys(dimension), measures, negated, differing,
+            usage_monitor._rollup_tags(dimension), '_archive_' || dimension.name, '_live_' || dimension.name);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._verify_rollups() IS
+    'Where rollups and tail together are not what the ledger and the archive say.';
+
 CREATE FUNCTION usage_monitor.verify()
 RETURNS TABLE (what text, key jsonb, expected text, found text)
     LANGUAGE sql STABLE
@@ -42,6 +91,9 @@ BEGIN ATOMIC
            -- a period before the quota was made has a counter only once it needs one
        AND (c.quota_id IS NOT NULL OR b.counted_since IS NULL OR l.period_start >= b.counted_since)
     UNION ALL
+    SELECT 'rollup', r.key, r.expected, r.found
+      FROM usage_monitor._verify_rollups() r
+    UNION ALL
     SELECT 'ledger',
            jsonb_build_object('usage_id', u.usage_id, 'ts', u.ts),
            'cost = input_cost + output_cost + other_cost',
@@ -60,7 +112,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.verify() IS
-    'Compares the counters with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter or ledger. Reads the whole ledger, and blocks nobody.';
+    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup or ledger. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can.';
 
 CREATE FUNCTION usage_monitor._recount_quota(quota_id bigint) RETURNS void
     LANGUAGE c STRICT

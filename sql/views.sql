@@ -107,11 +107,10 @@ BEGIN
         SELECT r.org,
                r.session_id,
                CASE WHEN min(r.user_id) = max(r.user_id) THEN min(r.user_id) END AS user_id,
-               min(r.ts) AS first_ts,
-               max(r.ts) AS last_ts,
+               min(r.first_ts) AS first_ts,
+               max(r.last_ts) AS last_ts,
                %s
-          FROM usage_monitor._call r
-         WHERE r.session_id IS NOT NULL
+          FROM usage_monitor._live_session r
          GROUP BY r.org, r.session_id
         $view$, format(measures, histogram));
 END

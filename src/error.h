@@ -18,6 +18,7 @@
 #define ERRCODE_UM_UNKNOWN_SHAPE		MAKE_SQLSTATE('U','M','0','1','0')	/* a response of no known API */
 #define ERRCODE_UM_READ_ONLY			MAKE_SQLSTATE('U','M','0','1','1')	/* shipped rows, the extension's own columns, settings of a ledger with rows */
 #define ERRCODE_UM_UNPRICED				MAKE_SQLSTATE('U','M','0','1','2')	/* a call without a price, where the setting refuses it */
+#define ERRCODE_UM_NOT_VERIFIED			MAKE_SQLSTATE('U','M','0','1','3')	/* counters or rollups are not what the ledger says */
 #define ERRCODE_UM_QUOTA_EXCEEDED		MAKE_SQLSTATE('U','M','1','0','0')	/* a call that a blocking quota has no room for */
 #define ERRCODE_UM_NOT_RESERVED			MAKE_SQLSTATE('U','M','1','0','1')	/* the reservation is not open */
 

@@ -50,6 +50,8 @@
 
 PG_FUNCTION_INFO_V1(usage_monitor_refresh);
 PG_FUNCTION_INFO_V1(usage_monitor_rebuild_rollups);
+PG_FUNCTION_INFO_V1(usage_monitor_lock_rollups);
+PG_FUNCTION_INFO_V1(usage_monitor_archive_partition);
 PG_FUNCTION_INFO_V1(usage_monitor_reset_rollups);
 
 /*
@@ -101,6 +103,7 @@ typedef struct Entry
 typedef struct Dimension
 {
 	Oid			relid;
+	Oid			archive;
 	bool		by_hour;
 	bool		by_org;
 	int			nkeys;
@@ -115,6 +118,7 @@ typedef struct Fold
 	UmWatermark new;
 	int			ndimensions;
 	Dimension  *dimensions;
+	bool		to_archive;		/* moves what it finds from the rollups to the archive */
 	MemoryContext entry_context;	/* emptied by a flush */
 	MemoryContext row_context;	/* emptied by each row */
 	int64		rows;
@@ -131,6 +135,8 @@ typedef struct FoldReceiver
 static UmQuery read_dimensions = {
 	.text = "SELECT name, by_hour, by_org, keys FROM usage_monitor._rollup_dimension"
 };
+
+static const char *read_list;	/* the columns that they read, each after a comma */
 
 static UmQuery read_rows;
 
@@ -181,25 +187,22 @@ um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool nega
 static void
 make_queries(void)
 {
+	MemoryContext old;
 	StringInfoData columns;
 
-	if (read_rows.text != NULL)
+	if (read_list != NULL)
 		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
 	initStringInfo(&columns);
 	for (int i = 0; i < READ_COUNT; i++)
 		appendStringInfo(&columns, ", %s", um_column_name(read_columns[i]));
-	read_corrections.text = MemoryContextStrdup(TopMemoryContext,
-												psprintf("SELECT xid, row_xid, sign%s"
-														 " FROM usage_monitor._correction",
-														 columns.data));
-	read_rows.text = MemoryContextStrdup(TopMemoryContext,
-										 psprintf("SELECT xid, xid, 1::bigint%s"
-												  " FROM usage_monitor.usage",
-												  columns.data));
-	read_tail.text = MemoryContextStrdup(TopMemoryContext,
-										 psprintf("%s WHERE xid >= $1 OR xid = ANY ($2)"
-												  " ORDER BY ts",
-												  read_rows.text));
+	read_corrections.text = psprintf("SELECT xid, row_xid, sign%s FROM usage_monitor._correction",
+									 columns.data);
+	read_rows.text = psprintf("SELECT xid, xid, 1::bigint%s FROM usage_monitor.usage",
+							  columns.data);
+	read_tail.text = psprintf("%s WHERE xid >= $1 OR xid = ANY ($2) ORDER BY ts", read_rows.text);
+	read_list = columns.data;
+	MemoryContextSwitchTo(old);
 }
 
 static uint32
@@ -244,19 +247,20 @@ load_dimensions(Fold *fold)
 		Dimension  *dimension = &fold->dimensions[i];
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
-		char	   *table = psprintf("_rollup_%s", um_text_column(row, desc, 1));
+		char	   *name = um_text_column(row, desc, 1);
 		Datum	   *keys;
 		bool		isnull;
 
-		dimension->relid = get_relname_relid(table, namespace);
-		if (!OidIsValid(dimension->relid))
-			elog(ERROR, "table \"%s\" does not exist", table);
+		dimension->relid = get_relname_relid(psprintf("_rollup_%s", name), namespace);
+		dimension->archive = get_relname_relid(psprintf("_archive_%s", name), namespace);
+		if (!OidIsValid(dimension->relid) || !OidIsValid(dimension->archive))
+			elog(ERROR, "rollup \"%s\" has no table", name);
 		dimension->by_hour = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
 		dimension->by_org = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 		deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 4, &isnull)),
 						  TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, &dimension->nkeys);
 		if (dimension->nkeys > UM_ROLLUP_KEYS)
-			elog(ERROR, "too many keys of rollup \"%s\"", table);
+			elog(ERROR, "too many keys of rollup \"%s\"", name);
 		for (int k = 0; k < dimension->nkeys; k++)
 			dimension->key[k] = column_by_name(TextDatumGetCString(keys[k]));
 	}
@@ -294,7 +298,26 @@ compare_entries(const void *a, const void *b)
 	return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
-/* Adds what was collected for a rollup to its table, in the table's order. */
+/* Adds entries to a table, or takes them from it. */
+static void
+add_entries(Fold *fold, Oid relid, Entry **entries, long count, int sign)
+{
+	UmRollupTable table;
+
+	um_rollup_open(&table, relid);
+	for (long i = 0; i < count; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
+
+		CHECK_FOR_INTERRUPTS();
+		um_rollup_add(&table, &entries[i]->name, &entries[i]->measures, sign);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(fold->row_context);
+	}
+	um_rollup_close(&table);
+}
+
+/* Adds what was collected for a rollup to its table, in the order of its index. */
 static void
 flush_dimension(Fold *fold, Dimension *dimension)
 {
@@ -302,7 +325,6 @@ flush_dimension(Fold *fold, Dimension *dimension)
 	Entry	  **sorted;
 	Entry	   *entry;
 	HASH_SEQ_STATUS scan;
-	UmRollupTable table;
 	long		n = 0;
 
 	if (count == 0)
@@ -313,17 +335,9 @@ flush_dimension(Fold *fold, Dimension *dimension)
 		sorted[n++] = entry;
 	qsort(sorted, n, sizeof(Entry *), compare_entries);
 
-	um_rollup_open(&table, dimension->relid);
-	for (long i = 0; i < n; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
-
-		CHECK_FOR_INTERRUPTS();
-		um_rollup_add(&table, &sorted[i]->name, &sorted[i]->measures);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(fold->row_context);
-	}
-	um_rollup_close(&table);
+	add_entries(fold, dimension->relid, sorted, n, fold->to_archive ? -1 : 1);
+	if (fold->to_archive)
+		add_entries(fold, dimension->archive, sorted, n, 1);
 }
 
 /* Adds what was collected to the tables. */
@@ -707,29 +721,50 @@ check_may_fold(const char *function)
 				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED.")));
 }
 
-/* With the lock: folds what is not folded yet, or all anew; returns how many rows. */
-static int64
-fold_tail(bool rebuild)
+/* Starts a fold; its memory is a context of its own, which is made current. */
+static Fold *
+start_fold(void)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "usage_monitor fold",
 												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Fold	   *fold = palloc0(sizeof(Fold));
-	int64		usage_id = last_usage_id();
-	Snapshot	snapshot;
-	Datum		values[2];
-	int64		rows;
-	int			stragglers;
+	Fold	   *fold;
 
-	make_queries();
+	MemoryContextSwitchTo(context);
+	fold = palloc0(sizeof(Fold));
 	fold->entry_context = AllocSetContextCreate(context, "usage_monitor fold entries",
 												ALLOCSET_DEFAULT_SIZES);
 	fold->row_context = AllocSetContextCreate(context, "usage_monitor fold row",
 											  ALLOCSET_DEFAULT_SIZES);
+	make_queries();
 	load_dimensions(fold);
 	start_entries(fold);
+	return fold;
+}
 
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+/* Ends it, and returns how many rows it folded. */
+static int64
+end_fold(Fold *fold, MemoryContext caller)
+{
+	int64		rows;
+
+	flush(fold);
+	rows = fold->rows;
+	MemoryContextDelete(MemoryContextSwitchTo(caller));
+	return rows;
+}
+
+/* With the lock: folds what is not folded yet, or all anew; returns how many rows. */
+static int64
+fold_tail(bool rebuild)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int64		usage_id = last_usage_id();
+	Fold	   *fold = start_fold();
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Datum		values[2];
+	int64		rows;
+	int			stragglers;
+
 	PushActiveSnapshot(snapshot);
 	um_watermark_of_snapshot(&fold->new, snapshot);
 	fold->new.usage_id = usage_id;
@@ -748,15 +783,11 @@ fold_tail(bool rebuild)
 		fold_query(fold, &read_tail, values, false);
 	}
 	fold_query(fold, &read_corrections, NULL, true);
-	flush(fold);
 	drop_corrections(snapshot);
 	store(&fold->new);
+	rows = end_fold(fold, caller);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
-	rows = fold->rows;
-
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
 	summarize_ledger();
 	return rows;
 }
@@ -799,6 +830,46 @@ Datum
 usage_monitor_rebuild_rollups(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(um_rollup_refresh(true));
+}
+
+/*
+ * _lock_rollups(): lets nobody else fold until the transaction ends.  Whoever
+ * locks the ledger and is to fold does this first, as every fold does.
+ */
+Datum
+usage_monitor_lock_rollups(PG_FUNCTION_ARGS)
+{
+	check_may_fold("drop_usage_before()");
+	lock_rollups();
+	PG_RETURN_VOID();
+}
+
+/*
+ * _archive_partition(partition): folds the tail, and moves what a partition of
+ * the ledger has in the rollups to the archive.  The caller holds the locks
+ * that keep it as it is.
+ */
+Datum
+usage_monitor_archive_partition(PG_FUNCTION_ARGS)
+{
+	Oid			partition = PG_GETARG_OID(0);
+	MemoryContext caller = CurrentMemoryContext;
+	UmQuery		query = {0};
+	Fold	   *fold;
+	int64		rows;
+
+	(void) fold_tail(false);
+	fold = start_fold();
+	fold->to_archive = true;
+	query.text = psprintf("SELECT xid, xid, 1::bigint%s FROM %s", read_list,
+						  quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)),
+													 get_rel_name(partition)));
+	PushActiveSnapshot(GetLatestSnapshot());
+	fold_query(fold, &query, NULL, false);
+	SPI_freeplan(query.plan);
+	rows = end_fold(fold, caller);
+	PopActiveSnapshot();
+	PG_RETURN_INT64(rows);
 }
 
 /*

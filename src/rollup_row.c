@@ -299,9 +299,12 @@ plus_old(UmRollupTable *table, bool found, int column, int64 value)
 	return value;
 }
 
-/* Adds to the row of that name; makes it if there is none, and drops it with its last call. */
+/*
+ * Adds to the row of that name, or with sign -1 takes from it; makes it if
+ * there is none, and drops it with its last call.
+ */
 void
-um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures)
+um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
 {
 	Datum		values[COL_LAST];
 	bool		nulls[COL_LAST];
@@ -337,6 +340,8 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 			continue;
 		}
 		sum = number_to_numeric(number);
+		if (sign < 0)
+			sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
 		if (!isnull)
 			sum = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
 													  NumericGetDatum(add(DatumGetNumeric(old), sum))));
@@ -345,19 +350,19 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 	}
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
 	{
-		int64		count = plus_old(table, found, COL_COUNTS + i, measures->count[i]);
+		int64		count = plus_old(table, found, COL_COUNTS + i, sign * measures->count[i]);
 
 		if (count != 0)
 			SET(COL_COUNTS + i, Int64GetDatum(count));
 	}
 	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
 	{
-		int64		count = plus_old(table, found, COL_HISTOGRAM + i, measures->histogram[i]);
+		int64		count = plus_old(table, found, COL_HISTOGRAM + i, sign * measures->histogram[i]);
 
 		if (count != 0)
 			SET(COL_HISTOGRAM + i, Int64GetDatum(count));
 	}
-	SET(COL_REQUESTS, Int64GetDatum(plus_old(table, found, COL_REQUESTS, measures->requests)));
+	SET(COL_REQUESTS, Int64GetDatum(plus_old(table, found, COL_REQUESTS, sign * measures->requests)));
 #undef SET
 
 	tuple = heap_form_tuple(RelationGetDescr(table->relation), values, nulls);

@@ -92,7 +92,7 @@ extern void um_rollup_hash(UmRollupName *name);
 extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
-						  const UmMeasures *measures);
+						  const UmMeasures *measures, int sign);
 extern void um_rollup_close(UmRollupTable *table);
 
 #endif							/* UM_ROLLUP_ROW_H */

@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
@@ -103,16 +104,17 @@ full_xid(TransactionId xid)
 	return (int64) U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
 }
 
-/*
- * The mark of a fold by that snapshot.  Its own transaction gets its number
- * only afterwards, so that this is not in it.
- */
+/* The mark of a fold by that snapshot, which does not tell that oneself is in progress. */
 void
 um_watermark_of_snapshot(UmWatermark *mark, Snapshot snapshot)
 {
+	FullTransactionId own = GetTopFullTransactionIdIfAny();
+
 	memset(mark, 0, sizeof(UmWatermark));
 	mark->xmax = full_xid(snapshot->xmax);
 	mark->xip = palloc(sizeof(int64) * (snapshot->xcnt + 1));
+	if (FullTransactionIdIsValid(own) && (int64) U64FromFullTransactionId(own) < mark->xmax)
+		mark->xip[mark->nxip++] = (int64) U64FromFullTransactionId(own);
 	for (uint32 i = 0; i < snapshot->xcnt; i++)
 		mark->xip[mark->nxip++] = full_xid(snapshot->xip[i]);
 	qsort(mark->xip, mark->nxip, sizeof(int64), compare_xids);
