@@ -30,6 +30,7 @@ SQL_PARTS = \
 	sql/check_quota.sql \
 	sql/budget.sql \
 	sql/views.sql \
+	sql/zz_standin.sql \
 	sql/normalize.sql \
 	sql/record.sql \
 	sql/explain.sql \
