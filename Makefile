@@ -40,6 +40,7 @@ SQL_PARTS = \
 	sql/reprice.sql \
 	sql/alert_rule.sql \
 	sql/anomaly.sql \
+	sql/pattern.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
