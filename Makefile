@@ -41,6 +41,7 @@ SQL_PARTS = \
 	sql/alert_rule.sql \
 	sql/anomaly.sql \
 	sql/pattern.sql \
+	sql/efficiency.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
