@@ -42,6 +42,8 @@ SQL_PARTS = \
 	sql/anomaly.sql \
 	sql/pattern.sql \
 	sql/efficiency.sql \
+	sql/usage_sum.sql \
+	sql/statistics.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))

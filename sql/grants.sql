@@ -54,7 +54,22 @@ BEGIN
             'EXECUTE ON FUNCTION usage_monitor.anomalous_calls',
             'EXECUTE ON FUNCTION usage_monitor._anomalous_days',
             'EXECUTE ON FUNCTION usage_monitor._usual',
-            'EXECUTE ON FUNCTION usage_monitor._median']
+            'EXECUTE ON FUNCTION usage_monitor._median',
+            'EXECUTE ON FUNCTION usage_monitor.usage_between(timestamptz, timestamptz, text, text)',
+            'EXECUTE ON FUNCTION usage_monitor.usage_between(date, date, text, text)',
+            'EXECUTE ON FUNCTION usage_monitor.hourly_summary',
+            'EXECUTE ON FUNCTION usage_monitor.daily_summary',
+            'EXECUTE ON FUNCTION usage_monitor.monthly_summary',
+            'EXECUTE ON FUNCTION usage_monitor.current_stats',
+            'EXECUTE ON FUNCTION usage_monitor.session_stats',
+            'EXECUTE ON FUNCTION usage_monitor.top_users',
+            'EXECUTE ON FUNCTION usage_monitor.top_models',
+            'EXECUTE ON FUNCTION usage_monitor.cost_trend',
+            'EXECUTE ON FUNCTION usage_monitor._usage_sum',
+            'EXECUTE ON FUNCTION usage_monitor._check_count',
+            'EXECUTE ON FUNCTION usage_monitor._day_start',
+            'EXECUTE ON FUNCTION usage_monitor._period_name',
+            'EXECUTE ON FUNCTION usage_monitor._iso_time']
         WHEN 'manager' THEN ARRAY[
             'SELECT ON ALL TABLES IN SCHEMA usage_monitor',
             'SELECT, USAGE ON ALL SEQUENCES IN SCHEMA usage_monitor',
