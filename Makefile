@@ -44,6 +44,7 @@ SQL_PARTS = \
 	sql/efficiency.sql \
 	sql/usage_sum.sql \
 	sql/statistics.sql \
+	sql/report.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))

@@ -65,11 +65,21 @@ BEGIN
             'EXECUTE ON FUNCTION usage_monitor.top_users',
             'EXECUTE ON FUNCTION usage_monitor.top_models',
             'EXECUTE ON FUNCTION usage_monitor.cost_trend',
+            'EXECUTE ON FUNCTION usage_monitor.report',
+            'EXECUTE ON FUNCTION usage_monitor.dashboard',
             'EXECUTE ON FUNCTION usage_monitor._usage_sum',
             'EXECUTE ON FUNCTION usage_monitor._check_count',
             'EXECUTE ON FUNCTION usage_monitor._day_start',
             'EXECUTE ON FUNCTION usage_monitor._period_name',
-            'EXECUTE ON FUNCTION usage_monitor._iso_time']
+            'EXECUTE ON FUNCTION usage_monitor._iso_time',
+            'EXECUTE ON FUNCTION usage_monitor._summary_json',
+            'EXECUTE ON FUNCTION usage_monitor._period_json',
+            'EXECUTE ON FUNCTION usage_monitor._change_json',
+            'EXECUTE ON FUNCTION usage_monitor._breakdown',
+            'EXECUTE ON FUNCTION usage_monitor._unpriced_json',
+            'EXECUTE ON FUNCTION usage_monitor._cache_json',
+            'EXECUTE ON FUNCTION usage_monitor._alerts_json',
+            'EXECUTE ON FUNCTION usage_monitor._quotas_json']
         WHEN 'manager' THEN ARRAY[
             'SELECT ON ALL TABLES IN SCHEMA usage_monitor',
             'SELECT, USAGE ON ALL SEQUENCES IN SCHEMA usage_monitor',
