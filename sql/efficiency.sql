@@ -30,7 +30,11 @@ SELECT m.day,
        m.cached_requests,
        round(m.cached_requests::numeric / m.requests, 4) AS application_cache_hit_rate,
        CASE WHEN m.cached_requests > 0
-            THEN trim_scale(m.cached_requests * m.cost / nullif(m.requests - m.cached_requests - m.unpriced_requests, 0)) ELSE 0
+            THEN trim_scale(m.cached_requests * coalesce(
+                     m.cost / nullif(m.requests - m.cached_requests - m.unpriced_requests, 0),
+                     -- nobody was billed for a cached call, and it may name no provider
+                     sum(m.cost) OVER same_model
+                     / nullif(sum(m.requests - m.cached_requests - m.unpriced_requests) OVER same_model, 0))) ELSE 0
        END AS application_cache_saving_estimate,
        m.cost,
        usage_monitor.ledger_currency() AS currency,
@@ -51,7 +55,8 @@ CROSS JOIN LATERAL (
                 THEN usage_monitor.cost(m.model, 1, 0, cache_creation_input_tokens => 1,
                                         provider => m.provider, org => m.org, at => d.noon)
            END AS written
-) AS p;
+) AS p
+WINDOW same_model AS (PARTITION BY m.day, m.org, m.model);
 
 COMMENT ON VIEW usage_monitor.cache_efficiency IS
     'How often the provider''s cache and the application''s own one served, and what that saved, by day, organisation, provider and model. Savings are estimates: see their columns.';
@@ -59,7 +64,7 @@ COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_hit_rate IS 'Input tokens
 COMMENT ON COLUMN usage_monitor.cache_efficiency.provider_cache_saving_estimate IS 'What the tokens read from the provider''s cache would have cost more at the plain input rate, by the price at noon of that day for that organisation, in the standard tier and without surcharge for a large context; NULL: no price. Exact where the calls were like that.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_creation_premium_estimate IS 'What the tokens written to the provider''s cache cost more than at the plain input rate, likewise, all as written for the shorter time; to be taken off the saving. Negative where writing is cheaper; NULL: no price.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_hit_rate IS 'Calls answered from the application''s own cache among all, from 0 to 1, to four decimals.';
-COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the other calls to the model on that day that have a cost; NULL: there is none.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the organisation''s other calls to the model on that day that have a cost, at the same provider if there is one; NULL: there is none.';
 
 CREATE VIEW usage_monitor.model_efficiency WITH (security_invoker = true) AS
 SELECT provider,

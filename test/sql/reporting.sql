@@ -275,9 +275,14 @@ UNION ALL
 SELECT 'to date', count(*)
 FROM every_report AS r
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE c.ts >= (r.report #>> '{period, start}')::timestamptz AND c.ts < (r.report #>> '{comparison, to_date, end}')::timestamptz) AS requests,
-           count(*) FILTER (WHERE c.ts >= (r.report #>> '{comparison, previous, start}')::timestamptz
-                              AND c.ts < (r.report #>> '{comparison, to_date, previous_end}')::timestamptz) AS previous
+    SELECT (r.report #>> '{period, start}')::timestamptz AS start,
+           (r.report #>> '{comparison, to_date, end}')::timestamptz AS until,
+           (r.report #>> '{comparison, previous, start}')::timestamptz AS previous_start,
+           (r.report #>> '{comparison, to_date, previous_end}')::timestamptz AS previous_until
+    OFFSET 0) AS t
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE c.ts >= t.start AND c.ts < t.until) AS requests,
+           count(*) FILTER (WHERE c.ts >= t.previous_start AND c.ts < t.previous_until) AS previous
     FROM pg_temp.call AS c WHERE coalesce(c.org = r.org, true)) AS c
 WHERE CASE WHEN now() >= (r.report #>> '{period, end}')::timestamptz
            THEN r.report #> '{comparison, to_date}' <> 'null' OR (r.report #>> '{period, complete}')::boolean IS NOT TRUE
