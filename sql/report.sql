@@ -60,40 +60,53 @@ CREATE FUNCTION usage_monitor._breakdown(
     period_end timestamptz,
     group_by text,
     org text,
-    "limit" integer
-) RETURNS jsonb
-    LANGUAGE sql STABLE
-BEGIN ATOMIC
-    WITH part AS MATERIALIZED (
-        SELECT s, row_number() OVER () AS position
-          FROM usage_monitor._usage_sum('day', _breakdown.period_start, _breakdown.period_end,
-                                        _breakdown.group_by, _breakdown.org) AS s
-    )
-    SELECT jsonb_build_object(
-               'rows', coalesce(jsonb_agg(
-                           CASE WHEN _breakdown.group_by IN ('user', 'department', 'project')
-                                THEN jsonb_build_object('org', (p.s).org)
-                                WHEN _breakdown.group_by = 'model'
-                                THEN jsonb_build_object('provider', (p.s).provider)
-                                ELSE '{}' END
-                           || jsonb_build_object(CASE _breakdown.group_by WHEN 'user' THEN 'user_id'
-                                                                          ELSE _breakdown.group_by END, (p.s).name,
-                                                 'cost_percentage', (p.s).cost_percentage)
-                           || usage_monitor._summary_json(p.s)
-                           ORDER BY p.position) FILTER (WHERE p.position <= _breakdown."limit"), '[]'),
-               'count', count((p.s).name),
-               'others', jsonb_build_object(
-                           'count', count(*) FILTER (WHERE p.position > _breakdown."limit"),
-                           'requests', coalesce(sum((p.s).requests) FILTER (WHERE p.position > _breakdown."limit"), 0),
-                           'errors', coalesce(sum((p.s).errors) FILTER (WHERE p.position > _breakdown."limit"), 0),
-                           'total_tokens', coalesce(sum((p.s).total_tokens) FILTER (WHERE p.position > _breakdown."limit"), 0),
-                           'cost', coalesce(sum((p.s).cost) FILTER (WHERE p.position > _breakdown."limit"), 0),
-                           'unpriced_requests', coalesce(sum((p.s).unpriced_requests) FILTER (WHERE p.position > _breakdown."limit"), 0)))
-      FROM part AS p;
-END;
+    "limit" integer,
+    OUT listed jsonb,
+    OUT others jsonb,
+    OUT names bigint
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part  CONSTANT usage_monitor.usage_summary[] :=
+        ARRAY(SELECT s FROM usage_monitor._usage_sum('day', period_start, period_end, group_by, org, "limit") AS s);
+    whole usage_monitor.usage_summary;
+    found bigint := cardinality(part);
+BEGIN
+    SELECT coalesce(jsonb_agg(
+               CASE WHEN group_by IN ('user', 'department', 'project') THEN jsonb_build_object('org', (part[i]).org)
+                    WHEN group_by = 'model' THEN jsonb_build_object('provider', (part[i]).provider)
+                    ELSE '{}' END
+               || jsonb_build_object(CASE group_by WHEN 'user' THEN 'user_id' ELSE group_by END, (part[i]).name,
+                                     'cost_percentage', (part[i]).cost_percentage)
+               || usage_monitor._summary_json(part[i]) ORDER BY i), '[]'),
+           count((part[i]).name)
+      INTO listed, names
+      FROM generate_subscripts(part, 1) AS i;
+
+    IF found = "limit" THEN
+        SELECT c.rows, c.names INTO found, names
+          FROM usage_monitor._usage_count(period_start, period_end, group_by, org) AS c;
+        SELECT s.* INTO whole FROM usage_monitor._usage_sum('day', period_start, period_end, org => org) AS s;
+        SELECT jsonb_build_object(
+                   'count', found - "limit",
+                   'requests', whole.requests - sum((part[i]).requests),
+                   'errors', whole.errors - sum((part[i]).errors),
+                   'total_tokens', whole.total_tokens - sum((part[i]).total_tokens),
+                   'cost', coalesce(whole.cost - sum((part[i]).cost), 0),
+                   'unpriced_requests', whole.unpriced_requests - sum((part[i]).unpriced_requests))
+          INTO others
+          FROM generate_subscripts(part, 1) AS i;
+    ELSE
+        others := jsonb_build_object('count', 0, 'requests', 0, 'errors', 0, 'total_tokens', 0, 'cost', 0,
+                                     'unpriced_requests', 0);
+    END IF;
+END
+$$;
 
 COMMENT ON FUNCTION usage_monitor._breakdown(timestamptz, timestamptz, text, text, integer) IS
-    'The dearest rows of usage_between(), how many names there are, and the sum of the rows that the limit left out.';
+    'The dearest rows of usage_between(), the sum of the rows that the limit left out, and how many names there are in all.';
 
 CREATE FUNCTION usage_monitor._unpriced_json(period_start timestamptz, period_end timestamptz, org text) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -251,6 +264,7 @@ DECLARE
     trend       jsonb;
     parts       jsonb := '{}';
     others      jsonb := '{}';
+    users       bigint;
     part        record;
 BEGIN
     IF unit IS NULL THEN
@@ -309,7 +323,7 @@ BEGIN
      WHERE b.bucket <= now() OR s.period IS NOT NULL;
 
     FOR part IN
-        SELECT b.key, usage_monitor._breakdown(starts, ends, b.group_by, org, 50) AS found
+        SELECT b.key, f.*
           FROM (VALUES ('by_org', 'org'),
                        ('by_department', 'department'),
                        ('by_project', 'project'),
@@ -319,11 +333,12 @@ BEGIN
                        ('by_operation', 'operation'),
                        ('by_source', 'source'),
                        ('by_service_tier', 'service_tier')) AS b (key, group_by)
+         CROSS JOIN LATERAL usage_monitor._breakdown(starts, ends, b.group_by, org, 50) AS f
     LOOP
-        parts := parts || jsonb_build_object(part.key, part.found -> 'rows');
-        others := others || jsonb_build_object(part.key, part.found -> 'others');
+        parts := parts || jsonb_build_object(part.key, part.listed);
+        others := others || jsonb_build_object(part.key, part.others);
         IF part.key = 'by_user' THEN
-            parts := parts || jsonb_build_object('users', part.found -> 'count');
+            users := part.names;
         END IF;
     END LOOP;
 
@@ -341,7 +356,7 @@ BEGIN
                'org', org,
                'currency', usage_monitor.ledger_currency(),
                'summary', usage_monitor._summary_json(summary)
-                          || jsonb_build_object('active_users', parts -> 'users')
+                          || jsonb_build_object('active_users', users)
                           || usage_monitor._cache_json(usage_monitor.ledger_day(starts), usage_monitor.ledger_day(ends), org),
                'comparison', jsonb_build_object(
                    'previous', usage_monitor._period_json(previous),
@@ -352,7 +367,7 @@ BEGIN
                'unpriced', usage_monitor._unpriced_json(starts, ends, org),
                'alerts', usage_monitor._alerts_json(starts, ends, false, org, 50),
                'quotas', usage_monitor._quotas_json(org, 50))
-           || (parts - 'users');
+           || parts;
 END
 $$;
 
@@ -371,6 +386,7 @@ DECLARE
     current  jsonb;
     previous jsonb;
     trend    jsonb;
+    users    jsonb;
 BEGIN
     SELECT jsonb_object_agg(u.unit, (SELECT usage_monitor._period_json(s)
                                        FROM usage_monitor._usage_sum(u.unit, u.starts, u.ends, org => dashboard.org) AS s)),
@@ -389,6 +405,9 @@ BEGIN
     SELECT jsonb_agg(to_jsonb(t) - 'currency' ORDER BY t.day)
       INTO trend
       FROM usage_monitor.cost_trend(30, org) AS t;
+    SELECT coalesce(jsonb_agg(to_jsonb(t) - '{currency, active_days, last_day}'::text[] ORDER BY t.rank, t.requests DESC, t.org, t.user_id), '[]')
+      INTO users
+      FROM usage_monitor.top_users(10, 1, org) AS t;
 
     RETURN jsonb_build_object(
         'generated_at', usage_monitor._iso_time(now()),
@@ -398,8 +417,8 @@ BEGIN
         'current', current,
         'previous', previous,
         'trend', trend,
-        'top_models', usage_monitor._breakdown(since, tomorrow, 'model', org, 10) -> 'rows',
-        'top_users_today', usage_monitor._breakdown(usage_monitor._day_start(today), tomorrow, 'user', org, 10) -> 'rows',
+        'top_models', (usage_monitor._breakdown(since, tomorrow, 'model', org, 10)).listed,
+        'top_users_today', users,
         'unpriced', usage_monitor._unpriced_json(since, tomorrow, org),
         'alerts', usage_monitor._alerts_json('-infinity', 'infinity', true, org, 10),
         'quotas', usage_monitor._quotas_json(org, 10));

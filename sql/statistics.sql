@@ -178,15 +178,16 @@ CREATE FUNCTION usage_monitor.top_users(
 AS $$
 DECLARE
     today CONSTANT date := usage_monitor.ledger_day(now());
+    whole CONSTANT text := CASE WHEN org IS NULL THEN 'usage_monitor.daily_total AS d WHERE d.day > $1 AND d.day <= $2'
+                                ELSE 'usage_monitor.daily_usage AS d WHERE d.day > $1 AND d.day <= $2 AND d.org = $3' END;
 BEGIN
     PERFORM usage_monitor._check_count('limit', "limit", 1, 2147483647, 'It is how many users are listed.');
     PERFORM usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
     RETURN QUERY EXECUTE '
-        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.org::text, s.user_id::text,
-               s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
+        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.org::text, s.user_id::text, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
                s.input_tokens, s.output_tokens, s.total_tokens, s.cost,
-               round(100 * s.cost / nullif(sum(s.cost) OVER (), 0), 2),
+               round(100 * s.cost / nullif((SELECT sum(d.cost) FROM ' || whole || '), 0), 2),
                trim_scale(s.cost / nullif(s.requests - s.unpriced_requests, 0)),
                usage_monitor.ledger_currency(), s.unpriced_requests, s.active_days, s.last_day
           FROM (
@@ -203,9 +204,10 @@ BEGIN
                 FROM usage_monitor.user_usage AS u
                WHERE u.day > $1 AND u.day <= $2 ' || CASE WHEN org IS NULL THEN '' ELSE 'AND u.org = $3' END || '
                GROUP BY u.org, u.user_id
+               ORDER BY cost DESC NULLS LAST, requests DESC, u.org, u.user_id
+               LIMIT $4
           ) AS s
-         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, s.org, s.user_id
-         LIMIT $4'
+         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, s.org, s.user_id'
     USING today - days, today, org, "limit";
 END
 $$;
@@ -223,15 +225,16 @@ CREATE FUNCTION usage_monitor.top_models(
 AS $$
 DECLARE
     today CONSTANT date := usage_monitor.ledger_day(now());
+    whole CONSTANT text := CASE WHEN org IS NULL THEN 'usage_monitor.daily_total AS d WHERE d.day > $1 AND d.day <= $2'
+                                ELSE 'usage_monitor.daily_usage AS d WHERE d.day > $1 AND d.day <= $2 AND d.org = $3' END;
 BEGIN
     PERFORM usage_monitor._check_count('limit', "limit", 1, 2147483647, 'It is how many models are listed.');
     PERFORM usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
     RETURN QUERY EXECUTE '
-        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.provider::text, s.model::text,
-               s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
+        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.provider::text, s.model::text, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
                s.input_tokens, s.output_tokens, s.total_tokens, s.cost,
-               round(100 * s.cost / nullif(sum(s.cost) OVER (), 0), 2),
+               round(100 * s.cost / nullif((SELECT sum(d.cost) FROM ' || whole || '), 0), 2),
                trim_scale(s.cost / nullif(s.requests - s.unpriced_requests, 0)),
                usage_monitor.ledger_currency(), s.unpriced_requests, s.active_days, s.last_day
           FROM (
@@ -248,9 +251,10 @@ BEGIN
                 FROM ' || CASE WHEN org IS NULL THEN 'usage_monitor.model_total' ELSE 'usage_monitor.model_usage' END || ' AS m
                WHERE m.day > $1 AND m.day <= $2 ' || CASE WHEN org IS NULL THEN '' ELSE 'AND m.org = $3' END || '
                GROUP BY m.provider, m.model
+               ORDER BY cost DESC NULLS LAST, requests DESC, m.provider, m.model
+               LIMIT $4
           ) AS s
-         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, s.provider, s.model
-         LIMIT $4'
+         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, s.provider, s.model'
     USING today - days, today, org, "limit";
 END
 $$;

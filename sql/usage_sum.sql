@@ -210,47 +210,65 @@ END;
 COMMENT ON FUNCTION usage_monitor._iso_time(timestamptz) IS
     'An instant as ISO 8601 writes it, by the ledger''s clock and not the session''s.';
 
+CREATE FUNCTION usage_monitor._usage_view(
+    unit text,
+    group_by text,
+    org text,
+    OUT view text,
+    OUT org_key text,
+    OUT provider_key text,
+    OUT tag_key text,
+    OUT name_key text
+)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT v.view || CASE WHEN v.has_total AND _usage_view.org IS NULL THEN '_total' ELSE '_usage' END,
+           CASE WHEN _usage_view.org IS NULL THEN v.org_key END,
+           v.provider_key, v.tag_key, v.name_key
+      FROM (VALUES ('hour',         'hourly',       true,  NULL,    NULL,         NULL,    NULL),
+                   ('day',          'daily',        true,  NULL,    NULL,         NULL,    NULL),
+                   ('week',         'weekly',       true,  NULL,    NULL,         NULL,    NULL),
+                   ('month',        'monthly',      true,  NULL,    NULL,         NULL,    NULL),
+                   ('org',          'daily',        false, 'v.org', NULL,         NULL,    'v.org'),
+                   ('department',   'department',   false, 'v.org', NULL,         NULL,    'v.department'),
+                   ('project',      'project',      false, 'v.org', NULL,         NULL,    'v.project'),
+                   ('user',         'user',         false, 'v.org', NULL,         NULL,    'v.user_id'),
+                   ('session',      'session',      false, 'v.org', NULL,         NULL,    'v.session_id'),
+                   ('tag',          'tag',          false, NULL,    NULL,         'v.key', 'v.value'),
+                   ('provider',     'provider',     true,  NULL,    'v.provider', NULL,    'v.provider'),
+                   ('model',        'model',        true,  NULL,    'v.provider', NULL,    'v.model'),
+                   ('operation',    'operation',    true,  NULL,    NULL,         NULL,    'v.operation'),
+                   ('source',       'source',       true,  NULL,    NULL,         NULL,    'v.source'),
+                   ('service_tier', 'service_tier', true,  NULL,    NULL,         NULL,    'v.service_tier'))
+           AS v (name, view, has_total, org_key, provider_key, tag_key, name_key)
+     WHERE v.name = CASE WHEN _usage_view.group_by IN ('hour', 'day', 'week', 'month') THEN _usage_view.unit
+                         ELSE coalesce(_usage_view.group_by, _usage_view.unit) END;
+END;
+
+COMMENT ON FUNCTION usage_monitor._usage_view(text, text, text) IS
+    'The view to add up, and the columns of it to group by: of all organisations together where none is given and there is such a view.';
+
 CREATE FUNCTION usage_monitor._usage_sum(
     unit text,
     period_start timestamptz,
     period_end timestamptz,
     group_by text DEFAULT NULL,
-    org text DEFAULT NULL
+    org text DEFAULT NULL,
+    "limit" integer DEFAULT NULL
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     by_time CONSTANT boolean := coalesce(group_by IN ('hour', 'day', 'week', 'month'), false);
-    source  record;
+    source  CONSTANT record := usage_monitor._usage_view(unit, group_by, org);
     bucket  text := 'NULL';
     keys    text;
     starts  text := '$1';
     ends    text := '$2';
-    first   text := '$3';
-    past    text := '$4';
+    range   text;
+    share   text;
 BEGIN
-    -- the view's name without its suffix, whether there is one over all organisations, and what it is grouped by
-    SELECT v.* INTO source
-      FROM (VALUES (NULL,           'hour',  'hourly',       true,  NULL,    NULL,         NULL,    NULL),
-                   (NULL,           'day',   'daily',        true,  NULL,    NULL,         NULL,    NULL),
-                   (NULL,           'week',  'weekly',       true,  NULL,    NULL,         NULL,    NULL),
-                   (NULL,           'month', 'monthly',      true,  NULL,    NULL,         NULL,    NULL),
-                   ('org',          'day',   'daily',        false, 'v.org', NULL,         NULL,    'v.org'),
-                   ('department',   'day',   'department',   false, 'v.org', NULL,         NULL,    'v.department'),
-                   ('project',      'day',   'project',      false, 'v.org', NULL,         NULL,    'v.project'),
-                   ('user',         'day',   'user',         false, 'v.org', NULL,         NULL,    'v.user_id'),
-                   ('session',      'day',   'session',      false, 'v.org', NULL,         NULL,    'v.session_id'),
-                   ('tag',          'day',   'tag',          false, NULL,    NULL,         'v.key', 'v.value'),
-                   ('provider',     'day',   'provider',     true,  NULL,    'v.provider', NULL,    'v.provider'),
-                   ('model',        'day',   'model',        true,  NULL,    'v.provider', NULL,    'v.model'),
-                   ('operation',    'day',   'operation',    true,  NULL,    NULL,         NULL,    'v.operation'),
-                   ('source',       'day',   'source',       true,  NULL,    NULL,         NULL,    'v.source'),
-                   ('service_tier', 'day',   'service_tier', true,  NULL,    NULL,         NULL,    'v.service_tier'))
-           AS v (group_by, unit, view, has_total, org, provider, key, name)
-     WHERE v.unit = _usage_sum.unit
-       AND v.group_by IS NOT DISTINCT FROM CASE WHEN NOT by_time THEN _usage_sum.group_by END;
-
     IF by_time THEN
         bucket := CASE group_by WHEN unit THEN 'v.' || unit
                                 ELSE format('date_trunc(%L, v.day::timestamp)::date', group_by) END;
@@ -259,12 +277,20 @@ BEGIN
         ends := CASE group_by WHEN 'hour' THEN 's.bucket + interval ''1 hour'''
                               ELSE format('usage_monitor._day_start((s.bucket + interval ''1 %s'')::date)', group_by) END;
     ELSIF group_by IS NOT NULL THEN
-        keys := concat_ws(', ', CASE WHEN org IS NULL THEN source.org END, source.provider, source.key, source.name);
+        keys := concat_ws(', ', source.org_key, source.provider_key, source.tag_key, source.name_key);
     END IF;
-    IF unit = 'hour' OR group_by = 'session' THEN
-        first := '$1';
-        past := '$2';
-    END IF;
+
+    range := CASE WHEN group_by = 'session' THEN 'v.first_ts >= $1 AND v.first_ts < $2'
+                  WHEN unit = 'hour' THEN 'v.hour >= $1 AND v.hour < $2'
+                  ELSE format('v.%1$I >= $3 AND v.%1$I < $4', unit) END
+             || CASE WHEN org IS NULL THEN '' ELSE ' AND v.org = $5' END;
+
+    -- the whole is cheaper to read where it is known than to add up from many users
+    share := CASE WHEN group_by IS NULL THEN 'NULL::numeric'
+                  WHEN by_time OR group_by IN ('session', 'tag')
+                  THEN 'round(100 * s.cost / nullif(sum(s.cost) OVER (PARTITION BY s.key), 0), 2)'
+                  ELSE format('round(100 * s.cost / nullif((SELECT sum(v.cost) FROM usage_monitor.%I AS v WHERE %s), 0), 2)',
+                              (usage_monitor._usage_view('day', NULL, org)).view, range) END;
 
     RETURN QUERY EXECUTE
         'SELECT ' || quote_literal(CASE WHEN by_time THEN group_by WHEN group_by IS NULL THEN unit ELSE 'range' END) || ',
@@ -279,16 +305,15 @@ BEGIN
                 s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
                 s.reasoning_output_tokens, s.total_tokens,
                 s.input_cost, s.output_cost, s.other_cost, s.cost,
-                ' || CASE WHEN group_by IS NULL THEN 'NULL::numeric'
-                          ELSE 'round(100 * s.cost / nullif(sum(s.cost) OVER (PARTITION BY s.key), 0), 2)' END || ',
+                ' || share || ',
                 usage_monitor.ledger_currency(),
                 s.avg_duration_ms, s.unpriced_requests, s.cached_requests
            FROM (
                SELECT ' || bucket || ' AS bucket,
-                      ' || CASE WHEN org IS NULL THEN coalesce(source.org, 'NULL') ELSE '$5' END || '::text AS org,
-                      ' || coalesce(source.provider, 'NULL') || '::text AS provider,
-                      ' || coalesce(source.key, 'NULL') || '::text AS key,
-                      ' || coalesce(source.name, 'NULL') || '::text AS name,
+                      ' || CASE WHEN org IS NULL THEN coalesce(source.org_key, 'NULL') ELSE '$5' END || '::text AS org,
+                      ' || coalesce(source.provider_key, 'NULL') || '::text AS provider,
+                      ' || coalesce(source.tag_key, 'NULL') || '::text AS key,
+                      ' || coalesce(source.name_key, 'NULL') || '::text AS name,
                       coalesce(sum(v.requests), 0)::bigint AS requests,
                       coalesce(sum(v.successes), 0)::bigint AS successes,
                       coalesce(sum(v.errors), 0)::bigint AS errors,
@@ -308,19 +333,43 @@ BEGIN
                       END AS avg_duration_ms,
                       coalesce(sum(v.unpriced_requests), 0)::bigint AS unpriced_requests,
                       coalesce(sum(v.cached_requests), 0)::bigint AS cached_requests
-                 FROM ' || format('usage_monitor.%I AS v', source.view || CASE WHEN org IS NULL AND source.has_total
-                                                                               THEN '_total' ELSE '_usage' END)
-                 || format(' WHERE v.%1$I >= %2$s AND v.%1$I < %3$s', CASE group_by WHEN 'session' THEN 'first_ts'
-                                                                                    ELSE unit END, first, past)
-                 || CASE WHEN org IS NULL THEN '' ELSE ' AND v.org = $5' END
-                 || coalesce(' GROUP BY ' || keys, '') || '
+                 FROM ' || format('usage_monitor.%I AS v WHERE %s', source.view, range)
+                 || coalesce(' GROUP BY ' || keys, '')
+                 || CASE WHEN "limit" IS NULL THEN ''
+                         ELSE format(' ORDER BY cost DESC NULLS LAST, requests DESC, %s LIMIT $6', keys) END || '
            ) AS s
           ORDER BY s.bucket, s.cost DESC NULLS LAST, s.requests DESC,
                    s.org COLLATE "C", s.provider COLLATE "C", s.key COLLATE "C", s.name COLLATE "C"'
     USING period_start, period_end,
-          usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end), org;
+          usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end), org, "limit";
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor._usage_sum(text, timestamptz, timestamptz, text, text) IS
-    'Adds up the view of that unit (hour, day, week or month) over the units that begin in [period_start, period_end): in one row, or grouped as in usage_between().';
+COMMENT ON FUNCTION usage_monitor._usage_sum(text, timestamptz, timestamptz, text, text, integer) IS
+    'Adds up the view of that unit (hour, day, week or month) over the units that begin in [period_start, period_end): in one row, or grouped as in usage_between(), the dearest with a limit.';
+
+CREATE FUNCTION usage_monitor._usage_count(
+    period_start timestamptz,
+    period_end timestamptz,
+    group_by text,
+    org text,
+    OUT rows bigint,
+    OUT names bigint
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source CONSTANT record := usage_monitor._usage_view('day', group_by, org);
+BEGIN
+    EXECUTE format('SELECT count(*), count(s.name)
+                      FROM (SELECT %s AS name FROM usage_monitor.%I AS v WHERE v.day >= $1 AND v.day < $2 %s GROUP BY %s) AS s',
+                   source.name_key, source.view, CASE WHEN org IS NULL THEN '' ELSE 'AND v.org = $3' END,
+                   concat_ws(', ', source.org_key, source.provider_key, source.tag_key, source.name_key))
+       INTO rows, names
+      USING usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end), org;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._usage_count(timestamptz, timestamptz, text, text) IS
+    'How many rows _usage_sum() has without a limit, and how many of them have a name.';
