@@ -253,14 +253,14 @@ CREATE VIEW pg_temp.wrong_report AS
 SELECT 'measures' AS of, count(*) AS wrong
 FROM every_report AS r
 CROSS JOIN LATERAL (VALUES
-    (r.report #> '{summary, cost}', (SELECT to_jsonb(coalesce(sum(cost), 0)) FROM pg_temp.call AS c WHERE c.day BETWEEN r.first_day AND r.last_day AND coalesce(c.org = r.org, true))),
+    (r.report #> '{summary, cost}', (SELECT to_jsonb(CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost) END) FROM pg_temp.call AS c WHERE c.day BETWEEN r.first_day AND r.last_day AND coalesce(c.org = r.org, true))),
     (r.report #> '{summary, requests}', (SELECT to_jsonb(count(*)) FROM pg_temp.call AS c WHERE c.day BETWEEN r.first_day AND r.last_day AND coalesce(c.org = r.org, true))),
     (r.report #> '{summary, active_users}', (SELECT to_jsonb(count(DISTINCT (c.org, user_id))) FROM pg_temp.call AS c WHERE c.day BETWEEN r.first_day AND r.last_day AND coalesce(c.org = r.org, true) AND user_id IS NOT NULL)),
-    (r.report #> '{comparison, previous, cost}', (SELECT to_jsonb(coalesce(sum(cost), 0)) FROM pg_temp.call AS c WHERE c.day BETWEEN r.previous_day AND r.first_day - 1 AND coalesce(c.org = r.org, true))),
+    (r.report #> '{comparison, previous, cost}', (SELECT to_jsonb(CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost) END) FROM pg_temp.call AS c WHERE c.day BETWEEN r.previous_day AND r.first_day - 1 AND coalesce(c.org = r.org, true))),
     (r.report #> '{comparison, change, requests}', (SELECT to_jsonb(count(*) FILTER (WHERE day >= r.first_day) - count(*) FILTER (WHERE day < r.first_day)) FROM pg_temp.call AS c WHERE c.day BETWEEN r.previous_day AND r.last_day AND coalesce(c.org = r.org, true))),
     (r.report #> '{unpriced, requests}', (SELECT to_jsonb(count(*)) FROM pg_temp.call AS c WHERE c.cost IS NULL AND c.day BETWEEN r.first_day AND r.last_day AND coalesce(c.org = r.org, true)))
 ) AS v (told, found)
-WHERE v.told IS DISTINCT FROM v.found
+WHERE nullif(v.told, 'null') IS DISTINCT FROM v.found
 UNION ALL
 -- each breakdown, and the trend, add up to the summary
 SELECT 'sums', count(*)
@@ -306,7 +306,7 @@ CROSS JOIN LATERAL (VALUES
     (to_jsonb(jsonb_array_length(d.board -> 'trend')), '30'),
     (to_jsonb((SELECT count(*) FROM usage_monitor.current_stats(o.org) AS c WHERE c.cost = (d.board #>> ARRAY['current', c.period, 'cost'])::numeric)), '2')
 ) AS v (told, found)
-WHERE v.told IS DISTINCT FROM v.found;
+WHERE nullif(v.told, 'null') IS DISTINCT FROM v.found;
 
 -- A call every 47 minutes over four spans and the last 50 days: New York's two
 -- changes of clock, a week of two years, and a leap day that ends a month.
