@@ -32,6 +32,7 @@ SQL_PARTS = \
 	sql/check_quota.sql \
 	sql/budget.sql \
 	sql/views.sql \
+	sql/zz_standin.sql \
 	sql/normalize.sql \
 	sql/record.sql \
 	sql/explain.sql \
@@ -41,6 +42,11 @@ SQL_PARTS = \
 	sql/reprice.sql \
 	sql/alert_rule.sql \
 	sql/anomaly.sql \
+	sql/pattern.sql \
+	sql/efficiency.sql \
+	sql/usage_sum.sql \
+	sql/statistics.sql \
+	sql/report.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))

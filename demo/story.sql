@@ -16,25 +16,23 @@ FROM usage_monitor.daily_usage
 WHERE day >= current_date - 1
 ORDER BY day DESC, cost DESC;
 
-\echo 'THE LAST SEVEN DAYS (usage_trend)'
-SELECT to_char(day, 'Dy YYYY-MM-DD') AS day, sum(requests) AS requests,
-       round(sum(cost), 2) AS cost_usd,
-       lpad(to_char(100 * (sum(cost) / sum(previous_cost) - 1), 'FMSG9990') || ' %', 7) AS change,
-       round(sum(average_7d_cost), 2) AS "7_day_avg",
-       repeat('#', round(20 * sum(cost) / max(sum(cost)) OVER ())::int) AS " "
-FROM usage_monitor.usage_trend AS t
-WHERE t.day > current_date - 7
-GROUP BY t.day
+\echo 'THE LAST SEVEN DAYS (cost_trend)'
+SELECT to_char(day, 'Dy YYYY-MM-DD') AS day, requests, round(cost, 2) AS cost_usd,
+       lpad(to_char(change_percentage, 'FMSG9990') || ' %', 7) AS change,
+       round(average_7d_cost, 2) AS "7_day_avg",
+       repeat('#', round(20 * cost / max(cost) OVER ())::int) AS " "
+FROM usage_monitor.cost_trend(7) AS t
 ORDER BY t.day;
 
-\echo 'WHO SPENT MOST IN THE MONTH (user_usage)'
-SELECT user_id, org, sum(requests) AS requests, sum(total_tokens) AS total_tokens,
-       round(sum(cost), 2) AS cost_usd,
-       round(100 * sum(cost) / sum(sum(cost)) OVER (), 1) AS share
-FROM usage_monitor.user_usage
-GROUP BY user_id, org
-ORDER BY sum(cost) DESC
-LIMIT 6;
+\echo 'THIS WEEK''S FULL HOURS AGAINST THE SAME OF THE WEEK BEFORE (report)'
+SELECT t ->> 'requests' AS requests, round((t ->> 'cost')::numeric, 2) AS cost_usd,
+       t ->> 'previous_requests' AS last_week, round((t ->> 'previous_cost')::numeric, 2) AS last_week_usd,
+       t #>> '{change,cost_percentage}' AS "change_%"
+FROM jsonb_extract_path(usage_monitor.report('weekly'), 'comparison', 'to_date') AS t;
+
+\echo 'WHO SPENT MOST IN 30 DAYS (top_users)'
+SELECT user_id, org, requests, total_tokens, round(cost, 2) AS cost_usd, cost_percentage AS share, active_days
+FROM usage_monitor.top_users(6);
 
 \echo 'ON WHICH MODELS (model_usage)'
 SELECT provider, model, sum(requests) AS requests,

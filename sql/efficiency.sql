@@ -1,0 +1,135 @@
+/*
+ * What caches save, and what models give for their money.
+ */
+
+/*
+ * What a cache saved is what did not happen, so it is an estimate, and its
+ * columns say so.  That of the provider's cache is priced by the cost engine:
+ * one input token plain, read from the cache, and written to it, by the price
+ * in force at noon for that organisation (contracts, discounts and exchange
+ * rates included) in the standard tier and the lowest context tier, times the
+ * tokens.  It is exact where the calls were of that tier and the price did
+ * not change on that day.
+ */
+CREATE VIEW usage_monitor.cache_efficiency WITH (security_invoker = true) AS
+SELECT m.day,
+       m.org,
+       m.provider,
+       m.model,
+       m.requests,
+       m.input_tokens,
+       m.cache_read_input_tokens,
+       m.cache_creation_input_tokens,
+       round(m.cache_read_input_tokens::numeric / nullif(m.input_tokens, 0), 4) AS cache_hit_rate,
+       CASE WHEN m.cache_read_input_tokens > 0
+            THEN trim_scale(m.cache_read_input_tokens * (p.plain - p.read)) ELSE 0
+       END AS provider_cache_saving_estimate,
+       CASE WHEN m.cache_creation_input_tokens > 0
+            THEN trim_scale(m.cache_creation_input_tokens * (p.written - p.plain)) ELSE 0
+       END AS cache_creation_premium_estimate,
+       m.cached_requests,
+       round(m.cached_requests::numeric / m.requests, 4) AS application_cache_hit_rate,
+       CASE WHEN m.cached_requests > 0
+            THEN trim_scale(m.cached_requests * coalesce(
+                     m.cost / nullif(m.requests - m.cached_requests - m.unpriced_requests, 0),
+                     -- nobody was billed for a cached call, and it may name no provider
+                     sum(m.cost) OVER same_model
+                     / nullif(sum(m.requests - m.cached_requests - m.unpriced_requests) OVER same_model, 0))) ELSE 0
+       END AS application_cache_saving_estimate,
+       m.cost,
+       usage_monitor.ledger_currency() AS currency,
+       m.unpriced_requests
+FROM usage_monitor.model_usage AS m
+CROSS JOIN LATERAL (
+    SELECT (m.day + time '12:00') AT TIME ZONE usage_monitor.ledger_time_zone() AS noon
+) AS d
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN m.cache_read_input_tokens + m.cache_creation_input_tokens > 0
+                THEN usage_monitor.cost(m.model, 1, 0, provider => m.provider, org => m.org, at => d.noon)
+           END AS plain,
+           CASE WHEN m.cache_read_input_tokens > 0
+                THEN usage_monitor.cost(m.model, 1, 0, cache_read_input_tokens => 1,
+                                        provider => m.provider, org => m.org, at => d.noon)
+           END AS read,
+           CASE WHEN m.cache_creation_input_tokens > 0
+                THEN usage_monitor.cost(m.model, 1, 0, cache_creation_input_tokens => 1,
+                                        provider => m.provider, org => m.org, at => d.noon)
+           END AS written
+) AS p
+WINDOW same_model AS (PARTITION BY m.day, m.org, m.model);
+
+COMMENT ON VIEW usage_monitor.cache_efficiency IS
+    'How often the provider''s cache and the application''s own one served, and what that saved, by day, organisation, provider and model. Savings are estimates: see their columns.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_hit_rate IS 'Input tokens read from the provider''s cache among all, from 0 to 1, to four decimals; NULL: no input.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.provider_cache_saving_estimate IS 'What the tokens read from the provider''s cache would have cost more at the plain input rate, by the price at noon of that day for that organisation, in the standard tier and without surcharge for a large context; NULL: no price. Exact where the calls were like that.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_creation_premium_estimate IS 'What the tokens written to the provider''s cache cost more than at the plain input rate, likewise, all as written for the shorter time; to be taken off the saving. Negative where writing is cheaper; NULL: no price.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_hit_rate IS 'Calls answered from the application''s own cache among all, from 0 to 1, to four decimals.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the organisation''s other calls to the model on that day that have a cost, at the same provider if there is one; NULL: there is none.';
+
+CREATE VIEW usage_monitor.model_efficiency WITH (security_invoker = true) AS
+SELECT provider,
+       model,
+       requests,
+       errors,
+       round(errors::numeric / requests, 4) AS error_rate,
+       input_tokens,
+       output_tokens,
+       total_tokens,
+       cost,
+       usage_monitor.ledger_currency() AS currency,
+       trim_scale(1000 * priced_cost / nullif(priced_tokens, 0)) AS cost_per_1k_tokens,
+       trim_scale(cost / nullif(requests - unpriced_requests, 0)) AS cost_per_request,
+       avg_duration_ms,
+       1000 * output_tokens / (requests * nullif(avg_duration_ms, 0)) AS tokens_per_second,
+       unpriced_requests,
+       cached_requests,
+       CASE WHEN priced_cost / nullif(priced_tokens, 0) IS NOT NULL
+            THEN rank() OVER (ORDER BY priced_cost / nullif(priced_tokens, 0))
+       END AS cost_rank
+FROM (
+    SELECT provider,
+           model,
+           sum(requests)::bigint AS requests,
+           sum(errors)::bigint AS errors,
+           sum(input_tokens)::bigint AS input_tokens,
+           sum(output_tokens)::bigint AS output_tokens,
+           sum(total_tokens)::bigint AS total_tokens,
+           sum(cost) AS cost,
+           -- what the calls without a price used is not known apart
+           sum(cost) FILTER (WHERE unpriced_requests = 0) AS priced_cost,
+           sum(total_tokens) FILTER (WHERE unpriced_requests = 0) AS priced_tokens,
+           sum(avg_duration_ms * requests)
+               / (sum(requests) FILTER (WHERE avg_duration_ms IS NOT NULL))::double precision AS avg_duration_ms,
+           sum(unpriced_requests)::bigint AS unpriced_requests,
+           sum(cached_requests)::bigint AS cached_requests
+    FROM usage_monitor.model_total
+    WHERE day > usage_monitor.ledger_day(now()) - 30
+    GROUP BY provider, model
+) AS m;
+
+COMMENT ON VIEW usage_monitor.model_efficiency IS
+    'What each provider''s model gave for its money over the last 30 days, today included, and all organisations.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.error_rate IS 'Calls that failed among all, from 0 to 1, to four decimals.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_1k_tokens IS 'Cost of 1,000 input and output tokens on average, over the days on which every call has a cost; NULL: there is none, or no token.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_request IS 'Cost of a call on average, of those that have one.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average duration of a call in milliseconds, each day weighing as much as it has calls.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.tokens_per_second IS 'Output tokens for each second that calls took, as if calls without a duration had taken the average.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.cost_rank IS 'Place by cost_per_1k_tokens, the cheapest first; NULL where that is.';
+
+/* Every other column means what it means in the view that it comes from. */
+DO $$
+DECLARE
+    col record;
+BEGIN
+    FOR col IN
+        SELECT c.relname, a.attname, col_description(t.attrelid, t.attnum) AS comment
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
+        JOIN pg_attribute AS t ON t.attrelid = 'usage_monitor.model_usage'::regclass AND t.attname = a.attname
+        WHERE c.oid IN ('usage_monitor.cache_efficiency'::regclass, 'usage_monitor.model_efficiency'::regclass)
+          AND col_description(a.attrelid, a.attnum) IS NULL
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.relname, col.attname, col.comment);
+    END LOOP;
+END
+$$;
