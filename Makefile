@@ -30,6 +30,7 @@ SQL_PARTS = \
 	sql/check_quota.sql \
 	sql/budget.sql \
 	sql/views.sql \
+	sql/zz_standin.sql \
 	sql/normalize.sql \
 	sql/record.sql \
 	sql/explain.sql \
@@ -39,6 +40,7 @@ SQL_PARTS = \
 	sql/reprice.sql \
 	sql/alert_rule.sql \
 	sql/anomaly.sql \
+	sql/forecast.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))

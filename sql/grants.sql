@@ -54,7 +54,9 @@ BEGIN
             'EXECUTE ON FUNCTION usage_monitor.anomalous_calls',
             'EXECUTE ON FUNCTION usage_monitor._anomalous_days',
             'EXECUTE ON FUNCTION usage_monitor._usual',
-            'EXECUTE ON FUNCTION usage_monitor._median']
+            'EXECUTE ON FUNCTION usage_monitor._median',
+            'EXECUTE ON FUNCTION usage_monitor.forecast',
+            'EXECUTE ON FUNCTION usage_monitor._student_975']
         WHEN 'manager' THEN ARRAY[
             'SELECT ON ALL TABLES IN SCHEMA usage_monitor',
             'SELECT, USAGE ON ALL SEQUENCES IN SCHEMA usage_monitor',
