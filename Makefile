@@ -41,6 +41,8 @@ SQL_PARTS = \
 	sql/alert_rule.sql \
 	sql/anomaly.sql \
 	sql/forecast.sql \
+	sql/alternative.sql \
+	sql/advice.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))

@@ -52,15 +52,21 @@ BEGIN
             'EXECUTE ON FUNCTION usage_monitor._counted',
             'EXECUTE ON FUNCTION usage_monitor._subjects',
             'EXECUTE ON FUNCTION usage_monitor.anomalous_calls',
-            'EXECUTE ON FUNCTION usage_monitor._anomalous_days',
-            'EXECUTE ON FUNCTION usage_monitor._usual',
-            'EXECUTE ON FUNCTION usage_monitor._median',
+            'EXECUTE ON FUNCTION usage_monitor.anomalous_days',
+            'EXECUTE ON FUNCTION usage_monitor._unusual',
             'EXECUTE ON FUNCTION usage_monitor.forecast',
-            'EXECUTE ON FUNCTION usage_monitor._student_975']
+            'EXECUTE ON FUNCTION usage_monitor._student_975',
+            'EXECUTE ON FUNCTION usage_monitor.suggest_optimizations',
+            'EXECUTE ON FUNCTION usage_monitor._usage_advice',
+            'EXECUTE ON FUNCTION usage_monitor._quota_advice',
+            'EXECUTE ON FUNCTION usage_monitor._anomaly_advice',
+            'EXECUTE ON FUNCTION usage_monitor._alternatives',
+            'EXECUTE ON FUNCTION usage_monitor._cost_of_calls',
+            'EXECUTE ON FUNCTION usage_monitor._looks_offline']
         WHEN 'manager' THEN ARRAY[
             'SELECT ON ALL TABLES IN SCHEMA usage_monitor',
             'SELECT, USAGE ON ALL SEQUENCES IN SCHEMA usage_monitor',
-            'INSERT, UPDATE, DELETE ON usage_monitor.price, usage_monitor.price_rate, usage_monitor.model_alias, usage_monitor.provider_alias, usage_monitor.exchange_rate, usage_monitor.discount, usage_monitor.quota, usage_monitor.alert_rule',
+            'INSERT, UPDATE, DELETE ON usage_monitor.price, usage_monitor.price_rate, usage_monitor.model_alias, usage_monitor.model_alternative, usage_monitor.provider_alias, usage_monitor.exchange_rate, usage_monitor.discount, usage_monitor.quota, usage_monitor.alert_rule',
             'UPDATE ON usage_monitor.alert',
             'EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor']
     END;

@@ -132,6 +132,12 @@ SELECT at, round(avg((r.cost BETWEEN f.lower_bound AND f.upper_bound)::integer),
   FROM unnest('{2026-04-02,2026-04-11,2026-04-21}'::date[]) AS at, usage_monitor.forecast(at::timestamp AT TIME ZONE 'UTC', 'org') f JOIN pg_temp.truth r ON r.org = f.subject WHERE f.subject NOT IN ('n201', 'n202', 'n203') GROUP BY at ORDER BY at;
 DELETE FROM usage_monitor.usage;
 
+-- Days and months are the ledger's: in India it is April already
+SELECT usage_monitor.configure(time_zone => 'Asia/Kolkata');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT '2026-03-31 19:00Z'::timestamptz + n * interval '1 day', 'o', 'm', 1 FROM generate_series(-20, 0) n;
+SELECT at, month, days_elapsed, month_to_date, forecast FROM unnest('{2026-03-31 18:29Z,2026-03-31 18:30Z}'::timestamptz[]) AS at, usage_monitor.forecast(at, 'org');
+DELETE FROM usage_monitor.usage;
+
 -- The view is the function's, now
 INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT now() - n * interval '1 day', 'o', 'm', 1 FROM generate_series(0, 29) n;
 SELECT scope, subject, forecast = days_elapsed + days_left AS known, simple_forecast = forecast AS simple, history_days, confidence FROM usage_monitor.cost_forecast;
