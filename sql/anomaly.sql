@@ -133,28 +133,34 @@ BEGIN
     END IF;
 
     -- who has calls to be judged, and from which day on there are enough before
+    WITH daily AS MATERIALIZED (
+        SELECT u.org, u.model, u.day, u.requests - u.unpriced_requests - u.cached_requests AS calls
+          FROM usage_monitor.model_usage u
+         WHERE u.day >= first_day
+    ), pair AS MATERIALIZED (
+        SELECT d.org, d.model, sum(d.calls) FILTER (WHERE d.day < since_day) AS calls_before
+          FROM daily d
+         GROUP BY d.org, d.model
+        HAVING sum(d.calls) FILTER (WHERE d.day >= since_day) > 0
+           AND sum(d.calls) > min_history
+    ), start AS (
+        SELECT c.org, c.model, max(c.day) AS day
+          FROM (
+              SELECT d.org, d.model, d.day,
+                     sum(d.calls) OVER (PARTITION BY d.org, d.model ORDER BY d.day DESC) AS calls
+                FROM pair p
+                JOIN daily d ON d.org = p.org AND d.model = p.model
+               WHERE p.calls_before > reach
+                 AND d.day < since_day) AS c
+         WHERE c.calls >= reach
+         GROUP BY c.org, c.model
+    )
     SELECT array_agg(p.org), array_agg(p.model),
-           array_agg(greatest(coalesce(p.start, first_day)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),
+           array_agg(greatest(coalesce(s.day, first_day)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),
                               since - interval '30 days'))
       INTO orgs, models, starts
-      FROM (
-          SELECT d.org, d.model,
-                 max(d.day) FILTER (WHERE d.day < since_day AND d.calls_since - d.calls_judged >= reach) AS start
-            FROM (
-                SELECT m.org, m.model, m.day,
-                       sum(m.calls) OVER later AS calls_since,
-                       sum(m.calls) FILTER (WHERE m.day >= since_day) OVER (PARTITION BY m.org, m.model) AS calls_judged
-                  FROM (
-                      SELECT u.org, u.model, u.day,
-                             sum(u.requests - u.unpriced_requests - u.cached_requests) AS calls
-                        FROM usage_monitor.model_usage u
-                       WHERE u.day >= first_day
-                       GROUP BY u.org, u.model, u.day) AS m
-                WINDOW later AS (PARTITION BY m.org, m.model ORDER BY m.day DESC)) AS d
-           GROUP BY d.org, d.model
-          HAVING max(d.calls_judged) > 0
-             AND max(d.calls_since) > min_history) AS p;
-
+      FROM pair p
+      LEFT JOIN start s ON s.org = p.org AND s.model = p.model;
     oldest := (SELECT min(s.start) FROM unnest(starts) AS s (start));
 
     RETURN QUERY
