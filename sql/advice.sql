@@ -313,9 +313,9 @@ BEGIN
            format('Calls to %s that fail', f.model),
            format('%s of %s calls to %s failed in %s days (%s %%); their input alone cost some %s %s.',
                   f.errors, f.requests, f.model, days, round(100 * f.errors / f.requests, 1),
-                  round(f.errors * f.input_cost / f.calls, 2), currency),
+                  round(least(f.errors, f.calls) * f.input_cost / f.calls, 2), currency),
            f.cost,
-           round(f.errors * f.input_cost / f.calls, 6),
+           round(least(f.errors, f.calls) * f.input_cost / f.calls, 6),
            ARRAY['Look at column error of these calls in the ledger.',
                  'Wait longer before each retry; give up after a few.',
                  'Check the input before it is sent: its length, its format.'],
@@ -323,7 +323,7 @@ BEGIN
            f.scope_cost,
            f.evidence || jsonb_build_object(
                'errors', f.errors, 'input_cost', f.input_cost,
-               'estimate', 'errors * input_cost / priced_calls: failed calls as large as the average one, and without an answer')
+               'estimate', 'errors * input_cost / priced_calls, as if failed calls were as large as the others, and billed without an answer')
       FROM facts f
      WHERE f.errors >= 20
        AND f.errors >= 0.05 * f.requests;

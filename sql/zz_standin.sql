@@ -5,6 +5,7 @@
 DO $$
 DECLARE
     view record;
+    col  record;
 BEGIN
     FOR view IN
         SELECT v.*
@@ -34,6 +35,12 @@ BEGIN
             view.name,
             replace(view.keys, 'day', 'usage_monitor.ledger_day(ts) AS day'),
             replace(view.keys, 'day', 'usage_monitor.ledger_day(ts)'));
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name, 'Stand-in.');
+        FOR col IN
+            SELECT a.attname FROM pg_attribute a WHERE a.attrelid = format('usage_monitor.%I', view.name)::regclass
+        LOOP
+            EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', view.name, col.attname, 'Stand-in.');
+        END LOOP;
     END LOOP;
 END
 $$;

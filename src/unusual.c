@@ -32,7 +32,7 @@ typedef struct Window
 	int			min_history;	/* with fewer others nothing is */
 } Window;
 
-/* The median of a normal distribution's absolute deviations, and their mean, to its standard deviation. */
+/* A normal distribution's standard deviation, from its absolute deviations. */
 #define FROM_MEDIAN		"1.4826"
 #define FROM_MEAN		"1.2533"
 

@@ -28,6 +28,13 @@ SELECT count(*) FROM usage_monitor.optimization_suggestion;
 -- Alternatives: shipped ones are read only, and priced where their models are
 SELECT count(*) > 50 AS shipped FROM usage_monitor.model_alternative;
 SELECT a.* FROM (VALUES ('openai', 'gpt-4o-2024-08-06'), (NULL, 'claude-opus-4-1-20250805'), ('aws', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'), ('openai', 'gpt-4o-mini')) AS m (provider, model) CROSS JOIN LATERAL usage_monitor._alternatives(m.provider, m.model) AS a;
+-- and are cheaper, each of them
+INSERT INTO usage_monitor.exchange_rate (from_currency, to_currency, rate) VALUES ('CNY', 'USD', 0.14);
+SELECT a.pattern, a.alternative, c.old_cost, c.new_cost
+  FROM usage_monitor.model_alternative a
+ CROSS JOIN LATERAL unnest('{0,1000}'::bigint[]) AS output
+ CROSS JOIN LATERAL (SELECT usage_monitor.cost(replace(a.pattern, '*', '-latest'), 10000, output), usage_monitor.cost(a.alternative, 10000, output)) AS c (old_cost, new_cost)
+ WHERE (output = 0 OR a.pattern !~ 'embedding|voyage') AND NOT coalesce(c.new_cost < c.old_cost, false);
 SELECT r.* FROM unnest(ARRAY[
     'UPDATE usage_monitor.model_alternative SET enabled = false WHERE alternative = ''gpt-4o-mini''',
     'DELETE FROM usage_monitor.model_alternative',
