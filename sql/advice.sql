@@ -105,7 +105,7 @@ BEGIN
                (u.day + time '12:00') AT TIME ZONE usage_monitor.ledger_time_zone() AS at
           FROM (
               SELECT x.*,
-                     x.requests - x.unpriced_requests - x.cached_requests AS calls,
+                     (x.requests - x.unpriced_requests - x.cached_requests)::bigint AS calls,
                      sum(x.cost) OVER (PARTITION BY x.org) AS scope_cost,
                      sum(x.cost) OVER model AS model_cost,
                      sum(x.requests) OVER model AS model_requests,
@@ -513,7 +513,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     until CONSTANT date := usage_monitor.ledger_day(at);
-    since CONSTANT date := until - days + 1;
+    since date;
     orgs  text[];
 BEGIN
     IF at IS NULL OR NOT isfinite(at) THEN
@@ -535,6 +535,7 @@ BEGIN
             HINT = 'It is for how many organisations, the dearest, there are suggestions beside those for all together.';
     END IF;
 
+    since := until - days + 1;
     IF of_org IS NOT NULL THEN
         orgs := ARRAY[of_org];
     ELSE

@@ -45,9 +45,10 @@ DECLARE
     today       CONSTANT date := usage_monitor.ledger_day(at);
     month_start CONSTANT date := date_trunc('month', today::timestamp)::date;
     next_month  CONSTANT date := (month_start + interval '1 month')::date;
-    oldest      CONSTANT date := today - history;
     -- with two days or more of each weekday, a weekday has a mean and the line a slope
     enough      CONSTANT integer := 14;
+    oldest      date;
+    first_read  date;
 BEGIN
     IF at IS NULL OR NOT isfinite(at) THEN
         RAISE EXCEPTION USING
@@ -67,25 +68,27 @@ BEGIN
             MESSAGE = format('history must be from 7 to 731 days, but is %s', history),
             HINT = 'It is how many days before today are looked at; 90 if it is left out.';
     END IF;
+    oldest := today - history;
+    first_read := least(oldest, month_start);
 
     RETURN QUERY
     WITH used AS (
         SELECT 'all' AS scope, NULL::text AS subject, NULL::text AS provider,
                d.day, d.cost, d.unpriced_requests
           FROM usage_monitor.daily_total d
-         WHERE d.day >= least(oldest, month_start)
+         WHERE d.day >= first_read
            AND d.day <= today
            AND (of_scope IS NULL OR of_scope = 'all')
         UNION ALL
         SELECT 'org', d.org, NULL, d.day, d.cost, d.unpriced_requests
           FROM usage_monitor.daily_usage d
-         WHERE d.day >= least(oldest, month_start)
+         WHERE d.day >= first_read
            AND d.day <= today
            AND (of_scope IS NULL OR of_scope = 'org')
         UNION ALL
         SELECT 'model', d.model, d.provider, d.day, d.cost, d.unpriced_requests
           FROM usage_monitor.model_total d
-         WHERE d.day >= least(oldest, month_start)
+         WHERE d.day >= first_read
            AND d.day <= today
            AND (of_scope IS NULL OR of_scope = 'model')
     ), numbered AS MATERIALIZED (

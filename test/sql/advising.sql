@@ -158,7 +158,7 @@ INSERT INTO usage_monitor.usage (provider, model, input_tokens) SELECT 'acme', '
 SELECT type, org, subject, current_cost, potential_savings FROM usage_monitor.optimization_suggestion;
 
 -- Refusals
-SELECT r.* FROM unnest(ARRAY['NULL', '''infinity''', 'days => 0', 'days => NULL', 'days => 367', 'organisations => -1', 'organisations => NULL']) WITH ORDINALITY AS t (arguments, n)
+SELECT r.* FROM unnest(ARRAY['NULL', '''infinity''', 'days => 0', 'days => NULL', 'days => 2147483647', 'organisations => -1', 'organisations => NULL']) WITH ORDINALITY AS t (arguments, n)
 CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.suggest_optimizations(%s)', arguments)) AS r ORDER BY n;
 
 -- A reader sees it, a manager edits the alternatives

@@ -143,7 +143,7 @@ INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT now() - n * interv
 SELECT scope, subject, forecast = days_elapsed + days_left AS known, simple_forecast = forecast AS simple, history_days, confidence FROM usage_monitor.cost_forecast;
 
 -- Refusals
-SELECT r.* FROM unnest(ARRAY['NULL', '''infinity''', 'now(), ''user''', 'now(), NULL, 6', 'now(), NULL, NULL', 'now(), NULL, 1000']) WITH ORDINALITY AS t (arguments, n)
+SELECT r.* FROM unnest(ARRAY['NULL', '''infinity''', 'now(), ''user''', 'now(), NULL, 6', 'now(), NULL, NULL', 'now(), NULL, 2147483647']) WITH ORDINALITY AS t (arguments, n)
 CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.forecast(%s)', arguments)) AS r ORDER BY n;
 
 -- A reader sees it
