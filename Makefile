@@ -32,7 +32,6 @@ SQL_PARTS = \
 	sql/check_quota.sql \
 	sql/budget.sql \
 	sql/views.sql \
-	sql/zz_standin.sql \
 	sql/normalize.sql \
 	sql/record.sql \
 	sql/explain.sql \
@@ -47,6 +46,9 @@ SQL_PARTS = \
 	sql/usage_sum.sql \
 	sql/statistics.sql \
 	sql/report.sql \
+	sql/forecast.sql \
+	sql/alternative.sql \
+	sql/advice.sql \
 	sql/grants.sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))

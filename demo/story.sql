@@ -44,6 +44,21 @@ FROM usage_monitor.model_usage
 GROUP BY provider, model
 ORDER BY sum(cost) DESC;
 
+\echo 'WHAT THE MONTH WILL HAVE COST BY ITS END (cost_forecast)'
+SELECT coalesce(subject, 'all') AS org, round(month_to_date, 2) AS so_far, days_left,
+       round(forecast, 2) AS forecast, round(lower_bound, 2) AS at_least, round(upper_bound, 2) AS at_most,
+       round(simple_forecast, 2) AS by_7_day_avg, error_percentage AS "error_%", confidence
+FROM usage_monitor.cost_forecast
+WHERE scope <> 'model'
+ORDER BY month_to_date DESC;
+
+\echo 'WHERE MONEY COULD BE SAVED (optimization_suggestion)'
+SELECT title, type, round(current_cost, 2) AS cost_usd, round(potential_savings, 2) AS savings, savings_percentage AS "%",
+       effort, priority
+FROM usage_monitor.optimization_suggestion
+WHERE org IS NULL
+LIMIT 6;
+
 \echo 'HOW THE BUDGETS STAND: THE TEN CLOSEST TO THEIR LIMIT (quota_status)'
 SELECT name, subject, metric, period, round(used, 2) AS used, amount, round(percentage, 1) AS "%", state
 FROM usage_monitor.quota_status

@@ -108,8 +108,8 @@ um_watch(UmTopic topic)
 }
 
 /* The role that owns the extension's tables. */
-static Oid
-owner_of_tables(void)
+Oid
+um_owner(void)
 {
 	Oid			relid = um_relation(UM_USAGE);
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
@@ -142,7 +142,7 @@ latest_snapshot(void)
 void
 um_spi_begin(UmSpi *spi)
 {
-	Oid			owner = owner_of_tables();
+	Oid			owner = um_owner();
 
 	GetUserIdAndSecContext(&spi->user, &spi->security);
 	SetUserIdAndSecContext(owner, spi->security |

@@ -858,6 +858,11 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 	Fold	   *fold;
 	int64		rows;
 
+	/* managers may execute all functions, and this one alone would count things twice */
+	if (!has_privs_of_role(GetUserId(), um_owner()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only the owner of the ledger may archive it")));
 	(void) fold_tail(false);
 	fold = start_fold();
 	fold->to_archive = true;

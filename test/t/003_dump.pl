@@ -22,6 +22,7 @@ $node->safe_psql('postgres', $_) for (
 	SELECT usage_monitor.set_price('own', 3, 4, currency => 'EUR', valid_from => '2025-06-01');
 	SELECT usage_monitor.set_price('yuan', 8, 16, currency => 'CNY', org => 'acme', valid_from => '2025-01-01');
 	INSERT INTO usage_monitor.model_alias (pattern, model) VALUES ('house-*', 'own');
+	INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4o', 'own', true), ('gpt-4o', 'gpt-4o-mini', false);
 	SELECT usage_monitor.set_quota('fixed ' || s || ' ' || m || ' ' || p, s, NULL, 50, p, m)
 	  FROM unnest('{all,org,department,project,user,session,model,provider,tag}'::text[]) s, unnest('{cost,tokens,requests}'::text[]) m,
 		   unnest('{hour,day,week,month,year,lifetime}'::text[]) p WHERE (length(s) + length(m) + length(p)) % 3 = 0;
@@ -39,7 +40,7 @@ $node->safe_psql('postgres', $_) for (
 
 my @views = split /\n/, value($node, q{
 	SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'v' AND relname NOT LIKE '\\_%' AND relnamespace = 'usage_monitor'::regnamespace ORDER BY 1});
-my @tables = qw(price price_rate model_alias provider_alias exchange_rate setting quota alert);
+my @tables = qw(price price_rate model_alias model_alternative provider_alias exchange_rate setting quota alert);
 
 sub state_of
 {
