@@ -131,6 +131,7 @@ check:
 bench:
 	@test/sandbox test/bench/run
 	@test/sandbox test/bench/quotas
+	@test/sandbox test/bench/rollups
 	@test/sandbox psql -X -f test/bench/cost.sql
 
 reference:
