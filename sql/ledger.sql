@@ -8,6 +8,7 @@
 CREATE TABLE usage_monitor.usage (
     usage_id                       bigint NOT NULL,
     ts                             timestamptz NOT NULL DEFAULT now(),
+    xid                            bigint NOT NULL, -- early, where it is cheap to look at
     request_id                     text COLLATE "C",
     org                            text COLLATE "C" NOT NULL DEFAULT 'default',
     department                     text COLLATE "C",
@@ -46,8 +47,7 @@ CREATE TABLE usage_monitor.usage (
     price_cost                     numeric,
     exchange_rate                  numeric,
     provider_usage                 jsonb,
-    recorded_at                    timestamptz,
-    xid                            bigint NOT NULL
+    recorded_at                    timestamptz
 ) PARTITION BY RANGE (ts);
 
 CREATE TABLE usage_monitor.usage_default

@@ -374,6 +374,21 @@ $$;
 COMMENT ON FUNCTION usage_monitor.report(text, timestamptz, text) IS
     'The daily, weekly (ISO) or monthly report on the time that the instant falls in, of one organisation or of all, as JSON: period, summary, comparison with the period before (and, while the period runs, of its full hours with the same of the one before: to_date), trend by hour or day, by_org, by_department, by_project, by_user, by_provider, by_model, by_operation, by_source and by_service_tier (the 50 dearest of each; others has the sums of the rest), unpriced models, alerts that were raised in it, and quotas as they stand now. Rates are from 0 to 1, percentages of 100; savings are the estimates of cache_efficiency. Errors: UM008 unknown period, UM001 no instant.';
 
+CREATE FUNCTION usage_monitor._no_usage(unit text, starts timestamptz, ends timestamptz) RETURNS usage_monitor.usage_summary
+    LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT jsonb_populate_record(
+               NULL::usage_monitor.usage_summary,
+               jsonb_build_object('period', unit, 'period_start', starts, 'period_end', ends,
+                                  'name', usage_monitor._period_name(unit, starts))
+               || jsonb_object_agg(c.name, 0))
+      FROM unnest('{requests, successes, errors, input_tokens, output_tokens, cache_read_input_tokens,
+                    cache_creation_input_tokens, reasoning_output_tokens, total_tokens, input_cost, output_cost,
+                    other_cost, cost, unpriced_requests, cached_requests}'::text[]) AS c (name);
+END;
+
+COMMENT ON FUNCTION usage_monitor._no_usage(text, timestamptz, timestamptz) IS 'The summary of a time without calls.';
+
 CREATE FUNCTION usage_monitor.dashboard(org text DEFAULT NULL) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -388,19 +403,25 @@ DECLARE
     trend    jsonb;
     users    jsonb;
 BEGIN
-    SELECT jsonb_object_agg(u.unit, (SELECT usage_monitor._period_json(s)
-                                       FROM usage_monitor._usage_sum(u.unit, u.starts, u.ends, org => dashboard.org) AS s)),
-           jsonb_object_agg(u.unit, (SELECT usage_monitor._period_json(s)
-                                       FROM usage_monitor._usage_sum(u.unit, u.before, u.starts, org => dashboard.org) AS s))
+    -- the current period of each length and the one before it, in one reading
+    SELECT jsonb_object_agg(p.unit, usage_monitor._period_json(p.summary)) FILTER (WHERE p.is_current),
+           jsonb_object_agg(p.unit, usage_monitor._period_json(p.summary)) FILTER (WHERE NOT p.is_current)
       INTO current, previous
       FROM (
           SELECT n.unit,
-                 usage_monitor.period_start(p.starts - interval '1 microsecond', n.unit, zone) AS before,
-                 p.starts,
-                 usage_monitor.period_end(now(), n.unit, zone) AS ends
+                 t.is_current,
+                 coalesce(s.s, usage_monitor._no_usage(n.unit, t.starts, t.ends)) AS summary
             FROM (VALUES ('hour'), ('day'), ('week'), ('month')) AS n (unit)
-           CROSS JOIN LATERAL usage_monitor.period_start(now(), n.unit, zone) AS p (starts)
-      ) AS u;
+           CROSS JOIN LATERAL usage_monitor.period_start(now(), n.unit, zone) AS starts
+           CROSS JOIN LATERAL usage_monitor.period_start(starts - interval '1 microsecond', n.unit, zone) AS before
+           CROSS JOIN LATERAL usage_monitor.period_end(now(), n.unit, zone) AS ends
+           CROSS JOIN LATERAL (
+                     SELECT array_agg(u) AS rows
+                       FROM usage_monitor._usage_sum(n.unit, before, ends, n.unit, dashboard.org) AS u) AS found
+           CROSS JOIN LATERAL (VALUES (true, starts, ends), (false, before, starts)) AS t (is_current, starts, ends)
+            LEFT JOIN LATERAL unnest(found.rows) AS r ON r.period_start = t.starts
+           CROSS JOIN LATERAL (SELECT CASE WHEN r.requests IS NOT NULL THEN r::usage_monitor.usage_summary END) AS s (s)
+      ) AS p;
 
     SELECT jsonb_agg(to_jsonb(t) - 'currency' ORDER BY t.day)
       INTO trend

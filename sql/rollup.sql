@@ -121,6 +121,26 @@ CREATE TABLE usage_monitor._rollup (
 COMMENT ON TABLE usage_monitor._rollup IS 'What the tables of rollups are made like; has no rows.';
 COMMENT ON COLUMN usage_monitor._rollup.name_hash IS 'A hash of hour, org and keys, by which a fold finds the row to add to.';
 
+CREATE AGGREGATE usage_monitor._sum(bigint) (
+    SFUNC = int8pl,
+    STYPE = bigint,
+    COMBINEFUNC = int8pl,
+    PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE usage_monitor._sum(bigint) IS
+    'The sum, as sum() has it, but a bigint; quick to set up. Error: 22003 beyond bigint.';
+
+CREATE AGGREGATE usage_monitor._sum(numeric) (
+    SFUNC = numeric_add,
+    STYPE = numeric,
+    COMBINEFUNC = numeric_add,
+    PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE usage_monitor._sum(numeric) IS
+    'The sum, as sum() has it; quick to set up, for groups of few rows.';
+
 CREATE FUNCTION usage_monitor._rollup_measures() RETURNS SETOF name
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -271,6 +291,13 @@ CREATE FUNCTION usage_monitor._rollups_apply() RETURNS boolean
 COMMENT ON FUNCTION usage_monitor._rollups_apply() IS
     'May the caller''s query use the rollups? Not if row security holds for him on the ledger, for they know no rows: his views read the ledger.';
 
+CREATE FUNCTION usage_monitor._exact_ms(duration_ms double precision) RETURNS numeric
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_exact_ms';
+
+COMMENT ON FUNCTION usage_monitor._exact_ms(double precision) IS
+    'A duration as a number that can be added and taken away again exactly: the decimal that it is shown as.';
+
 /*
  * The ledger's rows, and the tail, with the columns of a rollup: what one call
  * adds to its sums.
@@ -285,7 +312,7 @@ DECLARE
         %3$s%1$s.input_cost AS input_cost,
         %3$s%1$s.output_cost AS output_cost,
         %3$s%1$s.other_cost AS other_cost,
-        %3$s%1$s.duration_ms::numeric AS duration_ms,
+        %3$susage_monitor._exact_ms(%1$s.duration_ms) AS duration_ms,
         %3$s%1$s.total_tokens AS total_tokens,
         %3$s%1$s.input_tokens AS input_tokens,
         %3$s%1$s.output_tokens AS output_tokens,
@@ -417,6 +444,32 @@ COMMENT ON FUNCTION usage_monitor._archive_sessions(timestamptz, timestamptz) IS
 COMMENT ON VIEW usage_monitor._tail IS
     'What is to be added to the rollups to have the ledger as the reader sees it.';
 
+DO $$
+DECLARE
+    dimension usage_monitor._rollup_dimension;
+BEGIN
+    FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
+        EXECUTE format('CREATE VIEW usage_monitor.%I AS SELECT * FROM usage_monitor.%I WHERE usage_monitor._archive_applies()',
+                       '_archived_' || dimension.name, '_archive_' || dimension.name);
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_archived_' || dimension.name,
+                       'What the reader may see of _archive_' || dimension.name || '.');
+    END LOOP;
+END
+$$;
+
+/*
+ * The days that there is more of than the rollups have, some of them often.
+ */
+CREATE VIEW usage_monitor._open_days WITH (security_invoker = true) AS
+SELECT usage_monitor.ledger_day(t.ts) AS day
+  FROM usage_monitor._tail t
+UNION ALL
+SELECT a.day
+  FROM usage_monitor._archived_day_total a;
+
+COMMENT ON VIEW usage_monitor._open_days IS
+    'The days that tail or archive add to; each as often as they do.';
+
 /*
  * Each rollup as the reader sees it, in parts: what is folded, what is
  * archived, and the tail.  Whoever reads them sums up.
@@ -442,10 +495,6 @@ BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
-        EXECUTE format('CREATE VIEW usage_monitor.%I AS SELECT * FROM usage_monitor.%I WHERE usage_monitor._archive_applies()',
-                       '_archived_' || dimension.name, '_archive_' || dimension.name);
-        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_archived_' || dimension.name,
-                       'What the reader may see of _archive_' || dimension.name || '.');
         EXECUTE format($view$
             CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %4$s
@@ -459,18 +508,34 @@ BEGIN
             $view$,
             '_live_' || dimension.name, '_rollup_' || dimension.name, '_archived_' || dimension.name,
             measures, usage_monitor._rollup_keys(dimension), usage_monitor._rollup_tags(dimension));
+        EXECUTE format($view$
+            CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
+            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %4$s
+              FROM usage_monitor.%2$I r
+             WHERE r.day IN (SELECT o.day FROM usage_monitor._open_days o)
+            UNION ALL
+            SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %4$s
+              FROM usage_monitor.%3$I a
+            UNION ALL
+            SELECT %5$s, %4$s
+              FROM usage_monitor._tail t%6$s
+            $view$,
+            '_open_' || dimension.name, '_rollup_' || dimension.name, '_archived_' || dimension.name,
+            measures, usage_monitor._rollup_keys(dimension), usage_monitor._rollup_tags(dimension));
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_open_' || dimension.name,
+                       'What _live_' || dimension.name || ' has of the days that tail or archive add to.');
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_live_' || dimension.name,
                        format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
     END LOOP;
 END
 $$;
 
-CREATE FUNCTION usage_monitor.duration_percentile(percentile double precision, VARIADIC histogram numeric[])
+CREATE FUNCTION usage_monitor.duration_percentile(percentile double precision, VARIADIC histogram bigint[])
 RETURNS double precision
     LANGUAGE c IMMUTABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_duration_percentile';
 
-COMMENT ON FUNCTION usage_monitor.duration_percentile(double precision, numeric[]) IS
+COMMENT ON FUNCTION usage_monitor.duration_percentile(double precision, bigint[]) IS
     'The duration in milliseconds that this share (0 to 1) of the calls did not exceed, estimated from a histogram: the numbers of calls up to 10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120, 10240, 20480, 40960, 81920 ms and above. Within a bucket calls are taken to be spread evenly, as in Prometheus; above the last bound it is that bound. NULL: no calls. Error: UM001 no share, or another number of buckets.';
 
 CREATE FUNCTION usage_monitor.refresh() RETURNS bigint

@@ -13,6 +13,13 @@
  * named ..._usage have each organisation by itself, those named ..._total all
  * together, which is one row where there were as many as organisations.
  *
+ * Where a view has just the keys of a rollup, the days that neither tail nor
+ * archive add to, mostly all but today, are shown as they are: summing up each
+ * row by itself would take longer than to read it.
+ *
+ * Sums are those of _sum(): the rows of a group are few, mostly one, and
+ * what sum() sets up for each group costs more than it saves.
+ *
  * Sums of tokens are bigint, which every driver knows: beyond it, at some
  * 92,000 calls of 10^14 tokens each, the view raises an error.  Sums of money
  * are numeric, whatever their size.
@@ -20,42 +27,43 @@
 DO $$
 DECLARE
     histogram CONSTANT text := (
-        SELECT string_agg(format('sum(r.%I)', attname), ', ' ORDER BY attnum)
+        SELECT string_agg(format('#%s#', attname), ', ' ORDER BY attnum)
           FROM pg_attribute
          WHERE attrelid = 'usage_monitor._rollup'::regclass
            AND attname LIKE 'ms\_%');
     measures CONSTANT text := $measures$
-        sum(r.requests)::bigint AS requests,
-        (sum(r.requests) - coalesce(sum(r.errors), 0))::bigint AS successes,
-        coalesce(sum(r.errors), 0)::bigint AS errors,
-        round((sum(r.requests) - coalesce(sum(r.errors), 0)) / sum(r.requests), 4) AS success_rate,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.unknown_input_requests), 0)
-             THEN coalesce(sum(r.input_tokens), 0)::bigint END AS input_tokens,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.unknown_output_requests), 0)
-             THEN coalesce(sum(r.output_tokens), 0)::bigint END AS output_tokens,
-        coalesce(sum(r.cache_read_input_tokens), 0)::bigint AS cache_read_input_tokens,
-        coalesce(sum(r.cache_creation_input_tokens), 0)::bigint AS cache_creation_input_tokens,
-        coalesce(sum(r.reasoning_output_tokens), 0)::bigint AS reasoning_output_tokens,
-        coalesce(sum(r.total_tokens), 0)::bigint AS total_tokens,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
-             THEN coalesce(trim_scale(sum(r.input_cost)), 0) END AS input_cost,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
-             THEN coalesce(trim_scale(sum(r.output_cost)), 0) END AS output_cost,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
-             THEN coalesce(trim_scale(sum(r.other_cost)), 0) END AS other_cost,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.unpriced_requests), 0)
-             THEN coalesce(trim_scale(sum(r.cost)), 0) END AS cost,
+        #requests# AS requests,
+        (#requests# - coalesce(#errors#, 0)) AS successes,
+        coalesce(#errors#, 0) AS errors,
+        round((#requests# - coalesce(#errors#, 0))::numeric / #requests#, 4) AS success_rate,
+        CASE WHEN #requests# > coalesce(#unknown_input_requests#, 0)
+             THEN coalesce(#input_tokens#, 0) END AS input_tokens,
+        CASE WHEN #requests# > coalesce(#unknown_output_requests#, 0)
+             THEN coalesce(#output_tokens#, 0) END AS output_tokens,
+        coalesce(#cache_read_input_tokens#, 0) AS cache_read_input_tokens,
+        coalesce(#cache_creation_input_tokens#, 0) AS cache_creation_input_tokens,
+        coalesce(#reasoning_output_tokens#, 0) AS reasoning_output_tokens,
+        coalesce(#total_tokens#, 0) AS total_tokens,
+        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
+             THEN coalesce(trim_scale(#input_cost#), 0) END AS input_cost,
+        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
+             THEN coalesce(trim_scale(#output_cost#), 0) END AS output_cost,
+        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
+             THEN coalesce(trim_scale(#other_cost#), 0) END AS other_cost,
+        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
+             THEN coalesce(trim_scale(#cost#), 0) END AS cost,
         usage_monitor.ledger_currency() AS currency,
-        CASE WHEN sum(r.requests) > coalesce(sum(r.untimed_requests), 0)
-             THEN coalesce(sum(r.duration_ms), 0)::double precision
-                  / (sum(r.requests) - coalesce(sum(r.untimed_requests), 0))::double precision END AS avg_duration_ms,
+        CASE WHEN #requests# > coalesce(#untimed_requests#, 0)
+             THEN coalesce(#duration_ms#, 0)::double precision
+                  / (#requests# - coalesce(#untimed_requests#, 0))::double precision END AS avg_duration_ms,
         usage_monitor.duration_percentile(0.5, %1$s) AS p50_duration_ms,
         usage_monitor.duration_percentile(0.95, %1$s) AS p95_duration_ms,
         usage_monitor.duration_percentile(0.99, %1$s) AS p99_duration_ms,
-        coalesce(sum(r.unpriced_requests), 0)::bigint AS unpriced_requests,
-        coalesce(sum(r.cached_requests), 0)::bigint AS cached_requests
+        coalesce(#unpriced_requests#, 0) AS unpriced_requests,
+        coalesce(#cached_requests#, 0) AS cached_requests
     $measures$;
     view record;
+    sums text;
 BEGIN
     FOR view IN
         SELECT v.*,
@@ -71,33 +79,45 @@ BEGIN
                (SELECT string_agg(n::text, ', ')
                   FROM generate_series(1, (v.bucket IS NOT NULL)::int + cardinality(string_to_array(coalesce(v.dimensions, ''), ','))) n) AS places
           FROM (VALUES
-            ('hourly_usage', '_live_hour', 'hour', 'r.org', 'Usage by hour and organisation.'),
-            ('daily_usage', '_live_day', 'day', 'r.org', 'Usage by day and organisation.'),
-            ('weekly_usage', '_live_day', 'week', 'r.org', 'Usage by ISO week and organisation.'),
-            ('monthly_usage', '_live_day', 'month', 'r.org', 'Usage by month and organisation.'),
-            ('organisation_usage', '_live_day', 'day', 'r.org', 'Usage by day and organisation: daily_usage by the name that one may look for.'),
-            ('department_usage', '_live_project', 'day', 'r.org, r.key2 AS department', 'Usage by day, organisation and department.'),
-            ('project_usage', '_live_project', 'day', 'r.org, r.key1 AS project', 'Usage by day, organisation and project.'),
-            ('user_usage', '_live_user', 'day', 'r.org, r.key1 AS user_id', 'Usage by day, organisation and user.'),
-            ('provider_usage', '_live_model', 'day', 'r.org, r.key2 AS provider', 'Usage by day, organisation and provider. Not to be mistaken for the ledger''s column provider_usage.'),
-            ('model_usage', '_live_model', 'day', 'r.org, r.key2 AS provider, r.key1 AS model', 'Usage by day, organisation, provider and model.'),
-            ('operation_usage', '_live_operation', 'day', 'r.org, r.key1 AS operation', 'Usage by day, organisation and operation.'),
-            ('source_usage', '_live_operation', 'day', 'r.org, r.key2 AS source', 'Usage by day, organisation and source.'),
-            ('service_tier_usage', '_live_operation', 'day', 'r.org, r.key3 AS service_tier', 'Usage by day, organisation and service tier.'),
-            ('tag_usage', '_live_tag', 'day', 'r.org, r.key1 AS key, r.key2 AS value', 'Usage by day, organisation and tag. A call counts under each of its tags, and without tags not at all, so its sum is not the ledger''s.'),
-            ('hourly_total', '_live_hour_total', 'hour', NULL, 'Usage by hour.'),
-            ('daily_total', '_live_day_total', 'day', NULL, 'Usage by day.'),
-            ('weekly_total', '_live_day_total', 'week', NULL, 'Usage by ISO week.'),
-            ('monthly_total', '_live_day_total', 'month', NULL, 'Usage by month.'),
-            ('provider_total', '_live_model_total', 'day', 'r.key2 AS provider', 'Usage by day and provider.'),
-            ('model_total', '_live_model_total', 'day', 'r.key2 AS provider, r.key1 AS model', 'Usage by day, provider and model.'),
-            ('operation_total', '_live_operation_total', 'day', 'r.key1 AS operation', 'Usage by day and operation.'),
-            ('source_total', '_live_operation_total', 'day', 'r.key2 AS source', 'Usage by day and source.'),
-            ('service_tier_total', '_live_operation_total', 'day', 'r.key3 AS service_tier', 'Usage by day and service tier.')
-        ) AS v (name, source, bucket, dimensions, comment)
+            ('hourly_usage', 'hour', true, 'hour', 'r.org', 'Usage by hour and organisation.'),
+            ('daily_usage', 'day', true, 'day', 'r.org', 'Usage by day and organisation.'),
+            ('weekly_usage', 'day', false, 'week', 'r.org', 'Usage by ISO week and organisation.'),
+            ('monthly_usage', 'day', false, 'month', 'r.org', 'Usage by month and organisation.'),
+            ('organisation_usage', 'day', true, 'day', 'r.org', 'Usage by day and organisation: daily_usage by the name that one may look for.'),
+            ('department_usage', 'project', false, 'day', 'r.org, r.key2 AS department', 'Usage by day, organisation and department.'),
+            ('project_usage', 'project', false, 'day', 'r.org, r.key1 AS project', 'Usage by day, organisation and project.'),
+            ('user_usage', 'user', true, 'day', 'r.org, r.key1 AS user_id', 'Usage by day, organisation and user.'),
+            ('provider_usage', 'model', false, 'day', 'r.org, r.key2 AS provider', 'Usage by day, organisation and provider. Not to be mistaken for the ledger''s column provider_usage.'),
+            ('model_usage', 'model', true, 'day', 'r.org, r.key2 AS provider, r.key1 AS model', 'Usage by day, organisation, provider and model.'),
+            ('operation_usage', 'operation', false, 'day', 'r.org, r.key1 AS operation', 'Usage by day, organisation and operation.'),
+            ('source_usage', 'operation', false, 'day', 'r.org, r.key2 AS source', 'Usage by day, organisation and source.'),
+            ('service_tier_usage', 'operation', false, 'day', 'r.org, r.key3 AS service_tier', 'Usage by day, organisation and service tier.'),
+            ('tag_usage', 'tag', true, 'day', 'r.org, r.key1 AS key, r.key2 AS value', 'Usage by day, organisation and tag. A call counts under each of its tags, and without tags not at all, so its sum is not the ledger''s.'),
+            ('hourly_total', 'hour_total', true, 'hour', NULL, 'Usage by hour.'),
+            ('daily_total', 'day_total', true, 'day', NULL, 'Usage by day.'),
+            ('weekly_total', 'day_total', false, 'week', NULL, 'Usage by ISO week.'),
+            ('monthly_total', 'day_total', false, 'month', NULL, 'Usage by month.'),
+            ('provider_total', 'model_total', false, 'day', 'r.key2 AS provider', 'Usage by day and provider.'),
+            ('model_total', 'model_total', true, 'day', 'r.key2 AS provider, r.key1 AS model', 'Usage by day, provider and model.'),
+            ('operation_total', 'operation_total', false, 'day', 'r.key1 AS operation', 'Usage by day and operation.'),
+            ('source_total', 'operation_total', false, 'day', 'r.key2 AS source', 'Usage by day and source.'),
+            ('service_tier_total', 'operation_total', false, 'day', 'r.key3 AS service_tier', 'Usage by day and service tier.')
+        ) AS v (name, rollup, is_whole, bucket, dimensions, comment)
     LOOP
-        EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS SELECT %s, %s FROM usage_monitor.%I r GROUP BY %s HAVING sum(r.requests) > 0',
-                       view.name, view.keys, format(measures, histogram), view.source, view.places);
+        sums := format('SELECT %s, %s FROM usage_monitor.%I r GROUP BY %s HAVING usage_monitor._sum(r.requests) > 0',
+                       view.keys,
+                       regexp_replace(format(measures, histogram), '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g'),
+                       CASE WHEN view.is_whole THEN '_open_' ELSE '_live_' END || view.rollup,
+                       view.places);
+        -- a row of the rollup that nothing is to be added to is a row of the view
+        IF view.is_whole THEN
+            sums := format('SELECT %s, %s FROM usage_monitor.%I r WHERE r.day NOT IN (SELECT o.day FROM usage_monitor._open_days o) UNION ALL %s',
+                           view.keys,
+                           regexp_replace(format(measures, histogram), '#(\w+)#', 'r.\1', 'g'),
+                           '_rollup_' || view.rollup,
+                           sums);
+        END IF;
+        EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS %s', view.name, sums);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name,
                        view.comment || CASE WHEN view.name LIKE '%\_total' THEN ' All organisations together.' ELSE '' END);
     END LOOP;
@@ -112,7 +132,7 @@ BEGIN
                %s
           FROM usage_monitor._live_session r
          GROUP BY r.org, r.session_id
-        $view$, format(measures, histogram));
+        $view$, regexp_replace(format(measures, histogram), '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g'));
 END
 $$;
 

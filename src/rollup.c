@@ -515,8 +515,7 @@ measure(Call *call)
 		Datum		duration = call->values[UM_COL_DURATION_MS];
 
 		measures->histogram[um_duration_bucket(DatumGetFloat8(duration))] = 1;
-		um_number_set(&measures->sum[UM_SUM_DURATION_MS],
-					  DatumGetNumeric(DirectFunctionCall1(float8_numeric, duration)));
+		um_number_set_duration(&measures->sum[UM_SUM_DURATION_MS], DatumGetFloat8(duration));
 	}
 	call->day = um_ledger_day(DatumGetTimestampTz(call->values[UM_COL_TS]));
 	call->hour = um_ledger_hour(DatumGetTimestampTz(call->values[UM_COL_TS]));

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -55,6 +57,7 @@ static const double bounds[UM_DURATION_BUCKETS - 1] = {
 };
 
 PG_FUNCTION_INFO_V1(usage_monitor_duration_percentile);
+PG_FUNCTION_INFO_V1(usage_monitor_exact_ms);
 
 /* The bucket of a duration: the first whose bound it does not exceed. */
 int
@@ -91,6 +94,27 @@ um_number_set(UmNumber *number, Numeric value)
 		memset(&number->small, 0, sizeof(UmDecimal));
 		number->large = value;
 	}
+}
+
+/*
+ * Sets a number to a duration, as float8_numeric() reads it: the decimal of 15
+ * digits that it is shown as.  Mostly that has few decimals, which is quicker
+ * found out than written and read.
+ */
+void
+um_number_set_duration(UmNumber *number, double duration_ms)
+{
+	double		micro = rint(duration_ms * 1000.0);
+
+	if (micro < 1e15 && micro / 1000.0 == duration_ms)
+	{
+		number->small.mantissa = (int64) micro;
+		number->small.scale = 3;
+		number->large = NULL;
+	}
+	else
+		um_number_set(number, DatumGetNumeric(DirectFunctionCall1(float8_numeric,
+																  Float8GetDatum(duration_ms))));
 }
 
 /* Adds to a number, or with sign -1 takes from it; memory is the caller's. */
@@ -396,8 +420,8 @@ usage_monitor_duration_percentile(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	percentile = PG_GETARG_FLOAT8(0);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NUMERICOID, -1, false, TYPALIGN_INT,
-					  &values, &nulls, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &values, &nulls, &count);
 	if (!(percentile >= 0 && percentile <= 1) || count != UM_DURATION_BUCKETS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),
@@ -405,8 +429,7 @@ usage_monitor_duration_percentile(PG_FUNCTION_ARGS)
 				 errhint("A percentile is a share from 0 to 1, of %d buckets.", UM_DURATION_BUCKETS)));
 	for (int i = 0; i < count; i++)
 	{
-		calls[i] = nulls[i] ? 0 :
-			DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, values[i]));
+		calls[i] = nulls[i] ? 0 : (double) DatumGetInt64(values[i]);
 		total += calls[i];
 	}
 	if (total <= 0)
@@ -422,4 +445,14 @@ usage_monitor_duration_percentile(PG_FUNCTION_ARGS)
 		before += calls[i];
 	}
 	PG_RETURN_FLOAT8(bounds[UM_DURATION_BUCKETS - 2]);
+}
+
+/* _exact_ms(duration_ms) */
+Datum
+usage_monitor_exact_ms(PG_FUNCTION_ARGS)
+{
+	UmNumber	number;
+
+	um_number_set_duration(&number, PG_GETARG_FLOAT8(0));
+	PG_RETURN_NUMERIC(number_to_numeric(&number));
 }

@@ -87,6 +87,7 @@ typedef struct UmRollupTable
 
 extern void um_number_set(UmNumber *number, Numeric value);
 extern void um_number_add(UmNumber *number, const UmNumber *value, int sign);
+extern void um_number_set_duration(UmNumber *number, double duration_ms);
 extern int	um_duration_bucket(double duration_ms);
 extern void um_rollup_hash(UmRollupName *name);
 extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
