@@ -120,3 +120,56 @@ BEGIN
     END LOOP;
 END
 $$;
+
+/*
+ * The histogram of durations, a row a bucket.
+ */
+DO $$
+DECLARE
+    sums    text;
+    buckets text;
+BEGIN
+    SELECT string_agg(format('usage_monitor._sum(r.%1$I) AS %1$I', b.name), ', ' ORDER BY b.place),
+           string_agg(format('(%s, %s, %L, s.%I)', b.from_ms, coalesce(b.to_ms::text, 'NULL'),
+                             CASE WHEN b.to_ms <= 1000 THEN '0-1 s'
+                                  WHEN b.to_ms <= 2000 THEN '1-2 s'
+                                  WHEN b.to_ms <= 3000 THEN '2-3 s'
+                                  WHEN b.to_ms <= 5000 THEN '3-5 s'
+                                  ELSE 'over 5 s' END,
+                             b.name), ', ' ORDER BY b.place)
+      INTO sums, buckets
+      FROM (SELECT m.name,
+                   m.place,
+                   coalesce(lag(bound) OVER (ORDER BY m.place), 0) AS from_ms,
+                   bound AS to_ms
+              FROM usage_monitor._rollup_measures() WITH ORDINALITY AS m (name, place)
+             CROSS JOIN LATERAL (SELECT nullif(substr(m.name, 4), 'infinity')::integer) AS b (bound)
+             WHERE m.name LIKE 'ms\_%') b;
+
+    EXECUTE format($view$
+        CREATE VIEW usage_monitor.duration_distribution WITH (security_invoker = true) AS
+        SELECT s.day,
+               s.org,
+               b.range,
+               b.from_ms,
+               b.to_ms,
+               b.requests,
+               round(100.0 * b.requests / sum(b.requests) OVER (PARTITION BY s.day, s.org), 2) AS percentage
+          FROM (SELECT r.day, r.org, %s
+                  FROM usage_monitor._live_day r
+                 GROUP BY r.day, r.org) AS s
+         CROSS JOIN LATERAL (VALUES %s) AS b (from_ms, to_ms, range, requests)
+         WHERE b.requests <> 0
+        $view$, sums, buckets);
+END
+$$;
+
+COMMENT ON VIEW usage_monitor.duration_distribution IS
+    'How many calls took how long, by day and organisation: a row for each bucket of the histogram that has calls. Sum up by range for 0-1, 1-2, 2-3, 3-5 and over 5 seconds.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.day IS 'Day, in the ledger''s time zone.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.org IS 'Organisation.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.range IS '0-1 s, 1-2 s, 2-3 s, 3-5 s or over 5 s: what the bucket is part of.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.from_ms IS 'Calls of the bucket took longer than this, in milliseconds; the first has those of 0, too.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.to_ms IS 'And at most this; NULL: the last bucket has no bound.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.requests IS 'Number of calls; those without a duration are left out.';
+COMMENT ON COLUMN usage_monitor.duration_distribution.percentage IS 'In percent of the day''s and organisation''s calls that have a duration, to two decimals.';

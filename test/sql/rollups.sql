@@ -122,6 +122,14 @@ INSERT INTO usage_monitor.usage (ts, org, model, duration_ms) SELECT '2025-01-01
 SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM usage_monitor._live_day WHERE org = 'bounds';
 SELECT usage_monitor.refresh() > 0 AS refreshed;
 SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM usage_monitor._live_day WHERE org = 'bounds';
+SELECT range, from_ms, to_ms, requests, percentage FROM usage_monitor.duration_distribution WHERE org = 'bounds' ORDER BY from_ms;
+-- ... and all of them, against the ledger
+SELECT day, org, range, sum(requests) FROM usage_monitor.duration_distribution GROUP BY 1, 2, 3
+EXCEPT ALL
+SELECT usage_monitor.ledger_day(ts), org,
+       CASE WHEN duration_ms <= 1000 THEN '0-1 s' WHEN duration_ms <= 2000 THEN '1-2 s' WHEN duration_ms <= 3000 THEN '2-3 s'
+            WHEN duration_ms <= 5000 THEN '3-5 s' ELSE 'over 5 s' END, count(*)
+FROM usage_monitor.usage WHERE duration_ms IS NOT NULL GROUP BY 1, 2, 3;
 SELECT usage_monitor.duration_percentile(1.5, VARIADIC array_fill(1, ARRAY[19]));
 \echo :LAST_ERROR_SQLSTATE
 SELECT usage_monitor.duration_percentile(0.5, 1, 2, 3);
