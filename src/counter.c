@@ -360,7 +360,12 @@ collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Colle
 	{
 		UmCounterRow *slot = &all->slots[i];
 
+#ifdef UM_BREAK_COLLECTION
+		/* for test/attack, to show that it sees what goes wrong then */
+		all->is_open[i] = false;
+#else
 		all->is_open[i] = compare(slot->share, zero()) > 0;
+#endif
 		if (all->is_open[i])
 		{
 			if (!um_counter_lock(counters, slot))
