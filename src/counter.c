@@ -12,10 +12,11 @@
  * so a writer that stays below the share of its own slot cannot be the one
  * that reaches the threshold, whatever the others do, and looks at no one.
  * One that would not stay below it locks the header and takes from the
- * reserve; one for which the reserve does not suffice locks the open slots as
+ * reserve; one for which the reserve does not suffice locks the slots as
  * well, which waits for those in flight: then it knows the exact sum, refuses
- * or raises what is due, and shares out anew.  A slot whose share is 0 is
- * closed, and written only by the holder of the header.
+ * or raises what is due, and shares out anew; close to a threshold it folds
+ * the slots into the header.  A slot whose share is 0 is closed, and written
+ * only by the holder of the header.
  *
  * Just before commit the transaction's deltas are applied in one order that
  * all transactions share: counter by counter, of each the header before the
@@ -36,7 +37,6 @@
 #include "catalog.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "counter.h"
 #include "counter_row.h"
 #include "error.h"
@@ -157,16 +157,6 @@ left_of(Numeric room, Numeric taken)
 	return numeric_is_inf(room) ? room : minus(room, taken);
 }
 
-/* A number that most likely is this counter's alone. */
-static uint32
-name_hash(const UmPending *name)
-{
-	return hash_combine(hash_combine(murmurhash32((uint32) name->quota_id),
-									 murmurhash32((uint32) (name->period_start >> 20))),
-						hash_bytes((const unsigned char *) name->subject.data,
-								   name->subject.length));
-}
-
 /* Waits for whoever makes the same counter. */
 static void
 lock_creation(const UmPending *name)
@@ -174,7 +164,7 @@ lock_creation(const UmPending *name)
 	LOCKTAG		tag;
 
 	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name_hash(name), 0x554D);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name->hash, 0x554D);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
@@ -262,24 +252,42 @@ take_from(UmCounters *counters, UmCounterRow *row, Numeric delta)
 
 /*
  * Where this backend met others lately, so that it looks at its slot first,
- * and elsewhere at the header.  Only a matter of speed: both are right.
+ * and elsewhere at the header.  A slot is worth its row where that happens
+ * again and again.  Only a matter of speed: both are right.
  */
-static uint32 contended_names[256];
+static struct
+{
+	uint32		hash;
+	int			met;			/* how often, one time after another */
+}			contention[1024];
+
+#ifndef UM_CONTENDED			/* test/attack has less, for more slots */
+#define UM_CONTENDED 3
+#endif
 
 static bool
 was_contended(const UmPending *name)
 {
-	uint32		hash = name_hash(name);
+	uint32		place = name->hash % lengthof(contention);
 
-	return contended_names[hash % lengthof(contended_names)] == hash;
+	return contention[place].hash == name->hash && contention[place].met >= UM_CONTENDED;
 }
 
-static void
-remember_contended(const UmPending *name)
+/* Notes whether others were in the way; returns whether they are again and again. */
+static bool
+note_contention(const UmPending *name, bool met)
 {
-	uint32		hash = name_hash(name);
+	uint32		place = name->hash % lengthof(contention);
 
-	contended_names[hash % lengthof(contended_names)] = hash;
+	if (contention[place].hash != name->hash)
+	{
+		if (!met)
+			return false;
+		contention[place].hash = name->hash;
+		contention[place].met = 0;
+	}
+	contention[place].met = met ? contention[place].met + 1 : 0;
+	return contention[place].met >= UM_CONTENDED;
 }
 
 /*
@@ -294,15 +302,16 @@ apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 	UmCounterRow row;
 
 	*contended = was_contended(name);
-	if (*contended && um_counter_glance(counters, name, own_slot(), &row))
+	if (*contended && um_counter_read(counters, name, own_slot(), &row))
 		return fits(quota, &row, delta) && take_from(counters, &row, delta);
 
-	if (um_counter_glance(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
+	if (um_counter_read(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
 	{
-		if (take_from(counters, &row, delta))
-			return true;
-		remember_contended(name);
-		*contended = true;
+		bool		taken = take_from(counters, &row, delta);
+
+		if (!*contended)
+			*contended = note_contention(name, !taken);
+		return taken;
 	}
 	return false;
 }
@@ -389,8 +398,8 @@ has_room(const UmQuota *quota, const Collected *all, Numeric more)
 
 /*
  * Shares out what room there is up to the next threshold, and below the
- * amount of a blocking quota; closes the slots where it is not worth it.  The
- * caller writes the header.
+ * amount of a blocking quota; where it is not worth it, folds the slots into
+ * the header.  The caller writes the header.
  */
 static void
 share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric delta)
@@ -417,12 +426,23 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 	share = all->nopen == 0 || compare(room, zero()) == 0 ? zero() :
 		grant_of(room, 2 * Max(all->nopen, GRANT_PART / 2), delta);
 	for (int i = 0; i < all->nslots; i++)
-		if (all->is_open[i])
+	{
+		UmCounterRow *slot = &all->slots[i];
+
+		if (!all->is_open[i])
+			continue;
+		if (compare(share, zero()) > 0)
 		{
-			all->slots[i].share = share;
-			all->slots[i].revision = header->revision;
-			um_counter_update(counters, &all->slots[i]);
+			slot->share = share;
+			slot->revision = header->revision;
+			um_counter_update(counters, slot);
 		}
+		else
+		{
+			header->used = plus(header->used, slot->used);
+			um_counter_delete(counters, slot);
+		}
+	}
 	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, all->nopen));
 }
 
@@ -633,7 +653,7 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
-	LockRelationOid(um_relation(UM_QUOTA_USAGE), lockmode);
+	um_counters_open(&counters, lockmode);
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
@@ -644,31 +664,27 @@ um_counter_flush(bool is_prepare)
 	sorted = um_pending_sorted(&count);
 	if (quotas_changed)
 		sorted = um_quota_change_merge(sorted, &count);
-	if (count > 0)
+	for (int i = 0; i < count; i++)
 	{
-		um_counters_open(&counters, RowExclusiveLock);
-		for (int i = 0; i < count; i++)
+		UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
+		Numeric		delta;
+		bool		live;
+		bool		contended;
+
+		if (quota == NULL)
+			continue;		/* it was dropped or disabled */
+		delta = um_pending_sum(sorted[i], &live);
+		if (um_quota_change_is_born(quota, sorted[i]->period_start))
+			delta = zero(); /* the ledger's sum has it */
+		live |= um_quota_change_is_live(quota);
+
+		if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
 		{
-			UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
-			Numeric		delta;
-			bool		live;
-			bool		contended;
-
-			if (quota == NULL)
-				continue;		/* it was dropped or disabled */
-			delta = um_pending_sum(sorted[i], &live);
-			if (um_quota_change_is_born(quota, sorted[i]->period_start))
-				delta = zero(); /* the ledger's sum has it */
-			live |= um_quota_change_is_live(quota);
-
-			if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
-			{
-				apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
-				CommandCounterIncrement();
-			}
+			apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
+			CommandCounterIncrement();
 		}
-		um_counters_close(&counters, NoLock);
 	}
+	um_counters_close(&counters, NoLock);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
