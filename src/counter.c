@@ -622,7 +622,7 @@ um_counter_flush(bool is_prepare)
 {
 	bool		quotas_changed = um_quota_change_any();
 	LOCKMODE	lockmode = quotas_changed ? ShareRowExclusiveLock : RowExclusiveLock;
-	MemoryContext context;
+	static MemoryContext context = NULL;
 	MemoryContext old;
 	UmCounters	counters;
 	UmPending **sorted;
@@ -640,8 +640,11 @@ um_counter_flush(bool is_prepare)
 	 * Without any quota there is nothing to do, but whether there is one is
 	 * known only under the lock.
 	 */
-	context = AllocSetContextCreate(TopTransactionContext, "usage_monitor flush",
-									ALLOCSET_DEFAULT_SIZES);
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor flush",
+										ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(context);	/* the last one may have failed */
 	old = MemoryContextSwitchTo(context);
 	/* the ledger's sums are to have what the last statement recorded */
 	CommandCounterIncrement();
@@ -687,7 +690,7 @@ um_counter_flush(bool is_prepare)
 	um_counters_close(&counters, NoLock);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
+	MemoryContextReset(context);
 }
 
 /* The transaction is over. */

@@ -44,7 +44,8 @@ typedef struct Level
 	struct Level *below;
 } Level;
 
-static MemoryContext context;	/* below TopTransactionContext; NULL: nothing pending */
+static MemoryContext context;	/* kept for the next transaction, emptied at each end */
+static bool counted;			/* has the transaction counted anything? */
 static UmPending **buckets;
 static int	nbuckets;			/* a power of two */
 static int	count;				/* of the counters in them */
@@ -91,8 +92,10 @@ compare_pointers(const void *a, const void *b)
 static void
 start(void)
 {
-	context = AllocSetContextCreate(TopTransactionContext, "usage_monitor deltas",
-									ALLOCSET_DEFAULT_SIZES);
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor deltas",
+										ALLOCSET_DEFAULT_SIZES);
+	counted = true;
 	nbuckets = 16;
 	buckets = MemoryContextAllocZero(context, sizeof(UmPending *) * nbuckets);
 	count = 0;
@@ -286,7 +289,7 @@ um_pending_count(const UmCounted *row, bool negative, bool live)
 	CountContext counting = {row, negative, live};
 
 	/* remember that it was counted even if no quota wants it: one may come */
-	if (context == NULL)
+	if (!counted)
 		start();
 	um_quota_visit(row, count_for_quota, &counting);
 }
@@ -295,23 +298,23 @@ um_pending_count(const UmCounted *row, bool negative, bool live)
 bool
 um_pending_any(void)
 {
-	return context != NULL;
+	return counted;
 }
 
 /* Have the quotas changed since the first row was counted? */
 bool
 um_pending_stale(void)
 {
-	return context != NULL && quotas_known != um_generation(UM_TOPIC_QUOTA);
+	return counted && quotas_known != um_generation(UM_TOPIC_QUOTA);
 }
 
 /* Forgets all, to count anew. */
 void
 um_pending_clear(void)
 {
-	if (context != NULL)
-		MemoryContextDelete(context);
-	context = NULL;
+	if (counted)
+		MemoryContextReset(context);
+	counted = false;
 	levels = NULL;
 }
 
@@ -347,7 +350,7 @@ um_pending_sum(const UmPending *pending, bool *live)
 Numeric
 um_pending_of(const UmPending *name)
 {
-	UmPending  *pending = context == NULL ? NULL : find(name);
+	UmPending  *pending = counted ? find(name) : NULL;
 	bool		live;
 
 	return pending == NULL ? int64_to_numeric(0) : um_pending_sum(pending, &live);
@@ -360,7 +363,7 @@ um_pending_sorted(int *nsorted)
 	UmPending **sorted;
 
 	*nsorted = 0;
-	if (context == NULL)
+	if (!counted)
 		return NULL;
 	sorted = palloc_extended(sizeof(UmPending *) * (count + 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < nbuckets; i++)
@@ -404,7 +407,7 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId mySubid,
 	Level	   *level;
 	UmDelta    *next;
 
-	if (context == NULL || levels == NULL ||
+	if (!counted || levels == NULL ||
 		(event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
 		return;
 	number = GetCurrentTransactionNestLevel();
@@ -437,9 +440,7 @@ end_of_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			/* the memory goes with the transaction's */
-			context = NULL;
-			levels = NULL;
+			um_pending_clear();
 			um_counter_forget();
 			break;
 		default:
