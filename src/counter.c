@@ -251,43 +251,63 @@ take_from(UmCounters *counters, UmCounterRow *row, Numeric delta)
 }
 
 /*
- * Where this backend met others lately, so that it looks at its slot first,
- * and elsewhere at the header.  A slot is worth its row where that happens
- * again and again.  Only a matter of speed: both are right.
+ * Where this backend met others, so that it looks at its slot first, and
+ * elsewhere at the header.  A slot is worth its row where the backend comes
+ * often, or meets others time after time.  Only a matter of speed: both are
+ * right.
  */
-static struct
+typedef struct Contention
 {
 	uint32		hash;
 	int			met;			/* how often, one time after another */
-}			contention[1024];
+	uint64		last;			/* flush in which the backend was there; 0: never */
+} Contention;
+
+static Contention contention[1024];
+static uint64 flush_number;
 
 #ifndef UM_CONTENDED			/* test/attack has less, for more slots */
 #define UM_CONTENDED 3
 #endif
 
+/* So few flushes between two visits are often. */
+#define OFTEN 32
+
+/* Is the counter one where others are in the way? */
 static bool
 was_contended(const UmPending *name)
 {
-	uint32		place = name->hash % lengthof(contention);
+	Contention *entry = &contention[name->hash % lengthof(contention)];
 
-	return contention[place].hash == name->hash && contention[place].met >= UM_CONTENDED;
+	if (entry->hash != name->hash || entry->met < UM_CONTENDED)
+		return false;
+	entry->last = flush_number;
+	return true;
 }
 
-/* Notes whether others were in the way; returns whether they are again and again. */
+/* Notes whether others were in the way at the header; returns whether it is to be a slot from now on. */
 static bool
 note_contention(const UmPending *name, bool met)
 {
-	uint32		place = name->hash % lengthof(contention);
+	Contention *entry = &contention[name->hash % lengthof(contention)];
+	bool		often;
 
-	if (contention[place].hash != name->hash)
+	if (entry->hash != name->hash)
 	{
-		if (!met)
+		/* who knows a hot one keeps it */
+		if (!met && entry->met >= UM_CONTENDED && flush_number - entry->last <= OFTEN)
 			return false;
-		contention[place].hash = name->hash;
-		contention[place].met = 0;
+		entry->hash = name->hash;
+		entry->met = 0;
+		entry->last = 0;
 	}
-	contention[place].met = met ? contention[place].met + 1 : 0;
-	return contention[place].met >= UM_CONTENDED;
+	often = entry->last != 0 && flush_number - entry->last <= OFTEN;
+	entry->last = flush_number;
+	if (!met)
+		entry->met = 0;
+	else
+		entry->met += often ? UM_CONTENDED : 1;
+	return entry->met >= UM_CONTENDED;
 }
 
 /*
@@ -640,6 +660,7 @@ um_counter_flush(bool is_prepare)
 	 * Without any quota there is nothing to do, but whether there is one is
 	 * known only under the lock.
 	 */
+	flush_number++;
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor flush",
 										ALLOCSET_DEFAULT_SIZES);
