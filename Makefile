@@ -68,7 +68,7 @@ ISOLATION_OPTS = --inputdir=test --outputdir=. $(LOAD_EXTENSION)
 PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
 TAP_TESTS = $(if $(PROVE_TESTS),1)
 
-OWN_GOALS = help demo check bench reference differential
+OWN_GOALS = help demo check attack bench reference differential
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -116,6 +116,7 @@ help:
 	@echo 'make demo KEEP=1  the same, and leave the cluster running'
 	@echo 'make check        run every test in a throwaway cluster'
 	@echo 'make check TESTS="cost quota"  run these only'
+	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
 	@echo 'make bench        measure'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
 	@echo 'make reference    write the reference in README.md anew'
@@ -127,6 +128,9 @@ demo:
 
 check:
 	@COPT=-Werror DRIVERS=yes test/sandbox test/run
+
+attack:
+	@UM_SECONDS=$(SECONDS) UM_CLIENTS=$(CLIENTS) test/attack/run
 
 bench:
 	@test/sandbox test/bench/run

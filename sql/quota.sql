@@ -65,7 +65,7 @@ CREATE TABLE usage_monitor.quota_usage (
     next_threshold numeric,
     revision       integer NOT NULL,
     CONSTRAINT quota_usage_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.05);
 
 COMMENT ON TABLE usage_monitor.quota_usage IS
     'The counters: what each quota''s subject has used in a period is the sum over its rows, a header and, where many write at once, slots. Derived from the ledger, written by the extension alone, and not dumped. Read quota_status or quota_history instead.';

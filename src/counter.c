@@ -12,10 +12,11 @@
  * so a writer that stays below the share of its own slot cannot be the one
  * that reaches the threshold, whatever the others do, and looks at no one.
  * One that would not stay below it locks the header and takes from the
- * reserve; one for which the reserve does not suffice locks the open slots as
+ * reserve; one for which the reserve does not suffice locks the slots as
  * well, which waits for those in flight: then it knows the exact sum, refuses
- * or raises what is due, and shares out anew.  A slot whose share is 0 is
- * closed, and written only by the holder of the header.
+ * or raises what is due, and shares out anew; close to a threshold it folds
+ * the slots into the header.  A slot whose share is 0 is closed, and written
+ * only by the holder of the header.
  *
  * Just before commit the transaction's deltas are applied in one order that
  * all transactions share: counter by counter, of each the header before the
@@ -36,7 +37,6 @@
 #include "catalog.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "counter.h"
 #include "counter_row.h"
 #include "error.h"
@@ -157,16 +157,6 @@ left_of(Numeric room, Numeric taken)
 	return numeric_is_inf(room) ? room : minus(room, taken);
 }
 
-/* A number that most likely is this counter's alone. */
-static uint32
-name_hash(const UmPending *name)
-{
-	return hash_combine(hash_combine(murmurhash32((uint32) name->quota_id),
-									 murmurhash32((uint32) (name->period_start >> 20))),
-						hash_bytes((const unsigned char *) name->subject.data,
-								   name->subject.length));
-}
-
 /* Waits for whoever makes the same counter. */
 static void
 lock_creation(const UmPending *name)
@@ -174,7 +164,7 @@ lock_creation(const UmPending *name)
 	LOCKTAG		tag;
 
 	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name_hash(name), 0x554D);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name->hash, 0x554D);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
@@ -261,25 +251,63 @@ take_from(UmCounters *counters, UmCounterRow *row, Numeric delta)
 }
 
 /*
- * Where this backend met others lately, so that it looks at its slot first,
- * and elsewhere at the header.  Only a matter of speed: both are right.
+ * Where this backend met others, so that it looks at its slot first, and
+ * elsewhere at the header.  A slot is worth its row where the backend comes
+ * often, or meets others time after time.  Only a matter of speed: both are
+ * right.
  */
-static uint32 contended_names[256];
+typedef struct Contention
+{
+	uint32		hash;
+	int			met;			/* how often, one time after another */
+	uint64		last;			/* flush in which the backend was there; 0: never */
+} Contention;
 
+static Contention contention[1024];
+static uint64 flush_number;
+
+#ifndef UM_CONTENDED			/* test/attack has less, for more slots */
+#define UM_CONTENDED 3
+#endif
+
+/* So few flushes between two visits are often. */
+#define OFTEN 32
+
+/* Is the counter one where others are in the way? */
 static bool
 was_contended(const UmPending *name)
 {
-	uint32		hash = name_hash(name);
+	Contention *entry = &contention[name->hash % lengthof(contention)];
 
-	return contended_names[hash % lengthof(contended_names)] == hash;
+	if (entry->hash != name->hash || entry->met < UM_CONTENDED)
+		return false;
+	entry->last = flush_number;
+	return true;
 }
 
-static void
-remember_contended(const UmPending *name)
+/* Notes whether others were in the way at the header; returns whether it is to be a slot from now on. */
+static bool
+note_contention(const UmPending *name, bool met)
 {
-	uint32		hash = name_hash(name);
+	Contention *entry = &contention[name->hash % lengthof(contention)];
+	bool		often;
 
-	contended_names[hash % lengthof(contended_names)] = hash;
+	if (entry->hash != name->hash)
+	{
+		/* who knows a hot one keeps it */
+		if (!met && entry->met >= UM_CONTENDED && flush_number - entry->last <= OFTEN)
+			return false;
+		entry->hash = name->hash;
+		entry->met = 0;
+		entry->last = 0;
+	}
+	often = entry->last != 0 && flush_number - entry->last <= OFTEN;
+	entry->last = flush_number;
+	if (!met)
+		entry->met = 0;
+	else
+		entry->met += often ? UM_CONTENDED : 1;
+	return entry->met >= UM_CONTENDED;
 }
 
 /*
@@ -294,15 +322,16 @@ apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 	UmCounterRow row;
 
 	*contended = was_contended(name);
-	if (*contended && um_counter_glance(counters, name, own_slot(), &row))
+	if (*contended && um_counter_read(counters, name, own_slot(), &row))
 		return fits(quota, &row, delta) && take_from(counters, &row, delta);
 
-	if (um_counter_glance(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
+	if (um_counter_read(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
 	{
-		if (take_from(counters, &row, delta))
-			return true;
-		remember_contended(name);
-		*contended = true;
+		bool		taken = take_from(counters, &row, delta);
+
+		if (!*contended)
+			*contended = note_contention(name, !taken);
+		return taken;
 	}
 	return false;
 }
@@ -360,7 +389,12 @@ collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Colle
 	{
 		UmCounterRow *slot = &all->slots[i];
 
+#ifdef UM_BREAK_COLLECTION
+		/* for test/attack, to show that it sees what goes wrong then */
+		all->is_open[i] = false;
+#else
 		all->is_open[i] = compare(slot->share, zero()) > 0;
+#endif
 		if (all->is_open[i])
 		{
 			if (!um_counter_lock(counters, slot))
@@ -384,8 +418,8 @@ has_room(const UmQuota *quota, const Collected *all, Numeric more)
 
 /*
  * Shares out what room there is up to the next threshold, and below the
- * amount of a blocking quota; closes the slots where it is not worth it.  The
- * caller writes the header.
+ * amount of a blocking quota; where it is not worth it, folds the slots into
+ * the header.  The caller writes the header.
  */
 static void
 share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric delta)
@@ -412,12 +446,23 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 	share = all->nopen == 0 || compare(room, zero()) == 0 ? zero() :
 		grant_of(room, 2 * Max(all->nopen, GRANT_PART / 2), delta);
 	for (int i = 0; i < all->nslots; i++)
-		if (all->is_open[i])
+	{
+		UmCounterRow *slot = &all->slots[i];
+
+		if (!all->is_open[i])
+			continue;
+		if (compare(share, zero()) > 0)
 		{
-			all->slots[i].share = share;
-			all->slots[i].revision = header->revision;
-			um_counter_update(counters, &all->slots[i]);
+			slot->share = share;
+			slot->revision = header->revision;
+			um_counter_update(counters, slot);
 		}
+		else
+		{
+			header->used = plus(header->used, slot->used);
+			um_counter_delete(counters, slot);
+		}
+	}
 	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, all->nopen));
 }
 
@@ -597,7 +642,7 @@ um_counter_flush(bool is_prepare)
 {
 	bool		quotas_changed = um_quota_change_any();
 	LOCKMODE	lockmode = quotas_changed ? ShareRowExclusiveLock : RowExclusiveLock;
-	MemoryContext context;
+	static MemoryContext context = NULL;
 	MemoryContext old;
 	UmCounters	counters;
 	UmPending **sorted;
@@ -615,8 +660,12 @@ um_counter_flush(bool is_prepare)
 	 * Without any quota there is nothing to do, but whether there is one is
 	 * known only under the lock.
 	 */
-	context = AllocSetContextCreate(TopTransactionContext, "usage_monitor flush",
-									ALLOCSET_DEFAULT_SIZES);
+	flush_number++;
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor flush",
+										ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(context);	/* the last one may have failed */
 	old = MemoryContextSwitchTo(context);
 	/* the ledger's sums are to have what the last statement recorded */
 	CommandCounterIncrement();
@@ -628,7 +677,7 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
-	LockRelationOid(um_relation(UM_QUOTA_USAGE), lockmode);
+	um_counters_open(&counters, lockmode);
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
@@ -639,34 +688,30 @@ um_counter_flush(bool is_prepare)
 	sorted = um_pending_sorted(&count);
 	if (quotas_changed)
 		sorted = um_quota_change_merge(sorted, &count);
-	if (count > 0)
+	for (int i = 0; i < count; i++)
 	{
-		um_counters_open(&counters, RowExclusiveLock);
-		for (int i = 0; i < count; i++)
+		UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
+		Numeric		delta;
+		bool		live;
+		bool		contended;
+
+		if (quota == NULL)
+			continue;		/* it was dropped or disabled */
+		delta = um_pending_sum(sorted[i], &live);
+		if (um_quota_change_is_born(quota, sorted[i]->period_start))
+			delta = zero(); /* the ledger's sum has it */
+		live |= um_quota_change_is_live(quota);
+
+		if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
 		{
-			UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
-			Numeric		delta;
-			bool		live;
-			bool		contended;
-
-			if (quota == NULL)
-				continue;		/* it was dropped or disabled */
-			delta = um_pending_sum(sorted[i], &live);
-			if (um_quota_change_is_born(quota, sorted[i]->period_start))
-				delta = zero(); /* the ledger's sum has it */
-			live |= um_quota_change_is_live(quota);
-
-			if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
-			{
-				apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
-				CommandCounterIncrement();
-			}
+			apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
+			CommandCounterIncrement();
 		}
-		um_counters_close(&counters, NoLock);
 	}
+	um_counters_close(&counters, NoLock);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
+	MemoryContextReset(context);
 }
 
 /* The transaction is over. */

@@ -19,15 +19,18 @@
 typedef struct UmCounters
 {
 	Relation	relation;
-	Relation	index;
+	LOCKMODE	lockmode;
+	BlockNumber nblocks;		/* at least so many, while the lock is held */
+	Relation	index;			/* NULL: not needed yet; so is the next */
 	IndexInfo  *index_info;
 	TupleTableSlot *slot;
-	Snapshot	snapshot;		/* good enough for a row whose update tells if it was not */
 } UmCounters;
 
 typedef struct UmCounterRow
 {
+	const UmPending *name;
 	HeapTuple	tuple;			/* the version that was read or locked; NULL: none yet */
+	bool		taken;			/* somebody else is writing it */
 	int			slot;			/* UM_HEADER, or 1 to UM_SLOTS */
 	Numeric		used;
 	Numeric		share;			/* of the header: the reserve */
@@ -37,8 +40,6 @@ typedef struct UmCounterRow
 
 extern void um_counters_open(UmCounters *counters, LOCKMODE lockmode);
 extern void um_counters_close(UmCounters *counters, LOCKMODE lockmode);
-extern bool um_counter_glance(UmCounters *counters, const UmPending *name, int slot,
-							  UmCounterRow *row);
 extern bool um_counter_read(UmCounters *counters, const UmPending *name, int slot,
 							UmCounterRow *row);
 extern int	um_counter_read_slots(UmCounters *counters, const UmPending *name,
@@ -48,5 +49,6 @@ extern bool um_counter_try_update(UmCounters *counters, UmCounterRow *row);
 extern void um_counter_update(UmCounters *counters, UmCounterRow *row);
 extern void um_counter_insert(UmCounters *counters, const UmPending *name,
 							  UmCounterRow *row);
+extern void um_counter_delete(UmCounters *counters, UmCounterRow *row);
 
 #endif							/* UM_COUNTER_ROW_H */

@@ -19,7 +19,6 @@
 #include "refresh_worker.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -46,20 +45,23 @@ typedef struct Level
 	struct Level *below;
 } Level;
 
-static MemoryContext context;	/* below TopTransactionContext; NULL: nothing pending */
-static HTAB *table;
+static MemoryContext context;	/* kept for the next transaction, emptied at each end */
+static bool counted;			/* has the transaction counted anything? */
+static UmPending **buckets;
+static int	nbuckets;			/* a power of two */
+static int	count;				/* of the counters in them */
 static Level *levels;
 static uint64 quotas_known;		/* generation of the quotas that were counted for */
 
-static uint32
-pending_hash(const void *key, Size keysize)
+/* A number that most likely is this counter's alone. */
+uint32
+um_pending_hash(const UmPending *name)
 {
-	const UmPending *k = key;
-	uint32		hash = murmurhash32((uint32) k->quota_id);
+	uint32		hash = murmurhash32((uint32) name->quota_id);
 
-	hash = hash_combine(hash, murmurhash32((uint32) (k->period_start >> 20)));
-	return hash_combine(hash, hash_bytes((const unsigned char *) k->subject.data,
-										 k->subject.length));
+	hash = hash_combine(hash, murmurhash32((uint32) (name->period_start >> 20)));
+	return hash_combine(hash, hash_bytes((const unsigned char *) name->subject.data,
+										 name->subject.length));
 }
 
 /* The order in which every transaction locks its counters. */
@@ -82,12 +84,6 @@ um_pending_compare(const UmPending *a, const UmPending *b)
 }
 
 static int
-pending_match(const void *a, const void *b, Size keysize)
-{
-	return um_pending_compare(a, b);
-}
-
-static int
 compare_pointers(const void *a, const void *b)
 {
 	return um_pending_compare(*(UmPending *const *) a, *(UmPending *const *) b);
@@ -97,19 +93,82 @@ compare_pointers(const void *a, const void *b)
 static void
 start(void)
 {
-	HASHCTL		control = {0};
-
-	context = AllocSetContextCreate(TopTransactionContext, "usage_monitor deltas",
-									ALLOCSET_DEFAULT_SIZES);
-	control.keysize = offsetof(UmPending, top);
-	control.entrysize = sizeof(UmPending);
-	control.hash = pending_hash;
-	control.match = pending_match;
-	control.hcxt = context;
-	table = hash_create("usage_monitor deltas", 64, &control,
-						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor deltas",
+										ALLOCSET_DEFAULT_SIZES);
+	counted = true;
+	nbuckets = 16;
+	buckets = MemoryContextAllocZero(context, sizeof(UmPending *) * nbuckets);
+	count = 0;
 	levels = NULL;
 	quotas_known = um_generation(UM_TOPIC_QUOTA);
+}
+
+/* The counter of that name, or NULL. */
+static UmPending *
+find(const UmPending *name)
+{
+	UmPending  *pending = buckets[name->hash & (nbuckets - 1)];
+
+	while (pending != NULL &&
+		   !(pending->hash == name->hash && um_pending_compare(pending, name) == 0))
+		pending = pending->next;
+	return pending;
+}
+
+/* Files a counter in its bucket. */
+static void
+file(UmPending *pending)
+{
+	UmPending **bucket = &buckets[pending->hash & (nbuckets - 1)];
+
+	pending->next = *bucket;
+	*bucket = pending;
+}
+
+/* Makes twice as many buckets. */
+static void
+grow(void)
+{
+	UmPending **old = buckets;
+	int			nold = nbuckets;
+
+	nbuckets *= 2;
+	buckets = MemoryContextAllocHuge(context, sizeof(UmPending *) * nbuckets);
+	memset(buckets, 0, sizeof(UmPending *) * nbuckets);
+	for (int i = 0; i < nold; i++)
+	{
+		UmPending  *next;
+
+		for (UmPending *pending = old[i]; pending != NULL; pending = next)
+		{
+			next = pending->next;
+			file(pending);
+		}
+	}
+	pfree(old);
+}
+
+/* Makes a counter of that name, which has nothing yet. */
+static UmPending *
+make(const UmPending *name)
+{
+	UmPending  *pending;
+	char	   *subject;
+
+	if (count >= nbuckets)
+		grow();
+	pending = MemoryContextAlloc(context, sizeof(UmPending) + name->subject.length + 1);
+	subject = (char *) (pending + 1);
+	memcpy(subject, name->subject.data, name->subject.length);
+	subject[name->subject.length] = '\0';
+	*pending = *name;
+	pending->subject.data = subject;
+	pending->top = NULL;
+	pending->room = NULL;
+	file(pending);
+	count++;
+	return pending;
 }
 
 /* The deltas of a nesting level. */
@@ -156,14 +215,19 @@ add_money(UmDelta *delta, Numeric amount, bool negative)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Numeric		before = delta->money;
-	Datum		sum;
 
-	if (before == NULL)
-		before = int64_to_numeric(0);
-	sum = DirectFunctionCall2(negative ? numeric_sub : numeric_add,
-							  NumericGetDatum(before), NumericGetDatum(amount));
-	pfree(before);
-	delta->money = DatumGetNumeric(sum);
+	if (before != NULL)
+	{
+		delta->money = DatumGetNumeric(DirectFunctionCall2(negative ? numeric_sub : numeric_add,
+														   NumericGetDatum(before),
+														   NumericGetDatum(amount)));
+		pfree(before);
+	}
+	else if (negative)
+		delta->money = DatumGetNumeric(DirectFunctionCall1(numeric_uminus,
+														   NumericGetDatum(amount)));
+	else
+		delta->money = DatumGetNumericCopy(NumericGetDatum(amount));
 	MemoryContextSwitchTo(old);
 }
 
@@ -178,53 +242,44 @@ typedef struct CountContext
 static void
 count_for_quota(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
 {
-	const CountContext *count = arg;
+	const CountContext *counting = arg;
 	UmPending	key;
 	UmPending  *pending;
 	UmDelta    *delta;
-	bool		found;
 	int64		whole = 0;
 
 	switch (quota->metric)
 	{
 		case UM_METRIC_COST:
-			if (count->row->cost == NULL)
+			if (counting->row->cost == NULL)
 				return;			/* unpriced: nobody knows */
 			break;
 		case UM_METRIC_TOKENS:
-			whole = count->row->total_tokens;
+			whole = counting->row->total_tokens;
 			break;
 		case UM_METRIC_REQUESTS:
 			whole = 1;
 			break;
 	}
 
-	memset(&key, 0, sizeof(key));
 	key.quota_id = quota->quota_id;
 	key.period_start = period_start;
 	key.subject = subject;
-	pending = hash_search(table, &key, HASH_ENTER, &found);
-	if (!found)
-	{
-		char	   *copy = MemoryContextAlloc(context, subject.length + 1);
-
-		memcpy(copy, subject.data, subject.length);
-		copy[subject.length] = '\0';
-		pending->subject.data = copy;
-		pending->top = NULL;
-		pending->room = NULL;
-	}
+	key.hash = um_pending_hash(&key);
+	pending = find(&key);
+	if (pending == NULL)
+		pending = make(&key);
 
 	delta = delta_of(pending);
-	delta->live |= count->live;
+	delta->live |= counting->live;
 	if (quota->metric == UM_METRIC_COST)
-		add_money(delta, count->row->cost, count->negative);
-	else if (count->negative)
+		add_money(delta, counting->row->cost, counting->negative);
+	else if (counting->negative)
 		delta->whole -= whole;
 	else
 		delta->whole += whole;
 
-	if (quota->blocks && count->live && !count->negative)
+	if (quota->blocks && counting->live && !counting->negative)
 		um_counter_check_room(quota, pending, context);
 }
 
@@ -232,53 +287,61 @@ count_for_quota(UmQuota *quota, UmString subject, TimestampTz period_start, void
 void
 um_pending_count(const UmCounted *row, bool negative, bool live)
 {
-	CountContext count = {row, negative, live};
+	CountContext counting = {row, negative, live};
 
 	/* remember that it was counted even if no quota wants it: one may come */
-	if (context == NULL)
+	if (!counted)
 		start();
-	um_quota_visit(row, count_for_quota, &count);
+	um_quota_visit(row, count_for_quota, &counting);
 }
 
 /* Has the transaction counted anything? */
 bool
 um_pending_any(void)
 {
-	return context != NULL;
+	return counted;
 }
 
 /* Have the quotas changed since the first row was counted? */
 bool
 um_pending_stale(void)
 {
-	return context != NULL && quotas_known != um_generation(UM_TOPIC_QUOTA);
+	return counted && quotas_known != um_generation(UM_TOPIC_QUOTA);
 }
 
 /* Forgets all, to count anew. */
 void
 um_pending_clear(void)
 {
-	if (context != NULL)
-		MemoryContextDelete(context);
-	context = NULL;
-	table = NULL;
+	if (counted)
+		MemoryContextReset(context);
+	counted = false;
 	levels = NULL;
+}
+
+/* What one level adds. */
+static Numeric
+amount_of(const UmDelta *delta)
+{
+	return delta->money != NULL ? delta->money : um_decimal_to_numeric(delta->whole, 0);
 }
 
 /* What a counter is to get, over all nesting levels. */
 Numeric
 um_pending_sum(const UmPending *pending, bool *live)
 {
-	Numeric		sum = int64_to_numeric(0);
+	UmDelta    *delta = pending->top;
+	Numeric		sum;
 
 	*live = false;
-	for (UmDelta *delta = pending->top; delta != NULL; delta = delta->below)
+	if (delta == NULL)
+		return int64_to_numeric(0);
+	sum = amount_of(delta);
+	*live = delta->live;
+	while ((delta = delta->below) != NULL)
 	{
-		Numeric		amount = delta->money != NULL ? delta->money :
-			um_decimal_to_numeric(delta->whole, 0);
-
 		sum = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(sum),
-												  NumericGetDatum(amount)));
+												  NumericGetDatum(amount_of(delta))));
 		*live |= delta->live;
 	}
 	return sum;
@@ -288,7 +351,7 @@ um_pending_sum(const UmPending *pending, bool *live)
 Numeric
 um_pending_of(const UmPending *name)
 {
-	UmPending  *pending = context == NULL ? NULL : hash_search(table, name, HASH_FIND, NULL);
+	UmPending  *pending = counted ? find(name) : NULL;
 	bool		live;
 
 	return pending == NULL ? int64_to_numeric(0) : um_pending_sum(pending, &live);
@@ -296,21 +359,20 @@ um_pending_of(const UmPending *name)
 
 /* All counters that get something, in locking order. */
 UmPending **
-um_pending_sorted(int *count)
+um_pending_sorted(int *nsorted)
 {
 	UmPending **sorted;
-	UmPending  *pending;
-	HASH_SEQ_STATUS scan;
 
-	*count = 0;
-	if (context == NULL)
+	*nsorted = 0;
+	if (!counted)
 		return NULL;
-	sorted = palloc(sizeof(UmPending *) * (hash_get_num_entries(table) + 1));
-	hash_seq_init(&scan, table);
-	while ((pending = hash_seq_search(&scan)) != NULL)
-		if (pending->top != NULL)
-			sorted[(*count)++] = pending;
-	qsort(sorted, *count, sizeof(UmPending *), compare_pointers);
+	sorted = palloc_extended(sizeof(UmPending *) * (count + 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < nbuckets; i++)
+		for (UmPending *pending = buckets[i]; pending != NULL; pending = pending->next)
+			if (pending->top != NULL)
+				sorted[(*nsorted)++] = pending;
+	if (*nsorted > 1)
+		qsort(sorted, *nsorted, sizeof(UmPending *), compare_pointers);
 	return sorted;
 }
 
@@ -346,7 +408,7 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId mySubid,
 	Level	   *level;
 	UmDelta    *next;
 
-	if (context == NULL || levels == NULL ||
+	if (!counted || levels == NULL ||
 		(event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
 		return;
 	number = GetCurrentTransactionNestLevel();
@@ -381,10 +443,7 @@ end_of_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			/* the memory goes with the transaction's */
-			context = NULL;
-			table = NULL;
-			levels = NULL;
+			um_pending_clear();
 			um_counter_forget();
 			break;
 		default:
@@ -406,11 +465,11 @@ usage_monitor_pending_usage(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	UmPending **sorted;
-	int			count;
+	int			nsorted;
 
 	InitMaterializedSRF(fcinfo, 0);
-	sorted = um_pending_sorted(&count);
-	for (int i = 0; i < count; i++)
+	sorted = um_pending_sorted(&nsorted);
+	for (int i = 0; i < nsorted; i++)
 	{
 		Datum		values[4];
 		bool		nulls[4] = {0};

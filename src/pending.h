@@ -13,8 +13,10 @@ typedef struct UmPending
 	int64		quota_id;
 	TimestampTz period_start;
 	UmString	subject;
+	uint32		hash;			/* of the name, by um_pending_hash */
 	struct UmDelta *top;		/* the deltas of each nesting level */
 	Numeric		room;			/* of a blocking quota, when last looked at; NULL: not yet */
+	struct UmPending *next;		/* of the same bucket */
 } UmPending;
 
 extern void um_pending_init(void);
@@ -25,6 +27,7 @@ extern void um_pending_clear(void);
 extern UmPending **um_pending_sorted(int *count);
 extern Numeric um_pending_of(const UmPending *name);
 extern Numeric um_pending_sum(const UmPending *pending, bool *live);
+extern uint32 um_pending_hash(const UmPending *name);
 extern int	um_pending_compare(const UmPending *a, const UmPending *b);
 
 #endif							/* UM_PENDING_H */

@@ -238,6 +238,7 @@ um_quota_change_merge(UmPending **sorted, int *count)
 		added[k].subject.data = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
 		added[k].subject.length = strlen(added[k].subject.data);
 		added[k].period_start = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
+		added[k].hash = um_pending_hash(&added[k]);
 	}
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);

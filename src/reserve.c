@@ -71,6 +71,7 @@ want(UmQuota *quota, UmString subject, TimestampTz period_start, void *context)
 	name->quota_id = quota->quota_id;
 	name->subject = subject;
 	name->period_start = period_start;
+	name->hash = um_pending_hash(name);
 	wanted->blocks[wanted->count] = quota->blocks;
 	wanted->amounts[wanted->count] = quota->metric == UM_METRIC_COST ? wanted->cost :
 		quota->metric == UM_METRIC_TOKENS ? wanted->tokens : wanted->requests;

@@ -61,6 +61,42 @@ CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.set_quota(''x'',
 DELETE FROM usage_monitor.quota;
 DELETE FROM usage_monitor.usage;
 
+-- The last microsecond before midnight and midnight, on every clock: days of 23 and 25 hours, a leap day, week 53, the year's end
+CREATE TEMP TABLE midnight AS
+SELECT zone, day::date, (day AT TIME ZONE zone) AS instant
+FROM unnest('{Asia/Shanghai,Asia/Kolkata,America/New_York}'::text[]) AS zone
+CROSS JOIN unnest('{2026-03-08,2026-03-09,2026-11-01,2026-11-02,2028-02-29,2028-03-01,2026-12-28,2027-01-01,2027-01-04,2026-05-31,2026-06-01}'::timestamp[]) AS day;
+SELECT zone, day, instant,
+       usage_monitor.period_end(instant, 'day', zone) - instant AS day_lasts,
+       usage_monitor.period_start(instant - interval '1 microsecond', 'day', zone) AT TIME ZONE zone AS day_before,
+       usage_monitor.period_end(instant - interval '1 microsecond', 'day', zone) = instant AND usage_monitor.period_start(instant, 'day', zone) = instant AS day,
+       usage_monitor.period_start(instant, 'hour', zone) = instant AS hour,
+       usage_monitor.period_start(instant, 'week', zone) = instant AS week,
+       usage_monitor.period_start(instant, 'month', zone) = instant AS month,
+       usage_monitor.period_start(instant, 'month', zone, 31) = instant AS billed_on_31st,
+       usage_monitor.period_start(instant, 'year', zone) = instant AS year
+FROM midnight ORDER BY zone, instant;
+-- counted so: 1 before, 2 at midnight, by quotas of each zone and period
+SELECT count(usage_monitor.set_quota(zone || ' ' || period, 'user', zone, 1000, period, time_zone => zone)),
+       count(usage_monitor.set_quota(zone || ' billed', 'user', zone, 1000, billing_day => 31, time_zone => zone))
+FROM unnest('{Asia/Shanghai,Asia/Kolkata,America/New_York}'::text[]) AS zone, unnest('{hour,day,week,month,year}'::text[]) AS period;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost)
+SELECT instant - before * interval '1 microsecond', zone, 'm', 2 - before FROM midnight, generate_series(0, 1) AS before;
+-- what plain SQL says; a month that begins on the 31st is one of the last days of months
+WITH expected AS (
+    SELECT q.name, CASE WHEN q.billing_day = 1 THEN date_trunc(q.period, u.ts, q.time_zone) ELSE (
+               SELECT max(start) FROM generate_series('2026-01-01'::date, '2029-01-01', '1 month') AS m (m)
+               CROSS JOIN LATERAL (SELECT ((m + interval '1 month - 1 day')::timestamp AT TIME ZONE q.time_zone)) AS d (start)
+               WHERE start <= u.ts) END AS period_start, sum(u.cost) AS used
+    FROM usage_monitor.usage AS u JOIN usage_monitor.quota AS q ON q.subject = u.user_id GROUP BY 1, 2)
+SELECT count(*) AS counters, count(*) FILTER (WHERE h.used IS DISTINCT FROM e.used) AS differ
+FROM expected AS e FULL JOIN usage_monitor.quota_history AS h USING (name, period_start);
+SELECT h.name, h.period_start AT TIME ZONE q.time_zone AS local_start, h.period_end AT TIME ZONE q.time_zone AS local_end, h.used
+FROM usage_monitor.quota_history AS h JOIN usage_monitor.quota AS q USING (quota_id) WHERE q.time_zone = 'America/New_York' AND h.period IN ('day', 'week') ORDER BY 1, 2;
+SELECT * FROM usage_monitor.verify();
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.usage;
+
 -- Total, daily and hourly together
 SELECT usage_monitor.set_quota('anchor', 'tag', 'anchor', total => 1000, period => 'month', daily => 50, hourly => 10, enforcement => 'block', metric => 'tokens',
                                thresholds => '{0.5}', billing_day => 15, time_zone => 'Asia/Kolkata', org => 'o', warning => 0.7) > 0;

@@ -10,16 +10,23 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node value counters_are_right alerts_are_right contents);
+our @EXPORT = qw(new_node value expected counters_add_up counters_are_right alerts_are_right contents);
 
-# What every counter must be.  Counters of periods that began before their
-# quota need not exist; those that do must be right.
-my $recount = q{
+# What each row counts for, by quota, subject and period.  The rows are the
+# ledger's, or those of a query that has its columns and a sign.
+sub expected
+{
+	my ($rows, @also) = @_;
+	my $also = join '', map { "u.$_, " } @also;
+	my $keys = join ', ', 1 .. 3 + @also;
+	$rows //= '(SELECT 1 AS sign, * FROM usage_monitor.usage)';
+
+	return qq{
 WITH expected AS (
-    SELECT q.quota_id, s.subject, p.period_start,
-           sum(CASE q.metric WHEN 'cost' THEN coalesce(u.cost, 0) WHEN 'tokens' THEN u.total_tokens ELSE 1 END) AS used
+    SELECT $also q.quota_id, s.subject, p.period_start,
+           sum(u.sign * CASE q.metric WHEN 'cost' THEN coalesce(u.cost, 0) WHEN 'tokens' THEN u.total_tokens ELSE 1 END) AS used
       FROM usage_monitor.quota q
-     CROSS JOIN usage_monitor.usage u
+     CROSS JOIN $rows u
      CROSS JOIN LATERAL (
                SELECT CASE q.scope WHEN 'all' THEN '' WHEN 'org' THEN u.org WHEN 'department' THEN u.department
                           WHEN 'project' THEN u.project WHEN 'user' THEN u.user_id WHEN 'session' THEN u.session_id
@@ -29,16 +36,27 @@ WITH expected AS (
                SELECT t.key || '=' || t.value FROM jsonb_each_text(u.tags) t
                 WHERE q.scope = 'tag' AND (q.subject IS NULL OR q.subject IN (t.key, t.key || '=' || t.value))) s (subject)
      CROSS JOIN LATERAL (
-               SELECT CASE q.period WHEN 'lifetime' THEN '-infinity'
-                          ELSE date_trunc(q.period, u.ts, q.time_zone) END) p (period_start)
+               SELECT CASE WHEN q.period = 'lifetime' THEN '-infinity'
+                          -- of months that all have such a day
+                          ELSE (date_trunc(q.period, u.ts AT TIME ZONE q.time_zone - (q.billing_day - 1) * interval '1 day')
+                                + (q.billing_day - 1) * interval '1 day') AT TIME ZONE q.time_zone END) p (period_start)
      WHERE q.enabled
        AND s.subject IS NOT NULL
        AND (q.scope = 'tag' OR q.subject IS NULL OR q.subject = s.subject)
        AND (q.org IS NULL OR q.org = u.org)
        AND (q.provider IS NULL OR q.provider = u.provider)
        AND (q.model IS NULL OR q.model = u.model)
-     GROUP BY 1, 2, 3)
+       AND NOT EXISTS (SELECT FROM usage_monitor.quota o WHERE o.overrides = q.quota_id AND o.subject = s.subject AND o.enabled)
+     GROUP BY $keys),
+level AS (
+    SELECT q.quota_id, q.name AS quota, l.level, q.amount * l.share AS threshold
+      FROM usage_monitor.quota q
+     CROSS JOIN LATERAL (
+               VALUES ('warning', q.warning_threshold), ('critical', q.critical_threshold), ('exceeded', 1)
+               UNION ALL
+               SELECT trim_scale(t.share * 100) || '%', t.share FROM unnest(q.thresholds) AS t (share)) l (level, share))
 };
+}
 
 # A node with the extension in its database postgres.
 sub new_node
@@ -60,17 +78,24 @@ sub value
 	return $node->safe_psql($database // 'postgres', $query);
 }
 
-sub counters_are_right
+sub counters_add_up
 {
 	my ($node, $name, $database) = @_;
 
-	is(value($node, $recount . q{
+	is(value($node, expected() . q{
 		SELECT q.name, coalesce(e.subject, h.subject, ''), period_start, h.used AS counter, e.used AS ledger
 		  FROM (SELECT quota_id, coalesce(subject, '') AS subject, period_start, used FROM usage_monitor.quota_history) h
 		  FULL JOIN expected e USING (quota_id, subject, period_start)
 		  JOIN usage_monitor.quota q USING (quota_id)
 		 WHERE coalesce(h.used, 0) <> coalesce(e.used, 0)
 		 ORDER BY 1, 2, 3 LIMIT 10}, $database), '', "$name: counters equal the ledger");
+}
+
+sub counters_are_right
+{
+	my ($node, $name, $database) = @_;
+
+	counters_add_up($node, $name, $database);
 	is(value($node, q{
 		SELECT q.name, c.subject, c.used
 		  FROM usage_monitor.quota q
@@ -84,12 +109,11 @@ sub alerts_are_right
 {
 	my ($node, $name, $like, $database) = @_;
 
-	is(value($node, $recount . qq{, reached AS (
-			SELECT q.quota_id, e.subject, e.period_start, l.level
+	is(value($node, expected() . qq{, reached AS (
+			SELECT quota_id, e.subject, e.period_start, l.level
 			  FROM expected e
-			  JOIN usage_monitor.quota q USING (quota_id)
-			 CROSS JOIN LATERAL (VALUES ('warning', q.warning_threshold), ('critical', q.critical_threshold), ('exceeded', 1)) l (level, share)
-			 WHERE q.name LIKE '$like' AND e.used >= q.amount * l.share)
+			  JOIN level l USING (quota_id)
+			 WHERE l.quota LIKE '$like' AND e.used >= l.threshold)
 		SELECT quota_id, subject, period_start, level, coalesce(a.count, 0)
 		  FROM reached r
 		  FULL JOIN (SELECT quota_id, coalesce(a.subject, '') AS subject, period_start, level, count(*)

@@ -1,0 +1,34 @@
+# The torture, for two minutes.  With UM_CONTROL set the library was built so
+# that it does not collect shares, and what is wrong must show.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../t";
+use Ledger;
+use Replay;
+use Test::More;
+use Torture;
+
+my $node = torture(seconds => $ENV{UM_SECONDS} || 120, clients => $ENV{UM_CLIENTS} || 32);
+
+if ($ENV{UM_CONTROL})
+{
+	my $wrong = wrong_alerts($node, 'fixed%');
+	my $exceeded = exceeded_quotas($node, 'hard%');
+
+	note $wrong;
+	isnt($wrong, '', 'without collection alerts are wrong, and this check sees it');
+	# mostly; it takes two that cross at once
+	note $exceeded eq '' ? 'no blocking quota was exceeded this time' : "blocking quotas are exceeded, and this check sees it:\n$exceeded";
+}
+else
+{
+	is(wrong_alerts($node, 'fixed%'), '', 'each alert is raised by the transaction that reaches its level, and no other is');
+	is(wrong_alerts($node, 'hard _'), '', 'so are those of blocking quotas');
+	is(exceeded_quotas($node, 'hard%'), '', 'no commit exceeds a blocking quota');
+	alerts_are_right($node, 'in the end', 'fixed%');
+}
+
+$node->stop;
+done_testing();

@@ -1,0 +1,161 @@
+# What a server did, transaction by transaction in the order of their commits,
+# read from its log by logical decoding.
+package Replay;
+
+use strict;
+use warnings;
+
+use Ledger;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Exporter 'import';
+our @EXPORT = qw(start_log replay wrong_alerts exceeded_quotas);
+
+# From here on the log is kept.
+sub start_log
+{
+	my ($node) = @_;
+
+	# old rows are to be in the log, too
+	$node->safe_psql('postgres', q{
+		ALTER TABLE usage_monitor.usage_default REPLICA IDENTITY FULL;
+		SELECT pg_create_logical_replication_slot('replay', 'test_decoding');
+	});
+}
+
+# The columns of a tuple as test_decoding writes it.
+sub columns
+{
+	my ($tuple) = @_;
+	my %value;
+
+	while ($tuple =~ /\G\s*(?:"([^"]+)"|(\w+))\[(?:[^\[\]]|\[\])*\]:('(?:[^']|'')*'|\S+)/gc)
+	{
+		my ($name, $value) = ($1 // $2, $3);
+		next if $value eq 'null';
+		$value =~ s/^'(.*)'$/$1/s;
+		$value =~ s/''/'/g;
+		$value{$name} = $value;
+	}
+	return \%value;
+}
+
+sub csv
+{
+	return join(',', map { defined $_ ? '"' . s/"/""/gr . '"' : '' } @_) . "\n";
+}
+
+# Reads the log into the tables replay_row, replay_alert and replay_quota, each
+# with the place of the transaction in the order of commits.
+sub replay
+{
+	my ($node) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir;
+	my @row = qw(org department project user_id session_id model provider tags ts cost total_tokens);
+	my @alert = qw(quota_id subject period_start level used);
+	my @quota = qw(quota_id amount enforcement enabled);
+	my %file;
+	my $txn = 0;
+
+	open $file{$_}, '>', "$dir/$_.csv" or die "$dir/$_.csv: $!" for qw(row alert quota);
+	open my $log, '-|', 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c',
+	  q{COPY (SELECT data FROM pg_logical_slot_get_changes('replay', NULL, NULL, 'include-xids', 'off')
+			   WHERE data ~ '^COMMIT|^table usage_monitor\.(usage_default|alert|quota): ') TO STDOUT} or die "psql: $!";
+	while (my $line = <$log>)
+	{
+		chomp $line;
+		$line =~ s/\\\\/\\/g;
+		if ($line =~ /^COMMIT/)
+		{
+			$txn++;
+			next;
+		}
+		my ($table, $what, $tuple) = $line =~ /^table usage_monitor\.(\w+): (\w+): (.*)/s or die "not understood: $line";
+		my ($old, $new) = $tuple =~ /^old-key: (.*) new-tuple: (.*)/s ? ($1, $2) : $what eq 'DELETE' ? ($tuple, undef) : (undef, $tuple);
+
+		if ($table eq 'usage_default')
+		{
+			print { $file{row} } csv($txn, -1, @{ columns($old) }{@row}) if defined $old;
+			print { $file{row} } csv($txn, 1, @{ columns($new) }{@row}) if defined $new;
+		}
+		elsif ($table eq 'alert')
+		{
+			my $alert = columns($new);
+			print { $file{alert} } csv($txn, @$alert{@alert}) if $what eq 'INSERT' && defined $alert->{quota_id};
+		}
+		elsif (defined $new)
+		{
+			print { $file{quota} } csv($txn, @{ columns($new) }{@quota});
+		}
+	}
+	close $log or die "pg_logical_slot_get_changes: $!";
+	close $_ for values %file;
+
+	$node->safe_psql('postgres', qq{
+		CREATE TABLE replay_row (txn bigint, sign integer, org text, department text, project text, user_id text, session_id text,
+			model text, provider text, tags jsonb, ts timestamptz, cost numeric, total_tokens bigint);
+		CREATE TABLE replay_alert (txn bigint, quota_id bigint, subject text, period_start timestamptz, level text, used numeric);
+		CREATE TABLE replay_quota (txn bigint, quota_id bigint, amount numeric, enforcement text, enabled boolean);
+		\\copy replay_row FROM '$dir/row.csv' (FORMAT csv)
+		\\copy replay_alert FROM '$dir/alert.csv' (FORMAT csv)
+		\\copy replay_quota FROM '$dir/quota.csv' (FORMAT csv)
+		SELECT pg_drop_replication_slot('replay');
+		-- what each counter was after each transaction
+		CREATE TABLE replay_counter AS } . expected('replay_row', 'txn') . q{
+		SELECT txn, quota_id, subject, period_start, used AS delta,
+			   sum(used) OVER (PARTITION BY quota_id, subject, period_start ORDER BY txn) AS used
+		  FROM expected;
+		ANALYZE replay_counter;
+	});
+	return $txn;
+}
+
+# Levels that the replay reaches in another transaction than the alert's, or
+# at another usage, or that have no alert, or not been reached: how many, and
+# some of them.  Of quotas whose names match, which nobody changed meanwhile.
+sub wrong_alerts
+{
+	my ($node, $like) = @_;
+
+	return value($node, expected('replay_row', 'txn') . qq{, reached AS (
+			SELECT DISTINCT ON (quota_id, c.subject, c.period_start, l.level)
+				   quota_id, l.quota, c.subject, c.period_start, l.level, c.txn, c.used
+			  FROM replay_counter c
+			  JOIN level l USING (quota_id)
+			 WHERE l.quota LIKE '$like' AND c.used >= l.threshold
+			 ORDER BY quota_id, c.subject, c.period_start, l.level, c.txn), wrong AS (
+			SELECT quota_id, quota, subject, period_start, level, r.txn AS reached_by, r.used AS reached, a.txn AS alert_by, a.used AS alert_at
+			  FROM reached r
+			  FULL JOIN (SELECT a.txn, quota_id, coalesce(a.subject, '') AS subject, a.period_start, a.level, a.used
+						   FROM replay_alert a JOIN usage_monitor.quota q USING (quota_id) WHERE q.name LIKE '$like') a
+				   USING (quota_id, subject, period_start, level)
+			 WHERE a.txn IS DISTINCT FROM r.txn OR a.used IS DISTINCT FROM r.used)
+		(SELECT count(*) || ' of ' || (SELECT count(*) FROM reached) || ' are wrong' FROM wrong HAVING count(*) > 0)
+		UNION ALL
+		(SELECT w::text FROM wrong w LIMIT 10)});
+}
+
+# Transactions that added to a blocking quota and were above its amount, by the
+# amount that was in force then.
+sub exceeded_quotas
+{
+	my ($node, $like) = @_;
+
+	return value($node, qq{
+		SELECT q.name, c.*, a.amount
+		  FROM replay_counter c
+		  JOIN usage_monitor.quota q USING (quota_id)
+		 CROSS JOIN LATERAL (
+				SELECT r.amount, r.enforcement
+				  FROM (SELECT 0 AS txn, q.quota_id, q.amount, q.enforcement
+						 WHERE NOT EXISTS (SELECT FROM replay_quota n WHERE n.quota_id = q.quota_id)
+						UNION ALL
+						SELECT n.txn, n.quota_id, n.amount, n.enforcement FROM replay_quota n WHERE n.quota_id = q.quota_id) r
+				 WHERE r.txn <= c.txn
+				 ORDER BY r.txn DESC LIMIT 1) a
+		 WHERE q.name LIKE '$like' AND a.enforcement = 'block' AND c.delta > 0 AND c.used > a.amount
+		 LIMIT 10});
+}
+
+1;
