@@ -40,6 +40,7 @@
 #include "counter.h"
 #include "counter_row.h"
 #include "error.h"
+#include "ledger_sum.h"
 #include "miscadmin.h"
 #include "quota_change.h"
 #include "recount.h"
@@ -57,15 +58,14 @@
 /* A slot gets this part of the reserve when it opens or is used up. */
 #define GRANT_PART	16
 
+/* From so many sums of the ledger on, a quota's are asked for together. */
+#define MANY_SUMS	4
+
+/* More counters than this in one transaction, and it flushes alone. */
+#define MANY_COUNTERS	500
+
 /* Shares have so many decimals at most. */
 #define GRANT_SCALE 9
-
-/* what the ledger holds, rows of this transaction included */
-static UmQuery ledger_sum = {
-	.text = "SELECT usage_monitor._ledger_sum($1, $2, $3)",
-	.nargs = 3,
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
-};
 
 /* what open reservations hold; they stop at the very instant of their end */
 static UmQuery reserved_sum = {
@@ -76,6 +76,9 @@ static UmQuery reserved_sum = {
 	.nargs = 3,
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
 };
+
+static bool flush_is_alone;		/* nobody else makes counters now */
+static bool has_reserved;		/* the transaction holds counters by reserve() */
 
 static int
 compare(Numeric a, Numeric b)
@@ -499,7 +502,7 @@ lock_header(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 {
 	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
 
-	if (!exists)
+	if (!exists && !flush_is_alone)
 	{
 		lock_creation(name);
 		exists = um_counter_read(counters, name, UM_HEADER, header);
@@ -519,7 +522,7 @@ lock_header(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 	header->share = zero();
 	/* the ledger's sum has the delta in it */
 	header->used = name->period_start >= quota->counted_since ? zero() :
-		minus(query_counter(&ledger_sum, name), delta);
+		minus(um_ledger_sum(name), delta);
 	return true;
 }
 
@@ -566,6 +569,7 @@ um_counter_reserve(const UmPending *names, const Numeric *wanted, int count)
 	int			refused = -1;
 	UmCounters	counters;
 
+	has_reserved = true;
 	um_counters_open(&counters, RowExclusiveLock);
 	for (int i = 0; i < count; i++)
 	{
@@ -636,12 +640,52 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Looks whether many of a quota's counters begin late, and if so, asks for all
+ * their sums at once.  Who makes one meanwhile is noticed under its lock.
+ */
+static void
+expect_sums(UmCounters *counters, const UmQuota *quota, UmPending **names, int count)
+{
+	TimestampTz first = 0;
+	TimestampTz last = 0;
+	int			missing = 0;
+
+	um_ledger_sums_forget();
+	for (int i = 0; i < count && names[i]->quota_id == quota->quota_id; i++)
+	{
+		TimestampTz start = names[i]->period_start;
+		UmCounterRow row;
+
+		if (start >= quota->counted_since ||
+			um_counter_read(counters, names[i], UM_HEADER, &row))
+			continue;
+		first = missing == 0 ? start : Min(first, start);
+		last = missing == 0 ? start : Max(last, start);
+		missing++;
+	}
+	if (missing >= MANY_SUMS)
+		um_ledger_sums_expect(quota, first, last);
+}
+
+/*
+ * The lock of a flush.  One that may make very many counters keeps others from
+ * flushing, instead of holding a lock for each, which the server has not.  Not
+ * where it holds counters by a reservation already: others may wait for these.
+ */
+static LOCKMODE
+flush_lockmode(void)
+{
+	return um_quota_change_any() ||
+		(um_pending_number() > MANY_COUNTERS && !has_reserved) ?
+		ShareRowExclusiveLock : RowExclusiveLock;
+}
+
 /* Applies what the transaction has pending, and what it did to quotas. */
 void
 um_counter_flush(bool is_prepare)
 {
 	bool		quotas_changed = um_quota_change_any();
-	LOCKMODE	lockmode = quotas_changed ? ShareRowExclusiveLock : RowExclusiveLock;
 	static MemoryContext context = NULL;
 	MemoryContext old;
 	UmCounters	counters;
@@ -677,7 +721,8 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
-	um_counters_open(&counters, lockmode);
+	flush_is_alone = flush_lockmode() == ShareRowExclusiveLock;
+	um_counters_open(&counters, flush_is_alone ? ShareRowExclusiveLock : RowExclusiveLock);
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
@@ -697,6 +742,8 @@ um_counter_flush(bool is_prepare)
 
 		if (quota == NULL)
 			continue;		/* it was dropped or disabled */
+		if (i == 0 || sorted[i - 1]->quota_id != quota->quota_id)
+			expect_sums(&counters, quota, sorted + i, count - i);
 		delta = um_pending_sum(sorted[i], &live);
 		if (um_quota_change_is_born(quota, sorted[i]->period_start))
 			delta = zero(); /* the ledger's sum has it */
@@ -709,6 +756,8 @@ um_counter_flush(bool is_prepare)
 		}
 	}
 	um_counters_close(&counters, NoLock);
+	um_ledger_sums_forget();
+	flush_is_alone = false;
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);
@@ -720,4 +769,7 @@ um_counter_forget(void)
 {
 	um_quota_change_forget();
 	um_recount_forget();
+	um_ledger_sums_forget();	/* of a flush that failed */
+	flush_is_alone = false;
+	has_reserved = false;
 }

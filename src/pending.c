@@ -302,6 +302,13 @@ um_pending_any(void)
 	return counted;
 }
 
+/* How many counters the transaction has something for, at most. */
+int
+um_pending_number(void)
+{
+	return counted ? count : 0;
+}
+
 /* Have the quotas changed since the first row was counted? */
 bool
 um_pending_stale(void)

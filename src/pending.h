@@ -22,6 +22,7 @@ typedef struct UmPending
 extern void um_pending_init(void);
 extern void um_pending_count(const UmCounted *row, bool negative, bool live);
 extern bool um_pending_any(void);
+extern int	um_pending_number(void);
 extern bool um_pending_stale(void);
 extern void um_pending_clear(void);
 extern UmPending **um_pending_sorted(int *count);
