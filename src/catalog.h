@@ -65,6 +65,7 @@ extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,
 								Snapshot snapshot);
+extern void um_spi_modify_seen(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_stream(UmQuery *query, Datum *values, DestReceiver *receiver);
 
 #endif							/* UM_CATALOG_H */
