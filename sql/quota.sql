@@ -296,6 +296,13 @@ CREATE FUNCTION usage_monitor._quota_changed() RETURNS trigger
 COMMENT ON FUNCTION usage_monitor._quota_changed() IS
     'Row trigger: notes which quotas the transaction changed; their counters are made or mended just before it commits.';
 
+CREATE FUNCTION usage_monitor._quota_adjusted() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_quota_adjusted';
+
+COMMENT ON FUNCTION usage_monitor._quota_adjusted() IS
+    'Row trigger: an adjustment that is restored counts, whether its quota came before or comes after it.';
+
 CREATE FUNCTION usage_monitor._quota_dropped() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -336,6 +343,10 @@ CREATE TRIGGER check_parent
 CREATE TRIGGER check_parent
     AFTER INSERT OR UPDATE ON usage_monitor.quota_adjustment
     FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_parent();
+
+CREATE TRIGGER quota_adjusted
+    AFTER INSERT ON usage_monitor.quota_adjustment
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._quota_adjusted();
 
 CREATE TRIGGER quota_made
     AFTER INSERT OR DELETE ON usage_monitor.quota

@@ -17,7 +17,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -70,18 +69,6 @@ static Belonging belongings[] = {
 	BELONGING("quota_raise", "quota", "quota_id"),
 	BELONGING("quota_adjustment", "quota", "quota_id"),
 };
-
-/*
- * Does a script of pg_dump or pg_restore run?  All that they write begins
- * with these two settings, whatever their options; hardly anybody else's
- * session has both.  Who sets them to get past the check gains a row that
- * counts for nothing.
- */
-static bool
-is_restoring(void)
-{
-	return !check_function_bodies && namespace_search_path[0] == '\0';
-}
 
 /* Checks that a function was called as a trigger of one of our own tables. */
 static TriggerData *
@@ -138,7 +125,7 @@ usage_monitor_check_parent(PG_FUNCTION_ARGS)
 	bool		is_update;
 	bool		is_new;			/* and may not have been checked yet */
 
-	if (is_restoring())
+	if (um_is_restoring())
 		return PointerGetDatum(NULL);
 
 	/* gone again, with its parent perhaps, or changed: then that is checked */

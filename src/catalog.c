@@ -136,6 +136,18 @@ latest_snapshot(void)
 }
 
 /*
+ * Does a script of pg_dump or pg_restore run?  All that they write begins
+ * with these two settings, whatever their options; hardly anybody else's
+ * session has both.  Anybody can set them: let it spare checks of what counts
+ * for nothing, and no more.
+ */
+bool
+um_is_restoring(void)
+{
+	return !check_function_bodies && namespace_search_path[0] == '\0';
+}
+
+/*
  * Opens SPI as the owner of the tables, with a search_path that no caller can
  * have put operators of his own into.
  */

@@ -56,6 +56,7 @@ typedef struct UmSpi
 extern void um_catalog_init(void);
 extern Oid	um_relation(UmRelation relation);
 extern Oid	um_owner(void);
+extern bool um_is_restoring(void);
 extern uint64 um_generation(UmTopic topic);
 extern void um_watch(UmTopic topic);
 extern void um_spi_begin(UmSpi *spi);
