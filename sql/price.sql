@@ -51,10 +51,9 @@ CREATE TABLE usage_monitor.price_rate (
     window_end        time,
     window_days       smallint[],
     window_zone       text,
-    CONSTRAINT price_rate_price_id_fkey FOREIGN KEY (price_id)
-        REFERENCES usage_monitor.price ON DELETE CASCADE,
     CONSTRAINT price_rate_key UNIQUE NULLS NOT DISTINCT
         (price_id, meter, context_from, window_start, window_end, window_days, window_zone)
+    -- triggers see to it that the price exists (see _check_parent)
 );
 
 COMMENT ON TABLE usage_monitor.price_rate IS

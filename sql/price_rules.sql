@@ -22,6 +22,26 @@ CREATE FUNCTION usage_monitor._protect_shipped() RETURNS trigger
 COMMENT ON FUNCTION usage_monitor._protect_shipped() IS
     'Row trigger: only the extension''s scripts write shipped rows, for a dump would lose any edit of them (UM011).';
 
+/*
+ * Tables that are dumped cannot refer to each other by foreign keys: those
+ * would exist before the rows are restored, which pg_restore -j does in any
+ * order.  These two do what a key with ON DELETE CASCADE did, and let a
+ * restore be.  Like a key's they act as the owner, without SECURITY DEFINER.
+ */
+CREATE FUNCTION usage_monitor._check_parent() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_check_parent';
+
+COMMENT ON FUNCTION usage_monitor._check_parent() IS
+    'Row trigger: a rate must be of a price, a raise or adjustment of a quota (23503), save while a dump is restored.';
+
+CREATE FUNCTION usage_monitor._keep_children() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_keep_children';
+
+COMMENT ON FUNCTION usage_monitor._keep_children() IS
+    'Trigger: rates go with their price, raises and adjustments with their quota, whose numbers cannot be changed meanwhile (23503).';
+
 CREATE FUNCTION usage_monitor._check_price() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -265,6 +285,18 @@ CREATE TRIGGER protect_shipped
 CREATE TRIGGER protect_shipped
     BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.provider_alias
     FOR EACH ROW EXECUTE FUNCTION usage_monitor._protect_shipped();
+
+CREATE TRIGGER check_parent
+    AFTER INSERT OR UPDATE ON usage_monitor.price_rate
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_parent();
+
+CREATE TRIGGER keep_children
+    AFTER DELETE OR UPDATE OF price_id ON usage_monitor.price
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._keep_children();
+
+CREATE TRIGGER keep_children_truncate
+    AFTER TRUNCATE ON usage_monitor.price
+    FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._keep_children();
 
 CREATE TRIGGER invalidate
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.price

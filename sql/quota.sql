@@ -96,9 +96,8 @@ CREATE TABLE usage_monitor.quota_raise (
     valid    tstzrange NOT NULL,
     reason   text,
     made_by  text NOT NULL DEFAULT session_user,
-    CONSTRAINT quota_raise_pkey PRIMARY KEY (raise_id),
-    CONSTRAINT quota_raise_quota_id_fkey FOREIGN KEY (quota_id)
-        REFERENCES usage_monitor.quota ON DELETE CASCADE
+    CONSTRAINT quota_raise_pkey PRIMARY KEY (raise_id)
+    -- triggers see to it that the quota exists (see _check_parent)
 );
 
 COMMENT ON TABLE usage_monitor.quota_raise IS
@@ -116,9 +115,8 @@ CREATE TABLE usage_monitor.quota_adjustment (
     subject       text COLLATE "C" NOT NULL,
     period_start  timestamptz NOT NULL,
     amount        numeric NOT NULL,
-    CONSTRAINT quota_adjustment_pkey PRIMARY KEY (adjustment_id),
-    CONSTRAINT quota_adjustment_quota_id_fkey FOREIGN KEY (quota_id)
-        REFERENCES usage_monitor.quota ON DELETE CASCADE
+    CONSTRAINT quota_adjustment_pkey PRIMARY KEY (adjustment_id)
+    -- triggers see to it that the quota exists (see _check_parent)
 );
 
 COMMENT ON TABLE usage_monitor.quota_adjustment IS
@@ -298,6 +296,13 @@ CREATE FUNCTION usage_monitor._quota_changed() RETURNS trigger
 COMMENT ON FUNCTION usage_monitor._quota_changed() IS
     'Row trigger: notes which quotas the transaction changed; their counters are made or mended just before it commits.';
 
+CREATE FUNCTION usage_monitor._quota_adjusted() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_quota_adjusted';
+
+COMMENT ON FUNCTION usage_monitor._quota_adjusted() IS
+    'Row trigger: an adjustment that is restored counts, whether its quota came before or comes after it.';
+
 CREATE FUNCTION usage_monitor._quota_dropped() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -326,6 +331,22 @@ CREATE TRIGGER quota_dropped
 CREATE TRIGGER check_quota
     BEFORE INSERT OR UPDATE ON usage_monitor.quota
     FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_quota_row();
+
+CREATE TRIGGER keep_children
+    AFTER DELETE ON usage_monitor.quota
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._keep_children();
+
+CREATE TRIGGER check_parent
+    AFTER INSERT OR UPDATE ON usage_monitor.quota_raise
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_parent();
+
+CREATE TRIGGER check_parent
+    AFTER INSERT OR UPDATE ON usage_monitor.quota_adjustment
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_parent();
+
+CREATE TRIGGER quota_adjusted
+    AFTER INSERT ON usage_monitor.quota_adjustment
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._quota_adjusted();
 
 CREATE TRIGGER quota_made
     AFTER INSERT OR DELETE ON usage_monitor.quota

@@ -136,6 +136,18 @@ latest_snapshot(void)
 }
 
 /*
+ * Does a script of pg_dump or pg_restore run?  All that they write begins
+ * with these two settings, whatever their options; hardly anybody else's
+ * session has both.  Anybody can set them: let it spare checks of what counts
+ * for nothing, and no more.
+ */
+bool
+um_is_restoring(void)
+{
+	return !check_function_bodies && namespace_search_path[0] == '\0';
+}
+
+/*
  * Opens SPI as the owner of the tables, with a search_path that no caller can
  * have put operators of his own into.
  */
@@ -180,18 +192,24 @@ prepare(UmQuery *query)
 	query->plan = plan;
 }
 
-/* Runs a query with a snapshot. */
+/*
+ * Runs a query with a snapshot; with a second one, what that does not see
+ * cannot be changed, and the transaction fails to serialize.
+ */
 static void
-execute(UmQuery *query, Datum *values, const char *nulls, Snapshot snapshot, bool read_only)
+execute(UmQuery *query, Datum *values, const char *nulls, Snapshot snapshot,
+		Snapshot crosscheck, bool read_only)
 {
 	int			result;
 
 	snapshot = RegisterSnapshot(snapshot);
+	crosscheck = RegisterSnapshot(crosscheck);
 	prepare(query);
 	result = SPI_execute_snapshot(query->plan, values, nulls, snapshot,
-								  InvalidSnapshot, read_only, true, 0);
+								  crosscheck, read_only, true, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	UnregisterSnapshot(crosscheck);
 	UnregisterSnapshot(snapshot);
 }
 
@@ -199,21 +217,34 @@ execute(UmQuery *query, Datum *values, const char *nulls, Snapshot snapshot, boo
 void
 um_spi_query(UmQuery *query, Datum *values, const char *nulls)
 {
-	execute(query, values, nulls, latest_snapshot(), true);
+	execute(query, values, nulls, latest_snapshot(), InvalidSnapshot, true);
 }
 
 /* Runs a query that writes. */
 void
 um_spi_modify(UmQuery *query, Datum *values, const char *nulls)
 {
-	execute(query, values, nulls, latest_snapshot(), false);
+	execute(query, values, nulls, latest_snapshot(), InvalidSnapshot, false);
 }
 
-/* Runs a query that writes what the snapshot sees. */
+/* Runs a query that writes what the snapshot sees; none: the transaction's. */
 void
 um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls, Snapshot snapshot)
 {
-	execute(query, values, nulls, snapshot, false);
+	execute(query, values, nulls, snapshot, InvalidSnapshot, false);
+}
+
+/*
+ * Runs a query that writes what is committed now or was done by the
+ * transaction itself, up to here; but where the transaction keeps to its
+ * snapshot it may not change what it has not seen (ri_PerformCheck).
+ */
+void
+um_spi_modify_seen(UmQuery *query, Datum *values, const char *nulls)
+{
+	CommandCounterIncrement();
+	execute(query, values, nulls, latest_snapshot(),
+			IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : InvalidSnapshot, false);
 }
 
 /* Runs a query that only reads, with the active snapshot; the receiver gets its rows. */

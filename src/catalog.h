@@ -56,6 +56,7 @@ typedef struct UmSpi
 extern void um_catalog_init(void);
 extern Oid	um_relation(UmRelation relation);
 extern Oid	um_owner(void);
+extern bool um_is_restoring(void);
 extern uint64 um_generation(UmTopic topic);
 extern void um_watch(UmTopic topic);
 extern void um_spi_begin(UmSpi *spi);
@@ -65,6 +66,7 @@ extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,
 								Snapshot snapshot);
+extern void um_spi_modify_seen(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_stream(UmQuery *query, Datum *values, DestReceiver *receiver);
 
 #endif							/* UM_CATALOG_H */

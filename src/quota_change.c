@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
+PG_FUNCTION_INFO_V1(usage_monitor_quota_adjusted);
 PG_FUNCTION_INFO_V1(usage_monitor_recount_quota);
 
 typedef struct Change
@@ -149,6 +150,41 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 								SPI_fnumber(desc, "created_at"), &isnull);
 		change->restored = !isnull &&
 			DatumGetTimestampTz(created) != GetCurrentTransactionStartTimestamp();
+	}
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * Row trigger of quota_adjustment: one that is restored may come after its
+ * quota, whose counters were made without it.  Who adjusts otherwise sees to
+ * the counters himself.
+ */
+Datum
+usage_monitor_quota_adjusted(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	Change	   *change;
+	int64		quota_id;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "_quota_adjusted")));
+
+	if (um_is_restoring())
+	{
+		desc = RelationGetDescr(trigdata->tg_relation);
+		quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
+											   SPI_fnumber(desc, "quota_id"), &isnull));
+		change = find_change(quota_id);
+		if (change == NULL)
+		{
+			change = note_change(quota_id);
+			change->restored = true;
+		}
+		change->recount = true;
 	}
 	return PointerGetDatum(NULL);
 }
