@@ -61,7 +61,7 @@ CREATE UNIQUE INDEX usage_default_request_id
 CREATE INDEX usage_default_ts
     ON usage_monitor.usage_default USING brin (ts);
 CREATE INDEX usage_default_xid
-    ON usage_monitor.usage_default USING brin (xid) WITH (pages_per_range = 16);
+    ON usage_monitor.usage_default USING brin (xid) WITH (pages_per_range = 128);
 -- finds a session among pages, and costs an insert nothing
 CREATE INDEX usage_default_session_id
     ON usage_monitor.usage_default USING brin (session_id text_bloom_ops) WITH (pages_per_range = 32);

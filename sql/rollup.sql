@@ -195,6 +195,8 @@ BEGIN
         EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (day, name_hash)', name || '_name', name);
         IF dimension.by_org THEN
             EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (org, day)', name || '_org', name);
+            -- rows lie by day, which the planner does not believe of an index of two columns
+            EXECUTE format('CREATE INDEX %I ON usage_monitor.%I USING brin (day) WITH (pages_per_range = 16, autosummarize = on)', name || '_day', name);
         END IF;
         IF dimension.name IN ('user', 'model') THEN
             EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (key1, day)', name || '_key', name);

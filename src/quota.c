@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "quota.h"
+#include "tag.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -395,6 +396,7 @@ visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		StringInfoData pair;
+		UmString	text;
 		UmString	subject;
 		UmString	key;
 		UmQuota    *own;
@@ -407,22 +409,10 @@ visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
 		appendStringInfoChar(&pair, '=');
 
 		JsonbIteratorNext(&it, &value, true);
-		switch (value.type)
-		{
-			case jbvString:
-				appendBinaryStringInfo(&pair, value.val.string.val, value.val.string.len);
-				break;
-			case jbvNumeric:
-				appendStringInfoString(&pair,
-									   DatumGetCString(DirectFunctionCall1(numeric_out,
-																		   NumericGetDatum(value.val.numeric))));
-				break;
-			case jbvBool:
-				appendStringInfoString(&pair, value.val.boolean ? "true" : "false");
-				break;
-			default:
-				continue;		/* a null says nothing */
-		}
+		text = um_tag_value(&value);
+		if (text.data == NULL)
+			continue;			/* a null says nothing */
+		appendBinaryStringInfo(&pair, text.data, text.length);
 		subject.data = key.data = pair.data;
 		subject.length = pair.len;
 		own = quotas_of(UM_SCOPE_TAG, subject);

@@ -20,27 +20,21 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
+#include "fold.h"
 #include "ledger_columns.h"
 #include "miscadmin.h"
 #include "rollup.h"
-#include "rollup_row.h"
-#include "setting.h"
 #include "storage/lmgr.h"
-#include "tag.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -54,24 +48,6 @@ PG_FUNCTION_INFO_V1(usage_monitor_lock_rollups);
 PG_FUNCTION_INFO_V1(usage_monitor_archive_partition);
 PG_FUNCTION_INFO_V1(usage_monitor_reset_rollups);
 
-/*
- * When so much is collected, it is added to the tables.  What a processor's
- * cache holds serves better than more: rows come in the order of time.
- */
-#define ENTRY_MEMORY	((Size) 32 * 1024 * 1024)
-
-/* What a fold reads of a row: the columns of _correction behind its first three. */
-static const UmColumn read_columns[] = {
-	UM_COL_TS, UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
-	UM_COL_PROVIDER, UM_COL_MODEL, UM_COL_OPERATION, UM_COL_SOURCE, UM_COL_SERVICE_TIER,
-	UM_COL_TAGS, UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS, UM_COL_CACHE_READ_INPUT_TOKENS,
-	UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_COL_REASONING_OUTPUT_TOKENS, UM_COL_TOTAL_TOKENS,
-	UM_COL_INPUT_COST, UM_COL_OUTPUT_COST, UM_COL_OTHER_COST, UM_COL_COST,
-	UM_COL_DURATION_MS, UM_COL_SUCCESS, UM_COL_CACHED
-};
-
-#define READ_COUNT ((int) lengthof(read_columns))
-
 /* Both queries have these before it. */
 enum
 {
@@ -81,60 +57,14 @@ enum
 	ATT_READ
 };
 
-/* The row that is being folded, by the ledger's columns. */
-typedef struct Call
-{
-	Datum		values[UM_COLUMN_COUNT];
-	bool		nulls[UM_COLUMN_COUNT];
-	UmMeasures	measures;
-	int			sign;
-	DateADT		day;
-	TimestampTz hour;
-} Call;
-
-/* What the rows since the last flush add to a row of a rollup. */
-typedef struct Entry
-{
-	UmRollupName name;
-	UmMeasures	measures;
-} Entry;
-
-/* A rollup that is being folded into: a row of _rollup_dimension. */
-typedef struct Dimension
-{
-	Oid			relid;
-	Oid			archive;
-	bool		by_hour;
-	bool		by_org;
-	int			nkeys;
-	UmColumn	key[UM_ROLLUP_KEYS];	/* UM_COL_TAGS alone: each tag */
-	HTAB	   *entries;
-	Entry	   *last;			/* rows come in runs */
-} Dimension;
-
-typedef struct Fold
-{
-	UmWatermark old;
-	UmWatermark new;
-	int			ndimensions;
-	Dimension  *dimensions;
-	bool		to_archive;		/* moves what it finds from the rollups to the archive */
-	MemoryContext entry_context;	/* emptied by a flush */
-	MemoryContext row_context;	/* emptied by each row */
-	int64		rows;
-} Fold;
-
 /* A receiver of a query's rows that folds them. */
 typedef struct FoldReceiver
 {
 	DestReceiver pub;
-	Fold	   *fold;
+	UmFold	   *fold;
+	const UmWatermark *folded;
 	bool		corrections;	/* of rows, or rows? */
 } FoldReceiver;
-
-static UmQuery read_dimensions = {
-	.text = "SELECT name, by_hour, by_org, keys FROM usage_monitor._rollup_dimension"
-};
 
 static const char *read_list;	/* the columns that they read, each after a comma */
 
@@ -170,14 +100,14 @@ um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool nega
 	const UmColumns *columns = um_columns(relation);
 	TupleDesc	desc = RelationGetDescr(relation);
 	Relation	corrections = table_open(um_relation(UM_CORRECTION), RowExclusiveLock);
-	Datum		values[ATT_READ + READ_COUNT];
-	bool		nulls[ATT_READ + READ_COUNT] = {0};
+	Datum		values[ATT_READ + UM_FOLD_COLUMNS];
+	bool		nulls[ATT_READ + UM_FOLD_COLUMNS] = {0};
 
 	values[ATT_XID] = Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
 	values[ATT_ROW_XID] = Int64GetDatum(row_xid);
 	values[ATT_SIGN] = Int64GetDatum(negative ? -1 : 1);
-	for (int i = 0; i < READ_COUNT; i++)
-		values[ATT_READ + i] = heap_getattr(tuple, columns->attnum[read_columns[i]], desc,
+	for (int i = 0; i < UM_FOLD_COLUMNS; i++)
+		values[ATT_READ + i] = heap_getattr(tuple, columns->attnum[um_fold_columns[i]], desc,
 											&nulls[ATT_READ + i]);
 	simple_heap_insert(corrections, heap_form_tuple(RelationGetDescr(corrections), values, nulls));
 	table_close(corrections, NoLock);
@@ -194,8 +124,8 @@ make_queries(void)
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	initStringInfo(&columns);
-	for (int i = 0; i < READ_COUNT; i++)
-		appendStringInfo(&columns, ", %s", um_column_name(read_columns[i]));
+	for (int i = 0; i < UM_FOLD_COLUMNS; i++)
+		appendStringInfo(&columns, ", %s", um_column_name(um_fold_columns[i]));
 	read_corrections.text = psprintf("SELECT xid, row_xid, sign%s FROM usage_monitor._correction",
 									 columns.data);
 	read_rows.text = psprintf("SELECT xid, xid, 1::bigint%s FROM usage_monitor.usage",
@@ -205,353 +135,20 @@ make_queries(void)
 	MemoryContextSwitchTo(old);
 }
 
-static uint32
-name_hash(const void *key, Size keysize)
-{
-	const UmRollupName *name = key;
-
-	return hash_combine(murmurhash32((uint32) name->day),
-						(uint32) (name->hash ^ (name->hash >> 32)));
-}
-
-static int
-name_match(const void *a, const void *b, Size keysize)
-{
-	return !um_rollup_same(a, b);
-}
-
-/* The ledger's column of that name. */
-static UmColumn
-column_by_name(const char *name)
-{
-	for (int i = 0; i < READ_COUNT; i++)
-		if (strcmp(um_column_name(read_columns[i]), name) == 0)
-			return read_columns[i];
-	elog(ERROR, "no rollup can be kept by \"%s\"", name);
-}
-
-/* Reads what there are rollups by. */
-static void
-load_dimensions(Fold *fold)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			namespace = get_namespace_oid("usage_monitor", false);
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(&read_dimensions, NULL, NULL);
-	fold->ndimensions = (int) SPI_processed;
-	fold->dimensions = MemoryContextAllocZero(caller, sizeof(Dimension) * (SPI_processed + 1));
-	for (int i = 0; i < fold->ndimensions; i++)
-	{
-		Dimension  *dimension = &fold->dimensions[i];
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		char	   *name = um_text_column(row, desc, 1);
-		Datum	   *keys;
-		bool		isnull;
-
-		dimension->relid = get_relname_relid(psprintf("_rollup_%s", name), namespace);
-		dimension->archive = get_relname_relid(psprintf("_archive_%s", name), namespace);
-		if (!OidIsValid(dimension->relid) || !OidIsValid(dimension->archive))
-			elog(ERROR, "rollup \"%s\" has no table", name);
-		dimension->by_hour = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
-		dimension->by_org = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
-		deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 4, &isnull)),
-						  TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, &dimension->nkeys);
-		if (dimension->nkeys > UM_ROLLUP_KEYS)
-			elog(ERROR, "too many keys of rollup \"%s\"", name);
-		for (int k = 0; k < dimension->nkeys; k++)
-			dimension->key[k] = column_by_name(TextDatumGetCString(keys[k]));
-	}
-	um_spi_end(&spi);
-}
-
-/* Starts to collect. */
-static void
-start_entries(Fold *fold)
-{
-	for (int i = 0; i < fold->ndimensions; i++)
-	{
-		HASHCTL		control = {0};
-
-		control.keysize = sizeof(UmRollupName);
-		control.entrysize = sizeof(Entry);
-		control.hash = name_hash;
-		control.match = name_match;
-		control.hcxt = fold->entry_context;
-		fold->dimensions[i].entries = hash_create("usage_monitor rollup", 256, &control,
-												  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-		fold->dimensions[i].last = NULL;
-	}
-}
-
-/* The order of the index that the rows are found by. */
-static int
-compare_entries(const void *a, const void *b)
-{
-	const UmRollupName *x = &(*(Entry *const *) a)->name;
-	const UmRollupName *y = &(*(Entry *const *) b)->name;
-
-	if (x->day != y->day)
-		return x->day < y->day ? -1 : 1;
-	return x->hash < y->hash ? -1 : x->hash > y->hash;
-}
-
-/* Adds entries to a table, or takes them from it. */
-static void
-add_entries(Fold *fold, Oid relid, Entry **entries, long count, int sign)
-{
-	UmRollupTable table;
-
-	um_rollup_open(&table, relid);
-	for (long i = 0; i < count; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
-
-		CHECK_FOR_INTERRUPTS();
-		um_rollup_add(&table, &entries[i]->name, &entries[i]->measures, sign);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(fold->row_context);
-	}
-	um_rollup_close(&table);
-}
-
-/* Adds what was collected for a rollup to its table, in the order of its index. */
-static void
-flush_dimension(Fold *fold, Dimension *dimension)
-{
-	long		count = hash_get_num_entries(dimension->entries);
-	Entry	  **sorted;
-	Entry	   *entry;
-	HASH_SEQ_STATUS scan;
-	long		n = 0;
-
-	if (count == 0)
-		return;
-	sorted = MemoryContextAllocHuge(fold->entry_context, sizeof(Entry *) * count);
-	hash_seq_init(&scan, dimension->entries);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		sorted[n++] = entry;
-	qsort(sorted, n, sizeof(Entry *), compare_entries);
-
-	add_entries(fold, dimension->relid, sorted, n, fold->to_archive ? -1 : 1);
-	if (fold->to_archive)
-		add_entries(fold, dimension->archive, sorted, n, 1);
-}
-
-/* Adds what was collected to the tables. */
-static void
-flush(Fold *fold)
-{
-	MemoryContext old = MemoryContextSwitchTo(fold->entry_context);
-
-	for (int i = 0; i < fold->ndimensions; i++)
-		flush_dimension(fold, &fold->dimensions[i]);
-	MemoryContextSwitchTo(old);
-	/* the next flush may write the same rows */
-	CommandCounterIncrement();
-	MemoryContextReset(fold->entry_context);
-	start_entries(fold);
-}
-
-static UmString
-string_of(const Call *call, UmColumn column)
-{
-	UmString	string = {NULL, 0};
-
-	if (!call->nulls[column])
-	{
-		text	   *value = DatumGetTextPP(call->values[column]);
-
-		string.data = VARDATA_ANY(value);
-		string.length = VARSIZE_ANY_EXHDR(value);
-	}
-	return string;
-}
-
-/* Takes an entry's name into its own memory. */
-static void
-own_string(Fold *fold, UmString *string)
-{
-	if (string->data != NULL)
-	{
-		char	   *copy = MemoryContextAlloc(fold->entry_context, string->length + 1);
-
-		memcpy(copy, string->data, string->length);
-		string->data = copy;
-	}
-}
-
-/* Adds a call to the entry of that name. */
-static void
-add_to_entry(Fold *fold, Dimension *dimension, const Call *call, UmRollupName *name)
-{
-	Entry	   *entry = dimension->last;
-	MemoryContext old;
-
-	um_rollup_hash(name);
-	if (entry == NULL || !um_rollup_same(&entry->name, name))
-	{
-		bool		found;
-
-		entry = hash_search(dimension->entries, name, HASH_ENTER, &found);
-		if (!found)
-		{
-			own_string(fold, &entry->name.org);
-			for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-				own_string(fold, &entry->name.key[i]);
-			memset(&entry->measures, 0, sizeof(UmMeasures));
-		}
-		dimension->last = entry;
-	}
-
-	entry->measures.requests += call->sign;
-	for (int i = 0; i < UM_COUNT_COUNT; i++)
-		entry->measures.count[i] += call->sign * call->measures.count[i];
-	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
-		entry->measures.histogram[i] += call->sign * call->measures.histogram[i];
-	old = MemoryContextSwitchTo(fold->entry_context);
-	for (int i = 0; i < UM_SUM_COUNT; i++)
-		um_number_add(&entry->measures.sum[i], &call->measures.sum[i], call->sign);
-	MemoryContextSwitchTo(old);
-}
-
-/* Adds a call to the entry of each of its tags. */
-static void
-add_to_tags(Fold *fold, Dimension *dimension, const Call *call, UmRollupName *name)
-{
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	if (call->nulls[UM_COL_TAGS])
-		return;
-	it = JsonbIteratorInit(&DatumGetJsonbP(call->values[UM_COL_TAGS])->root);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		name->key[0].data = value.val.string.val;
-		name->key[0].length = value.val.string.len;
-		JsonbIteratorNext(&it, &value, true);
-		name->key[1] = um_tag_value(&value);
-		add_to_entry(fold, dimension, call, name);
-	}
-}
-
-/* Adds a call to all rollups. */
-static void
-add_call(Fold *fold, const Call *call)
-{
-	for (int i = 0; i < fold->ndimensions; i++)
-	{
-		Dimension  *dimension = &fold->dimensions[i];
-		UmRollupName name;
-
-		memset(&name, 0, sizeof(name));
-		name.day = call->day;
-		name.hour = dimension->by_hour ? call->hour : DT_NOBEGIN;
-		if (dimension->by_org)
-			name.org = string_of(call, UM_COL_ORG);
-		if (dimension->nkeys == 1 && dimension->key[0] == UM_COL_TAGS)
-		{
-			add_to_tags(fold, dimension, call, &name);
-			continue;
-		}
-		for (int k = 0; k < dimension->nkeys; k++)
-			name.key[k] = string_of(call, dimension->key[k]);
-		add_to_entry(fold, dimension, call, &name);
-	}
-	fold->rows++;
-}
-
-/* Reads what a call adds to sums, as the view _call does. */
-static void
-measure(Call *call)
-{
-	static const struct
-	{
-		UmCountColumn count;
-		UmColumn	column;
-	}			counts[] = {
-		{UM_COUNT_TOTAL_TOKENS, UM_COL_TOTAL_TOKENS},
-		{UM_COUNT_INPUT_TOKENS, UM_COL_INPUT_TOKENS},
-		{UM_COUNT_OUTPUT_TOKENS, UM_COL_OUTPUT_TOKENS},
-		{UM_COUNT_CACHE_READ, UM_COL_CACHE_READ_INPUT_TOKENS},
-		{UM_COUNT_CACHE_CREATION, UM_COL_CACHE_CREATION_INPUT_TOKENS},
-		{UM_COUNT_REASONING, UM_COL_REASONING_OUTPUT_TOKENS}
-	};
-	static const struct
-	{
-		UmSumColumn sum;
-		UmColumn	column;
-	}			sums[] = {
-		{UM_SUM_COST, UM_COL_COST},
-		{UM_SUM_INPUT_COST, UM_COL_INPUT_COST},
-		{UM_SUM_OUTPUT_COST, UM_COL_OUTPUT_COST},
-		{UM_SUM_OTHER_COST, UM_COL_OTHER_COST}
-	};
-	UmMeasures *measures = &call->measures;
-
-	memset(measures, 0, sizeof(UmMeasures));
-	for (int i = 0; i < (int) lengthof(counts); i++)
-		if (!call->nulls[counts[i].column])
-			measures->count[counts[i].count] = DatumGetInt64(call->values[counts[i].column]);
-	for (int i = 0; i < (int) lengthof(sums); i++)
-		if (!call->nulls[sums[i].column])
-			um_number_set(&measures->sum[sums[i].sum],
-						  DatumGetNumeric(call->values[sums[i].column]));
-	measures->count[UM_COUNT_ERRORS] = !call->nulls[UM_COL_SUCCESS] &&
-		!DatumGetBool(call->values[UM_COL_SUCCESS]);
-	measures->count[UM_COUNT_UNPRICED] = call->nulls[UM_COL_COST];
-	measures->count[UM_COUNT_CACHED] = !call->nulls[UM_COL_CACHED] &&
-		DatumGetBool(call->values[UM_COL_CACHED]);
-	measures->count[UM_COUNT_UNKNOWN_INPUT] = call->nulls[UM_COL_INPUT_TOKENS];
-	measures->count[UM_COUNT_UNKNOWN_OUTPUT] = call->nulls[UM_COL_OUTPUT_TOKENS];
-	measures->count[UM_COUNT_UNTIMED] = call->nulls[UM_COL_DURATION_MS];
-	if (!call->nulls[UM_COL_DURATION_MS])
-	{
-		Datum		duration = call->values[UM_COL_DURATION_MS];
-
-		measures->histogram[um_duration_bucket(DatumGetFloat8(duration))] = 1;
-		um_number_set_duration(&measures->sum[UM_SUM_DURATION_MS], DatumGetFloat8(duration));
-	}
-	call->day = um_ledger_day(DatumGetTimestampTz(call->values[UM_COL_TS]));
-	call->hour = um_ledger_hour(DatumGetTimestampTz(call->values[UM_COL_TS]));
-}
-
 /* Folds a row of one of the queries, if it is to be. */
 static bool
 fold_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	FoldReceiver *receiver = (FoldReceiver *) self;
-	Fold	   *fold = receiver->fold;
-	MemoryContext old;
-	Call		call;
 
 	CHECK_FOR_INTERRUPTS();
 	slot_getallattrs(slot);
 
 	/* a row that is not folded yet is read as it is now; one that is, is corrected */
-	if (um_watermark_covers(&fold->old, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) !=
+	if (um_watermark_covers(receiver->folded, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) ==
 		receiver->corrections)
-		return true;
-
-	old = MemoryContextSwitchTo(fold->row_context);
-	for (int i = 0; i < READ_COUNT; i++)
-	{
-		call.values[read_columns[i]] = slot->tts_values[ATT_READ + i];
-		call.nulls[read_columns[i]] = slot->tts_isnull[ATT_READ + i];
-	}
-	call.sign = (int) DatumGetInt64(slot->tts_values[ATT_SIGN]);
-	measure(&call);
-	add_call(fold, &call);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(fold->row_context);
-
-	if (MemoryContextMemAllocated(fold->entry_context, true) > ENTRY_MEMORY)
-		flush(fold);
+		um_fold_add(receiver->fold, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
+					(int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
 	return true;
 }
 
@@ -565,9 +162,10 @@ end_receiver(DestReceiver *self)
 {
 }
 
-/* Folds what a query finds. */
+/* Folds what a query finds that is not folded, or the corrections of what is. */
 static void
-fold_query(Fold *fold, UmQuery *query, Datum *values, bool corrections)
+fold_query(UmFold *fold, const UmWatermark *folded, UmQuery *query, Datum *values,
+		   bool corrections)
 {
 	FoldReceiver receiver = {0};
 	UmSpi		spi;
@@ -578,6 +176,7 @@ fold_query(Fold *fold, UmQuery *query, Datum *values, bool corrections)
 	receiver.pub.rDestroy = end_receiver;
 	receiver.pub.mydest = DestNone;
 	receiver.fold = fold;
+	receiver.folded = folded;
 	receiver.corrections = corrections;
 	um_spi_begin(&spi);
 	/* sorts like an index build; um_spi_end takes it back */
@@ -641,26 +240,6 @@ drop_corrections(Snapshot snapshot)
 	um_spi_end(&spi);
 }
 
-/* Empties all rollups: as rows, for older snapshots must go on to see them. */
-static void
-empty_rollups(Fold *fold)
-{
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	for (int i = 0; i < fold->ndimensions; i++)
-	{
-		UmQuery		query = {0};
-
-		query.text = psprintf("DELETE FROM usage_monitor.%s",
-							  quote_identifier(get_rel_name(fold->dimensions[i].relid)));
-		um_spi_modify(&query, NULL, NULL);
-		SPI_freeplan(query.plan);
-	}
-	um_spi_end(&spi);
-	CommandCounterIncrement();
-}
-
 /*
  * Has the ledger's block range indexes learn of the pages that were added.  A
  * partition that somebody is vacuuming is left for the next time.
@@ -720,71 +299,41 @@ check_may_fold(const char *function)
 				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED.")));
 }
 
-/* Starts a fold; its memory is a context of its own, which is made current. */
-static Fold *
-start_fold(void)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "usage_monitor fold",
-												  ALLOCSET_DEFAULT_SIZES);
-	Fold	   *fold;
-
-	MemoryContextSwitchTo(context);
-	fold = palloc0(sizeof(Fold));
-	fold->entry_context = AllocSetContextCreate(context, "usage_monitor fold entries",
-												ALLOCSET_DEFAULT_SIZES);
-	fold->row_context = AllocSetContextCreate(context, "usage_monitor fold row",
-											  ALLOCSET_DEFAULT_SIZES);
-	make_queries();
-	load_dimensions(fold);
-	start_entries(fold);
-	return fold;
-}
-
-/* Ends it, and returns how many rows it folded. */
-static int64
-end_fold(Fold *fold, MemoryContext caller)
-{
-	int64		rows;
-
-	flush(fold);
-	rows = fold->rows;
-	MemoryContextDelete(MemoryContextSwitchTo(caller));
-	return rows;
-}
-
 /* With the lock: folds what is not folded yet, or all anew; returns how many rows. */
 static int64
 fold_tail(bool rebuild)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	int64		usage_id = last_usage_id();
-	Fold	   *fold = start_fold();
+	UmFold	   *fold = um_fold_start();
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	UmWatermark folded = {0};
+	UmWatermark mark;
 	Datum		values[2];
 	int64		rows;
 	int			stragglers;
 
+	make_queries();
 	PushActiveSnapshot(snapshot);
-	um_watermark_of_snapshot(&fold->new, snapshot);
-	fold->new.usage_id = usage_id;
+	um_watermark_of_snapshot(&mark, snapshot);
+	mark.usage_id = usage_id;
 	if (rebuild)
-		empty_rollups(fold);
+		um_fold_empty_rollups(fold);
 	else
-		um_watermark_read(&fold->old, snapshot);
+		um_watermark_read(&folded, snapshot);
 
-	if (fold->old.xmax == 0)
-		fold_query(fold, &read_rows, NULL, false);
+	if (folded.xmax == 0)
+		fold_query(fold, &folded, &read_rows, NULL, false);
 	else
 	{
-		stragglers = um_watermark_stragglers(&fold->old);
-		values[0] = Int64GetDatum(stragglers < fold->old.nxip ? fold->old.xip[stragglers] : fold->old.xmax);
-		values[1] = xids_datum(fold->old.xip, stragglers);
-		fold_query(fold, &read_tail, values, false);
+		stragglers = um_watermark_stragglers(&folded);
+		values[0] = Int64GetDatum(stragglers < folded.nxip ? folded.xip[stragglers] : folded.xmax);
+		values[1] = xids_datum(folded.xip, stragglers);
+		fold_query(fold, &folded, &read_tail, values, false);
 	}
-	fold_query(fold, &read_corrections, NULL, true);
+	fold_query(fold, &folded, &read_corrections, NULL, true);
+	rows = um_fold_end(fold);
 	drop_corrections(snapshot);
-	store(&fold->new);
-	rows = end_fold(fold, caller);
+	store(&mark);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
 	summarize_ledger();
@@ -852,10 +401,9 @@ Datum
 usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 {
 	Oid			partition = PG_GETARG_OID(0);
-	MemoryContext caller = CurrentMemoryContext;
+	UmWatermark nothing = {0};
 	UmQuery		query = {0};
-	Fold	   *fold;
-	int64		rows;
+	UmFold	   *fold;
 
 	/* managers may execute all functions, and this one alone would count things twice */
 	if (!has_privs_of_role(GetUserId(), um_owner()))
@@ -863,17 +411,16 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only the owner of the ledger may archive it")));
 	(void) fold_tail(false);
-	fold = start_fold();
+	fold = um_fold_start();
 	fold->to_archive = true;
 	query.text = psprintf("SELECT xid, xid, 1::bigint%s FROM %s", read_list,
 						  quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)),
 													 get_rel_name(partition)));
 	PushActiveSnapshot(GetLatestSnapshot());
-	fold_query(fold, &query, NULL, false);
-	SPI_freeplan(query.plan);
-	rows = end_fold(fold, caller);
+	fold_query(fold, &nothing, &query, NULL, false);
 	PopActiveSnapshot();
-	PG_RETURN_INT64(rows);
+	SPI_freeplan(query.plan);
+	PG_RETURN_INT64(um_fold_end(fold));
 }
 
 /*
@@ -883,7 +430,6 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_reset_rollups(PG_FUNCTION_ARGS)
 {
-	Fold		fold = {0};
 	UmWatermark nothing = {0};
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -894,9 +440,12 @@ usage_monitor_reset_rollups(PG_FUNCTION_ARGS)
 	/* not in CREATE EXTENSION, which has no rollups yet */
 	if (OidIsValid(um_relation(UM_ROLLUP_STATE)))
 	{
+		UmFold	   *fold;
+
 		lock_rollups();
-		load_dimensions(&fold);
-		empty_rollups(&fold);
+		fold = um_fold_start();
+		um_fold_empty_rollups(fold);
+		(void) um_fold_end(fold);
 		store(&nothing);
 	}
 	PG_RETURN_POINTER(NULL);
