@@ -509,6 +509,7 @@ CREATE FUNCTION usage_monitor.suggest_optimizations(
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

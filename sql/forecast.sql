@@ -39,6 +39,7 @@ CREATE FUNCTION usage_monitor.forecast(
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -246,6 +246,7 @@ CREATE FUNCTION usage_monitor.report(
 ) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     zone        CONSTANT text := usage_monitor.ledger_time_zone();
@@ -392,6 +393,7 @@ COMMENT ON FUNCTION usage_monitor._no_usage(text, timestamptz, timestamptz) IS '
 CREATE FUNCTION usage_monitor.dashboard(org text DEFAULT NULL) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     zone     CONSTANT text := usage_monitor.ledger_time_zone();

@@ -191,7 +191,8 @@ DECLARE
 BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         name := '_rollup_' || dimension.name;
-        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80)', name);
+        -- a rollup is read before parallel workers have started
+        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80, parallel_workers = 0)', name);
         EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (day, name_hash)', name || '_name', name);
         IF dimension.by_org THEN
             EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (org, day)', name || '_org', name);

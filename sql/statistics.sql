@@ -10,6 +10,7 @@ CREATE FUNCTION usage_monitor.usage_between(
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     unit  CONSTANT text := CASE group_by WHEN 'hour' THEN 'hour' ELSE 'day' END;
@@ -175,6 +176,7 @@ CREATE FUNCTION usage_monitor.top_users(
 ) RETURNS SETOF usage_monitor.user_summary
     LANGUAGE plpgsql STABLE ROWS 10
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     today CONSTANT date := usage_monitor.ledger_day(now());
@@ -222,6 +224,7 @@ CREATE FUNCTION usage_monitor.top_models(
 ) RETURNS SETOF usage_monitor.model_summary
     LANGUAGE plpgsql STABLE ROWS 10
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     today CONSTANT date := usage_monitor.ledger_day(now());
@@ -270,6 +273,7 @@ RETURNS TABLE (
 )
     LANGUAGE plpgsql STABLE ROWS 30
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     today CONSTANT date := usage_monitor.ledger_day(now());

@@ -4,6 +4,8 @@
  * Nothing here reads the ledger.  Without an organisation the *_total views
  * are read, which have one row where the others have one for each of them.
  * Queries are made for each call, so that they are planned for what is asked.
+ * To compile them would take longer than to run them: hence jit = off, as in
+ * the functions that read the views for reports.
  */
 CREATE TYPE usage_monitor.usage_summary AS (
     period                      text,
@@ -258,6 +260,7 @@ CREATE FUNCTION usage_monitor._usage_sum(
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     by_time CONSTANT boolean := coalesce(group_by IN ('hour', 'day', 'week', 'month'), false);
@@ -358,6 +361,7 @@ CREATE FUNCTION usage_monitor._usage_count(
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     source CONSTANT record := usage_monitor._usage_view('day', group_by, org);
