@@ -616,9 +616,8 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 		UM_COL_TAGS, UM_COL_TS, UM_COL_COST, UM_COL_TOTAL_TOKENS
 	};
 	UmCounted	row;
-	Datum		xid;
+	int64		xid;
 	Datum		recorded_at;
-	bool		isnull_xid;
 	bool		isnull;
 	bool		own;
 	bool		live;
@@ -627,15 +626,15 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 		values[i] = heap_getattr(tuple, columns->attnum[counted[i]], desc, &nulls[i]);
 	um_counted_set(&row, values, nulls);
 
-	xid = heap_getattr(tuple, columns->attnum[UM_COL_XID], desc, &isnull_xid);
-	own = !isnull_xid && DatumGetInt64(xid) == DatumGetInt64(own_xid());
+	xid = DatumGetInt64(heap_getattr(tuple, columns->attnum[UM_COL_XID], desc, &isnull));
+	own = xid == DatumGetInt64(own_xid());
 	recorded_at = heap_getattr(tuple, columns->attnum[UM_COL_RECORDED_AT], desc, &isnull);
 	/* a row inserted with an earlier recorded_at was restored */
 	live = !own || isnull ||
 		DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
 
-	if (!own && !isnull_xid)
-		um_correction_write(relation, tuple, DatumGetInt64(xid), negative);
+	if (!own)
+		um_correction_write(relation, tuple, xid, negative);
 	um_recount_note(values, nulls, own, negative, live);
 	um_pending_count(&row, negative, live);
 

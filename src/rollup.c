@@ -348,8 +348,8 @@ lock_rollups(void)
 }
 
 /* Folds the tail into the rollups, or all of the ledger. */
-int64
-um_rollup_refresh(bool rebuild)
+static int64
+refresh(bool rebuild)
 {
 	check_may_fold(rebuild ? "rebuild_rollups()" : "refresh()");
 	lock_rollups();
@@ -370,14 +370,14 @@ um_rollup_try_refresh(void)
 Datum
 usage_monitor_refresh(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(um_rollup_refresh(false));
+	PG_RETURN_INT64(refresh(false));
 }
 
 /* rebuild_rollups(): makes the rollups anew; returns the number of rows. */
 Datum
 usage_monitor_rebuild_rollups(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(um_rollup_refresh(true));
+	PG_RETURN_INT64(refresh(true));
 }
 
 /*

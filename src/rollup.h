@@ -9,7 +9,6 @@
 #include "utils/relcache.h"
 
 extern void um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool negative);
-extern int64 um_rollup_refresh(bool rebuild);
 extern int64 um_rollup_try_refresh(void);
 
 #endif							/* UM_ROLLUP_H */

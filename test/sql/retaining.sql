@@ -129,3 +129,12 @@ ALTER TABLE usage_monitor.usage DISABLE ROW LEVEL SECURITY;
 DROP POLICY own_org ON usage_monitor.usage;
 DROP OWNED BY regress_archive_reader;
 DROP ROLE regress_archive_reader;
+-- A manager may execute every function, and moves nothing to the archive by itself
+CREATE ROLE regress_archive_manager;
+SELECT usage_monitor.grant_access('regress_archive_manager', 'manager');
+SET ROLE regress_archive_manager;
+SELECT usage_monitor._archive_partition('usage_monitor.usage_default');
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+DROP OWNED BY regress_archive_manager;
+DROP ROLE regress_archive_manager;
