@@ -33,27 +33,28 @@ COMMENT ON COLUMN usage_monitor._rollup_state.refreshed_at IS 'When the last fol
  * One line a question.  A new dimension is one more line.
  */
 CREATE TABLE usage_monitor._rollup_dimension (
-    name    text NOT NULL,
-    by_hour boolean NOT NULL,
-    by_org  boolean NOT NULL,
-    keys    text[] NOT NULL,
+    name      text NOT NULL,
+    by_hour   boolean NOT NULL,
+    by_org    boolean NOT NULL,
+    keys      text[] NOT NULL,
+    is_narrow boolean NOT NULL,
     CONSTRAINT _rollup_dimension_pkey PRIMARY KEY (name)
 );
 
 -- what mostly goes together shares one: a row that comes late costs a fold one
 -- row of each
-INSERT INTO usage_monitor._rollup_dimension (name, by_hour, by_org, keys) VALUES
-    ('hour',            true,  true,  '{}'),
-    ('day',             false, true,  '{}'),
-    ('project',         false, true,  '{project, department}'),
-    ('user',            false, true,  '{user_id}'),
-    ('model',           false, true,  '{model, provider}'),
-    ('operation',       false, true,  '{operation, source, service_tier}'),
-    ('tag',             false, true,  '{tags}'),
-    ('hour_total',      true,  false, '{}'),
-    ('day_total',       false, false, '{}'),
-    ('model_total',     false, false, '{model, provider}'),
-    ('operation_total', false, false, '{operation, source, service_tier}');
+INSERT INTO usage_monitor._rollup_dimension (name, by_hour, by_org, keys, is_narrow) VALUES
+    ('hour',            true,  true,  '{}',                                true),
+    ('day',             false, true,  '{}',                                true),
+    ('project',         false, true,  '{project, department}',             true),
+    ('user',            false, true,  '{user_id}',                         false),
+    ('model',           false, true,  '{model, provider}',                 true),
+    ('operation',       false, true,  '{operation, source, service_tier}', true),
+    ('tag',             false, true,  '{tags}',                            false),
+    ('hour_total',      true,  false, '{}',                                true),
+    ('day_total',       false, false, '{}',                                true),
+    ('model_total',     false, false, '{model, provider}',                 true),
+    ('operation_total', false, false, '{operation, source, service_tier}', true);
 
 COMMENT ON TABLE usage_monitor._rollup_dimension IS
     'What the ledger is rolled up by: each has a table _rollup_<name>.';
@@ -61,6 +62,7 @@ COMMENT ON COLUMN usage_monitor._rollup_dimension.name IS 'Name of the dimension
 COMMENT ON COLUMN usage_monitor._rollup_dimension.by_hour IS 'By hour as well as by day?';
 COMMENT ON COLUMN usage_monitor._rollup_dimension.by_org IS 'Each organisation by itself, or all together?';
 COMMENT ON COLUMN usage_monitor._rollup_dimension.keys IS 'The ledger''s columns that are its keys, three at most; tags alone: each tag''s name and value.';
+COMMENT ON COLUMN usage_monitor._rollup_dimension.is_narrow IS 'Are there few names a day? Then sessions sum up the tail, and remember it; of many names one is looked for in the ledger.';
 
 /*
  * What every rollup looks like.  The sums that are mostly zero are NULL then,
@@ -460,18 +462,25 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION usage_monitor._tail_sums(dimension text) RETURNS SETOF usage_monitor._rollup
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100
+    AS 'MODULE_PATHNAME', 'usage_monitor_tail_sums';
+
+COMMENT ON FUNCTION usage_monitor._tail_sums(text) IS
+    'The tail summed up for a rollup. The session remembers it, and reads only what came since. Error: 42704 no such rollup.';
+
 /*
- * The days that there is more of than the rollups have, some of them often.
+ * The days that there is more of than the rollups have.
  */
 CREATE VIEW usage_monitor._open_days WITH (security_invoker = true) AS
-SELECT usage_monitor.ledger_day(t.ts) AS day
-  FROM usage_monitor._tail t
+SELECT t.day
+  FROM usage_monitor._tail_sums('day_total') t
 UNION ALL
 SELECT a.day
   FROM usage_monitor._archived_day_total a;
 
 COMMENT ON VIEW usage_monitor._open_days IS
-    'The days that tail or archive add to; each as often as they do.';
+    'The days that tail or archive add to; some more than once.';
 
 /*
  * Each rollup as the reader sees it, in parts: what is folded, what is
@@ -487,9 +496,12 @@ DO $$
 DECLARE
     dimension usage_monitor._rollup_dimension;
     measures  text;
+    sums      text;
+    parts     text;
 BEGIN
-    SELECT string_agg(quote_ident(m.name), ', ')
-      INTO measures
+    SELECT string_agg(quote_ident(m.name), ', '),
+           string_agg(format('nullif(usage_monitor._sum(k.%1$I), 0) AS %1$I', m.name), ', ') FILTER (WHERE m.name <> 'requests')
+      INTO measures, sums
       FROM usage_monitor._rollup_measures() m (name);
 
     EXECUTE 'ALTER TABLE usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
@@ -498,37 +510,46 @@ BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
+
+        IF dimension.is_narrow THEN
+            EXECUTE format($view$
+                CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
+                SELECT k.day, 0::bigint AS name_hash, usage_monitor._sum(k.requests) AS requests, k.hour, k.org, k.key1, k.key2, k.key3, %s
+                  FROM (SELECT %s, %s FROM usage_monitor._tail t%s) k
+                 GROUP BY k.day, k.hour, k.org, k.key1, k.key2, k.key3
+                $view$,
+                '_tail_' || dimension.name, sums, usage_monitor._rollup_keys(dimension), measures,
+                usage_monitor._rollup_tags(dimension));
+            EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_tail_' || dimension.name,
+                           format('What _tail_sums() returns of %s, where memory does not suffice.', dimension.name));
+        END IF;
+
+        parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %s FROM usage_monitor.%I a UNION ALL SELECT %s',
+                        measures, '_archived_' || dimension.name,
+                        CASE WHEN dimension.is_narrow
+                             THEN format('t.day, t.hour, t.org, t.key1, t.key2, t.key3, %s FROM usage_monitor._tail_sums(%L) t',
+                                         measures, dimension.name)
+                             ELSE format('%s, %s FROM usage_monitor._tail t%s', usage_monitor._rollup_keys(dimension), measures,
+                                         usage_monitor._rollup_tags(dimension)) END);
         EXECUTE format($view$
-            CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
-            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %4$s
-              FROM usage_monitor.%2$I r
-            UNION ALL
-            SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %4$s
-              FROM usage_monitor.%3$I a
-            UNION ALL
-            SELECT %5$s, %4$s
-              FROM usage_monitor._tail t%6$s
+            CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
+            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
+              FROM usage_monitor.%I r
+            UNION ALL %s
             $view$,
-            '_live_' || dimension.name, '_rollup_' || dimension.name, '_archived_' || dimension.name,
-            measures, usage_monitor._rollup_keys(dimension), usage_monitor._rollup_tags(dimension));
+            '_live_' || dimension.name, measures, '_rollup_' || dimension.name, parts);
         EXECUTE format($view$
-            CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
-            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %4$s
-              FROM usage_monitor.%2$I r
+            CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
+            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
+              FROM usage_monitor.%I r
              WHERE r.day IN (SELECT o.day FROM usage_monitor._open_days o)
-            UNION ALL
-            SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %4$s
-              FROM usage_monitor.%3$I a
-            UNION ALL
-            SELECT %5$s, %4$s
-              FROM usage_monitor._tail t%6$s
+            UNION ALL %s
             $view$,
-            '_open_' || dimension.name, '_rollup_' || dimension.name, '_archived_' || dimension.name,
-            measures, usage_monitor._rollup_keys(dimension), usage_monitor._rollup_tags(dimension));
-        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_open_' || dimension.name,
-                       'What _live_' || dimension.name || ' has of the days that tail or archive add to.');
+            '_open_' || dimension.name, measures, '_rollup_' || dimension.name, parts);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_live_' || dimension.name,
                        format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_open_' || dimension.name,
+                       'What _live_' || dimension.name || ' has of the days that tail or archive add to.');
     END LOOP;
 END
 $$;

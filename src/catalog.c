@@ -40,7 +40,7 @@ static const struct
 	[UM_DISCOUNT] = {"discount", UM_TOPIC_PRICE},
 	[UM_QUOTA] = {"quota", UM_TOPIC_QUOTA},
 	[UM_QUOTA_USAGE] = {"quota_usage", -1},
-	[UM_USAGE] = {"usage", -1},
+	[UM_USAGE] = {"usage", UM_TOPIC_LEDGER},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
 	[UM_ROLLUP_STATE] = {"_rollup_state", -1},
 	[UM_CORRECTION] = {"_correction", -1},
@@ -147,23 +147,37 @@ um_is_restoring(void)
 	return !check_function_bodies && namespace_search_path[0] == '\0';
 }
 
+/* Sets a parameter until um_spi_end. */
+void
+um_spi_set(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+}
+
 /*
- * Opens SPI as the owner of the tables, with a search_path that no caller can
- * have put operators of his own into.
+ * Opens SPI as the user who asks, for what he may see and no more; with a
+ * search_path that nobody can have put operators of his own into.
  */
+void
+um_spi_begin_as_user(UmSpi *spi)
+{
+	GetUserIdAndSecContext(&spi->user, &spi->security);
+	spi->guc_level = NewGUCNestLevel();
+	um_spi_set("search_path", "pg_catalog, pg_temp");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+/* Opens SPI as the owner of the tables. */
 void
 um_spi_begin(UmSpi *spi)
 {
 	Oid			owner = um_owner();
 
-	GetUserIdAndSecContext(&spi->user, &spi->security);
+	um_spi_begin_as_user(spi);
 	SetUserIdAndSecContext(owner, spi->security |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	spi->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 }
 
 /* Closes SPI and becomes the user again. */
@@ -184,7 +198,8 @@ prepare(UmQuery *query)
 
 	if (query->plan != NULL)
 		return;
-	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
+	plan = SPI_prepare_cursor(query->text, query->nargs, query->argtypes,
+							  query->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)

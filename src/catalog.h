@@ -33,6 +33,7 @@ typedef enum UmTopic
 	UM_TOPIC_SETTING,
 	UM_TOPIC_PRICE,
 	UM_TOPIC_QUOTA,
+	UM_TOPIC_LEDGER,			/* its partitions */
 	UM_TOPIC_COUNT
 } UmTopic;
 
@@ -42,6 +43,7 @@ typedef struct UmQuery
 	const char *text;
 	int			nargs;
 	Oid			argtypes[8];
+	bool		generic;		/* planned once, whatever the arguments */
 	SPIPlanPtr	plan;
 } UmQuery;
 
@@ -60,6 +62,8 @@ extern bool um_is_restoring(void);
 extern uint64 um_generation(UmTopic topic);
 extern void um_watch(UmTopic topic);
 extern void um_spi_begin(UmSpi *spi);
+extern void um_spi_begin_as_user(UmSpi *spi);
+extern void um_spi_set(const char *name, const char *value);
 extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
 extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);

@@ -33,49 +33,80 @@ um_power_of_ten(int exponent)
 	return power[exponent];
 }
 
+/*
+ * A numeric as it is stored, in digits of 10,000: one word of sign, scale and
+ * weight, or two.  numeric.c keeps the names of this to itself, but no version
+ * can change it, for pg_upgrade moves tables as they are.
+ */
+#define DIGIT_BASE			10000
+#define DIGIT_DECIMALS		4
+#define FORM_MASK			0xC000
+#define FORM_SHORT			0x8000
+#define FORM_SPECIAL		0xC000	/* NaN, infinity */
+#define LONG_NEGATIVE		0x4000
+#define SHORT_NEGATIVE		0x2000
+#define SHORT_WEIGHT_SIGN	0x0040
+#define SHORT_WEIGHT_MASK	0x003F
+
 /* Reads a numeric; false where it is not finite or does not fit. */
 bool
 um_decimal_from_numeric(Numeric value, UmDecimal *result)
 {
-	char	   *text;
-	bool		negative = false;
-	bool		in_fraction = false;
+	const uint16 *words = (const uint16 *) VARDATA_ANY(value);
+	int			nwords = VARSIZE_ANY_EXHDR(value) / (int) sizeof(uint16);
+	bool		is_short = (words[0] & FORM_MASK) == FORM_SHORT;
+	bool		negative;
+	int			weight;
+	const uint16 *digits;
+	int			ndigits;
+	int			exponent;
+	int128		mantissa = 0;
 
-	if (numeric_is_nan(value) || numeric_is_inf(value))
+	if ((words[0] & FORM_MASK) == FORM_SPECIAL)
 		return false;
+	if (is_short)
+	{
+		negative = (words[0] & SHORT_NEGATIVE) != 0;
+		weight = words[0] & SHORT_WEIGHT_MASK;
+		if (words[0] & SHORT_WEIGHT_SIGN)
+			weight |= ~SHORT_WEIGHT_MASK;
+		digits = words + 1;
+	}
+	else
+	{
+		negative = (words[0] & FORM_MASK) == LONG_NEGATIVE;
+		weight = (int16) words[1];
+		digits = words + 2;
+	}
+	ndigits = nwords - (int) (digits - words);
 
-	text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
 	result->mantissa = 0;
 	result->scale = 0;
+	if (ndigits == 0)
+		return true;
+	for (int i = 0; i < ndigits; i++)
+		if (__builtin_mul_overflow(mantissa, (int128) DIGIT_BASE, &mantissa) ||
+			__builtin_add_overflow(mantissa, (int128) digits[i], &mantissa))
+			return false;
 
-	for (char *c = text; *c != '\0'; c++)
+	/* value = mantissa * 10^exponent; trailing zeros of a fraction say nothing */
+	exponent = (weight - ndigits + 1) * DIGIT_DECIMALS;
+	if (exponent > 0)
 	{
-		if (*c == '-')
-			negative = true;
-		else if (*c == '.')
-			in_fraction = true;
-		else
-		{
-			if (__builtin_mul_overflow(result->mantissa, (int128) 10, &result->mantissa) ||
-				__builtin_add_overflow(result->mantissa, (int128) (*c - '0'), &result->mantissa))
-			{
-				pfree(text);
-				return false;
-			}
-			if (in_fraction)
-				result->scale++;
-		}
+		if (exponent > UM_MAX_POWER ||
+			__builtin_mul_overflow(mantissa, um_power_of_ten(exponent), &mantissa))
+			return false;
+		exponent = 0;
 	}
-	pfree(text);
-
-	/* trailing zeros of the fraction say nothing */
-	while (result->scale > 0 && result->mantissa % 10 == 0)
+	while (exponent < 0 && mantissa == (int64) mantissa && (int64) mantissa % 10 == 0)
 	{
-		result->mantissa /= 10;
-		result->scale--;
+		mantissa = (int64) mantissa / 10;
+		exponent++;
 	}
-	if (negative)
-		result->mantissa = -result->mantissa;
+	for (; exponent < 0 && mantissa % 10 == 0; exponent++)
+		mantissa /= 10;
+	result->mantissa = negative ? -mantissa : mantissa;
+	result->scale = -exponent;
 	return result->scale <= UM_MAX_POWER;
 }
 

@@ -25,10 +25,10 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "fold.h"
-#include "ledger_columns.h"
 #include "miscadmin.h"
 #include "rollup.h"
 #include "storage/lmgr.h"
+#include "tail.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -48,36 +48,6 @@ PG_FUNCTION_INFO_V1(usage_monitor_lock_rollups);
 PG_FUNCTION_INFO_V1(usage_monitor_archive_partition);
 PG_FUNCTION_INFO_V1(usage_monitor_reset_rollups);
 
-/* Both queries have these before it. */
-enum
-{
-	ATT_XID,
-	ATT_ROW_XID,
-	ATT_SIGN,
-	ATT_READ
-};
-
-/* A receiver of a query's rows that folds them. */
-typedef struct FoldReceiver
-{
-	DestReceiver pub;
-	UmFold	   *fold;
-	const UmWatermark *folded;
-	bool		corrections;	/* of rows, or rows? */
-} FoldReceiver;
-
-static const char *read_list;	/* the columns that they read, each after a comma */
-
-static UmQuery read_rows;
-
-/* in the order of time where there are not all: each day's rows are written once then */
-static UmQuery read_tail = {
-	.nargs = 2,
-	.argtypes = {INT8OID, INT8ARRAYOID}
-};
-
-static UmQuery read_corrections;
-
 static UmQuery delete_corrections = {
 	.text = "DELETE FROM usage_monitor._correction"
 };
@@ -93,108 +63,12 @@ static UmQuery read_last_usage_id = {
 	.text = "SELECT last_value FROM usage_monitor.usage_usage_id_seq"
 };
 
-/* Writes that a row of another transaction counts less, or more. */
-void
-um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool negative)
-{
-	const UmColumns *columns = um_columns(relation);
-	TupleDesc	desc = RelationGetDescr(relation);
-	Relation	corrections = table_open(um_relation(UM_CORRECTION), RowExclusiveLock);
-	Datum		values[ATT_READ + UM_FOLD_COLUMNS];
-	bool		nulls[ATT_READ + UM_FOLD_COLUMNS] = {0};
-
-	values[ATT_XID] = Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
-	values[ATT_ROW_XID] = Int64GetDatum(row_xid);
-	values[ATT_SIGN] = Int64GetDatum(negative ? -1 : 1);
-	for (int i = 0; i < UM_FOLD_COLUMNS; i++)
-		values[ATT_READ + i] = heap_getattr(tuple, columns->attnum[um_fold_columns[i]], desc,
-											&nulls[ATT_READ + i]);
-	simple_heap_insert(corrections, heap_form_tuple(RelationGetDescr(corrections), values, nulls));
-	table_close(corrections, NoLock);
-}
-
-/* The queries name the columns as the ledger does. */
-static void
-make_queries(void)
-{
-	MemoryContext old;
-	StringInfoData columns;
-
-	if (read_list != NULL)
-		return;
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	initStringInfo(&columns);
-	for (int i = 0; i < UM_FOLD_COLUMNS; i++)
-		appendStringInfo(&columns, ", %s", um_column_name(um_fold_columns[i]));
-	read_corrections.text = psprintf("SELECT xid, row_xid, sign%s FROM usage_monitor._correction",
-									 columns.data);
-	read_rows.text = psprintf("SELECT xid, xid, 1::bigint%s FROM usage_monitor.usage",
-							  columns.data);
-	read_tail.text = psprintf("%s WHERE xid >= $1 OR xid = ANY ($2) ORDER BY ts", read_rows.text);
-	read_list = columns.data;
-	MemoryContextSwitchTo(old);
-}
-
-/* Folds a row of one of the queries, if it is to be. */
+/* Folds a call. */
 static bool
-fold_row(TupleTableSlot *slot, DestReceiver *self)
+fold_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
-	FoldReceiver *receiver = (FoldReceiver *) self;
-
-	CHECK_FOR_INTERRUPTS();
-	slot_getallattrs(slot);
-
-	/* a row that is not folded yet is read as it is now; one that is, is corrected */
-	if (um_watermark_covers(receiver->folded, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) ==
-		receiver->corrections)
-		um_fold_add(receiver->fold, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
-					(int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
+	um_fold_add((UmFold *) arg, values, nulls, sign);
 	return true;
-}
-
-static void
-start_receiver(DestReceiver *self, int operation, TupleDesc typeinfo)
-{
-}
-
-static void
-end_receiver(DestReceiver *self)
-{
-}
-
-/* Folds what a query finds that is not folded, or the corrections of what is. */
-static void
-fold_query(UmFold *fold, const UmWatermark *folded, UmQuery *query, Datum *values,
-		   bool corrections)
-{
-	FoldReceiver receiver = {0};
-	UmSpi		spi;
-
-	receiver.pub.receiveSlot = fold_row;
-	receiver.pub.rStartup = start_receiver;
-	receiver.pub.rShutdown = end_receiver;
-	receiver.pub.rDestroy = end_receiver;
-	receiver.pub.mydest = DestNone;
-	receiver.fold = fold;
-	receiver.folded = folded;
-	receiver.corrections = corrections;
-	um_spi_begin(&spi);
-	/* sorts like an index build; um_spi_end takes it back */
-	(void) set_config_option("work_mem", psprintf("%dkB", maintenance_work_mem), PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	um_spi_stream(query, values, &receiver.pub);
-	um_spi_end(&spi);
-}
-
-static Datum
-xids_datum(const int64 *xids, int count)
-{
-	Datum	   *values = palloc(sizeof(Datum) * (count + 1));
-
-	for (int i = 0; i < count; i++)
-		values[i] = Int64GetDatum(xids[i]);
-	return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64),
-										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* Reads how far usage_id has come. */
@@ -220,7 +94,7 @@ store(const UmWatermark *mark)
 	UmSpi		spi;
 
 	values[0] = Int64GetDatum(mark->xmax);
-	values[1] = xids_datum(mark->xip, mark->nxip);
+	values[1] = um_watermark_xids(mark->xip, mark->nxip);
 	values[2] = Int64GetDatum(mark->usage_id);
 	um_spi_begin(&spi);
 	um_spi_modify(&store_mark, values, NULL);
@@ -308,11 +182,8 @@ fold_tail(bool rebuild)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	UmWatermark folded = {0};
 	UmWatermark mark;
-	Datum		values[2];
 	int64		rows;
-	int			stragglers;
 
-	make_queries();
 	PushActiveSnapshot(snapshot);
 	um_watermark_of_snapshot(&mark, snapshot);
 	mark.usage_id = usage_id;
@@ -321,16 +192,7 @@ fold_tail(bool rebuild)
 	else
 		um_watermark_read(&folded, snapshot);
 
-	if (folded.xmax == 0)
-		fold_query(fold, &folded, &read_rows, NULL, false);
-	else
-	{
-		stragglers = um_watermark_stragglers(&folded);
-		values[0] = Int64GetDatum(stragglers < folded.nxip ? folded.xip[stragglers] : folded.xmax);
-		values[1] = xids_datum(folded.xip, stragglers);
-		fold_query(fold, &folded, &read_tail, values, false);
-	}
-	fold_query(fold, &folded, &read_corrections, NULL, true);
+	um_tail_read_in_order(&folded, fold_call, fold);
 	rows = um_fold_end(fold);
 	drop_corrections(snapshot);
 	store(&mark);
@@ -401,8 +263,6 @@ Datum
 usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 {
 	Oid			partition = PG_GETARG_OID(0);
-	UmWatermark nothing = {0};
-	UmQuery		query = {0};
 	UmFold	   *fold;
 
 	/* managers may execute all functions, and this one alone would count things twice */
@@ -413,13 +273,9 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 	(void) fold_tail(false);
 	fold = um_fold_start();
 	fold->to_archive = true;
-	query.text = psprintf("SELECT xid, xid, 1::bigint%s FROM %s", read_list,
-						  quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)),
-													 get_rel_name(partition)));
 	PushActiveSnapshot(GetLatestSnapshot());
-	fold_query(fold, &nothing, &query, NULL, false);
+	um_tail_read_partition(partition, fold_call, fold);
 	PopActiveSnapshot();
-	SPI_freeplan(query.plan);
 	PG_RETURN_INT64(um_fold_end(fold));
 }
 

@@ -43,6 +43,8 @@ enum
 	COL_LAST = COL_HISTOGRAM + UM_DURATION_BUCKETS - 1
 };
 
+StaticAssertDecl(COL_LAST == UM_ROLLUP_COLUMNS, "the columns of a rollup are not as many as expected");
+
 /* The columns of the index _rollup_..._name, in their order. */
 enum
 {
@@ -304,23 +306,85 @@ find(UmRollupTable *table, const UmRollupName *name)
 	return found;
 }
 
-/* Adds what the table has of a column of whole numbers. */
-static int64
-plus_old(UmRollupTable *table, bool found, int column, int64 value)
+/*
+ * Makes a row of a name and sums; a zero is NULL, which takes no space.  The
+ * arrays have UM_ROLLUP_COLUMNS places.
+ */
+void
+um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
+			   Datum *values, bool *nulls)
 {
-	bool		isnull;
-	Datum		old;
+	memset(nulls, true, sizeof(bool) * UM_ROLLUP_COLUMNS);
+#define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
+	SET(COL_DAY, DateADTGetDatum(name->day));
+	SET(COL_NAME_HASH, Int64GetDatum(name->hash));
+	SET(COL_REQUESTS, Int64GetDatum(sign * measures->requests));
+	if (!TIMESTAMP_IS_NOBEGIN(name->hour))
+		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
+	if (name->org.data != NULL)
+		SET(COL_ORG, text_datum(name->org));
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		if (name->key[i].data != NULL)
+			SET(COL_KEYS + i, text_datum(name->key[i]));
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+	{
+		const UmNumber *number = &measures->sum[i];
+		Numeric		sum;
 
-	if (!found)
-		return value;
-	old = slot_getattr(table->slot, column, &isnull);
-	if (!isnull && pg_add_s64_overflow(DatumGetInt64(old), value, &value))
+		if (number->large == NULL && number->small.mantissa == 0)
+			continue;
+		sum = number_to_numeric(number);
+		if (sign < 0)
+			sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
+		if (!is_zero(sum))
+			SET(COL_SUMS + i, NumericGetDatum(sum));
+	}
+	for (int i = 0; i < UM_COUNT_COUNT; i++)
+		if (measures->count[i] != 0)
+			SET(COL_COUNTS + i, Int64GetDatum(sign * measures->count[i]));
+	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
+		if (measures->histogram[i] != 0)
+			SET(COL_HISTOGRAM + i, Int64GetDatum(sign * measures->histogram[i]));
+#undef SET
+}
+
+/* Adds a whole number of the row in the table's slot to that of a row that was made. */
+static int64
+add_old_count(UmRollupTable *table, int column, Datum *values, bool *nulls)
+{
+	int64		sum = nulls[column - 1] ? 0 : DatumGetInt64(values[column - 1]);
+
+	if (!table->slot->tts_isnull[column - 1] &&
+		pg_add_s64_overflow(sum, DatumGetInt64(table->slot->tts_values[column - 1]), &sum))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("a sum of column \"%s\" of table \"%s\" is out of range",
 						NameStr(TupleDescAttr(RelationGetDescr(table->relation), column - 1)->attname),
 						RelationGetRelationName(table->relation))));
-	return value;
+	values[column - 1] = Int64GetDatum(sum);
+	return sum;
+}
+
+/* Adds the sums of the row in the table's slot to those of a row that was made. */
+static void
+add_old(UmRollupTable *table, Datum *values, bool *nulls)
+{
+	slot_getallattrs(table->slot);
+	for (int i = COL_SUMS - 1; i < COL_COUNTS - 1; i++)
+	{
+		Datum		old = table->slot->tts_values[i];
+
+		if (table->slot->tts_isnull[i])
+			continue;
+		if (!nulls[i])
+			old = DirectFunctionCall1(numeric_trim_scale,
+									  DirectFunctionCall2(numeric_add, old, values[i]));
+		values[i] = old;
+		nulls[i] = is_zero(DatumGetNumeric(old));
+	}
+	for (int column = COL_COUNTS; column <= COL_LAST; column++)
+		nulls[column - 1] = add_old_count(table, column, values, nulls) == 0;
+	(void) add_old_count(table, COL_REQUESTS, values, nulls);
 }
 
 /*
@@ -330,78 +394,29 @@ plus_old(UmRollupTable *table, bool found, int column, int64 value)
 void
 um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
 {
-	Datum		values[COL_LAST];
-	bool		nulls[COL_LAST];
-	bool		found;
-	HeapTuple	tuple;
+	Datum		values[UM_ROLLUP_COLUMNS];
+	bool		nulls[UM_ROLLUP_COLUMNS];
+	ItemPointerData tid;
 
-	memset(nulls, true, sizeof(nulls));
-#define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
-
-	SET(COL_DAY, DateADTGetDatum(name->day));
-	SET(COL_NAME_HASH, Int64GetDatum(name->hash));
-	if (!TIMESTAMP_IS_NOBEGIN(name->hour))
-		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
-	if (name->org.data != NULL)
-		SET(COL_ORG, text_datum(name->org));
-	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		if (name->key[i].data != NULL)
-			SET(COL_KEYS + i, text_datum(name->key[i]));
-	found = find(table, name);
-
-	/* a zero is kept as NULL, which takes no space */
-	for (int i = 0; i < UM_SUM_COUNT; i++)
+	um_rollup_form(name, measures, sign, values, nulls);
+	if (!find(table, name))
 	{
-		const UmNumber *number = &measures->sum[i];
-		bool		isnull = true;
-		Datum		old = found ? slot_getattr(table->slot, COL_SUMS + i, &isnull) : (Datum) 0;
-		Numeric		sum;
-
-		if (number->large == NULL && number->small.mantissa == 0)
-		{
-			if (!isnull)
-				SET(COL_SUMS + i, old);
-			continue;
-		}
-		sum = number_to_numeric(number);
-		if (sign < 0)
-			sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
-		if (!isnull)
-			sum = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
-													  NumericGetDatum(add(DatumGetNumeric(old), sum))));
-		if (!is_zero(sum))
-			SET(COL_SUMS + i, NumericGetDatum(sum));
+		if (measures->requests != 0)
+			CatalogTupleInsertWithInfo(table->relation,
+									   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
+									   table->indexes);
+		return;
 	}
-	for (int i = 0; i < UM_COUNT_COUNT; i++)
-	{
-		int64		count = plus_old(table, found, COL_COUNTS + i, sign * measures->count[i]);
 
-		if (count != 0)
-			SET(COL_COUNTS + i, Int64GetDatum(count));
-	}
-	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
-	{
-		int64		count = plus_old(table, found, COL_HISTOGRAM + i, sign * measures->histogram[i]);
-
-		if (count != 0)
-			SET(COL_HISTOGRAM + i, Int64GetDatum(count));
-	}
-	SET(COL_REQUESTS, Int64GetDatum(plus_old(table, found, COL_REQUESTS, sign * measures->requests)));
-#undef SET
-
-	tuple = heap_form_tuple(RelationGetDescr(table->relation), values, nulls);
-	if (found)
-	{
-		ItemPointerData tid = table->slot->tts_tid;
-
-		ExecClearTuple(table->slot);
-		if (DatumGetInt64(values[COL_REQUESTS - 1]) == 0)
-			simple_heap_delete(table->relation, &tid);
-		else
-			CatalogTupleUpdateWithInfo(table->relation, &tid, tuple, table->indexes);
-	}
-	else if (measures->requests != 0)
-		CatalogTupleInsertWithInfo(table->relation, tuple, table->indexes);
+	add_old(table, values, nulls);
+	tid = table->slot->tts_tid;
+	if (DatumGetInt64(values[COL_REQUESTS - 1]) == 0)
+		simple_heap_delete(table->relation, &tid);
+	else
+		CatalogTupleUpdateWithInfo(table->relation, &tid,
+								   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
+								   table->indexes);
+	ExecClearTuple(table->slot);
 }
 
 /* duration_percentile(percentile, VARIADIC histogram) */

@@ -64,6 +64,10 @@ typedef struct UmMeasures
 
 #define UM_ROLLUP_KEYS 3
 
+/* day, name_hash, requests, hour and org, keys, and sums */
+#define UM_ROLLUP_COLUMNS \
+	(5 + UM_ROLLUP_KEYS + UM_SUM_COUNT + UM_COUNT_COUNT + UM_DURATION_BUCKETS)
+
 /* The name of a row of a rollup. */
 typedef struct UmRollupName
 {
@@ -91,6 +95,8 @@ extern void um_number_set_duration(UmNumber *number, double duration_ms);
 extern int	um_duration_bucket(double duration_ms);
 extern void um_rollup_hash(UmRollupName *name);
 extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
+extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
+						   Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);

@@ -110,14 +110,48 @@ um_watermark_of_snapshot(UmWatermark *mark, Snapshot snapshot)
 {
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
 
+	/* on a standby the second list has all that are in progress, and the first none */
+	const TransactionId *running = snapshot->takenDuringRecovery ? snapshot->subxip : snapshot->xip;
+	int			nrunning = snapshot->takenDuringRecovery ? snapshot->subxcnt : (int) snapshot->xcnt;
+
 	memset(mark, 0, sizeof(UmWatermark));
 	mark->xmax = full_xid(snapshot->xmax);
-	mark->xip = palloc(sizeof(int64) * (snapshot->xcnt + 1));
+	mark->xip = palloc(sizeof(int64) * (nrunning + 1));
 	if (FullTransactionIdIsValid(own) && (int64) U64FromFullTransactionId(own) < mark->xmax)
 		mark->xip[mark->nxip++] = (int64) U64FromFullTransactionId(own);
-	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		mark->xip[mark->nxip++] = full_xid(snapshot->xip[i]);
+	for (int i = 0; i < nrunning; i++)
+		mark->xip[mark->nxip++] = full_xid(running[i]);
 	qsort(mark->xip, mark->nxip, sizeof(int64), compare_xids);
+}
+
+/* Copies a mark into the caller's memory. */
+void
+um_watermark_copy(UmWatermark *copy, const UmWatermark *mark)
+{
+	*copy = *mark;
+	copy->xip = palloc(sizeof(int64) * (mark->nxip + 1));
+	if (mark->nxip > 0)
+		memcpy(copy->xip, mark->xip, sizeof(int64) * mark->nxip);
+}
+
+/* Do both cover the same transactions? */
+bool
+um_watermark_equal(const UmWatermark *a, const UmWatermark *b)
+{
+	return a->xmax == b->xmax && a->nxip == b->nxip &&
+		(a->nxip == 0 || memcmp(a->xip, b->xip, sizeof(int64) * a->nxip) == 0);
+}
+
+/* Does a mark cover all that an earlier one does? */
+bool
+um_watermark_includes(const UmWatermark *mark, const UmWatermark *earlier)
+{
+	if (earlier->xmax > mark->xmax)
+		return false;
+	for (int i = 0; i < mark->nxip; i++)
+		if (um_watermark_covers(earlier, mark->xip[i]))
+			return false;
+	return true;
 }
 
 /* Is what a transaction recorded in the rollups? */
@@ -129,7 +163,7 @@ um_watermark_covers(const UmWatermark *mark, int64 xid)
 		 bsearch(&xid, mark->xip, mark->nxip, sizeof(int64), compare_xids) == NULL);
 }
 
-/* How many of the first xids in progress are stragglers. */
+/* How many of the first xids in progress are stragglers: all else that is not covered comes later. */
 int
 um_watermark_stragglers(const UmWatermark *mark)
 {
@@ -140,9 +174,30 @@ um_watermark_stragglers(const UmWatermark *mark)
 	return count <= MAX_STRAGGLERS ? count : 0;
 }
 
+/* From which transaction on all is that the mark does not cover, but for stragglers. */
+int64
+um_watermark_start(const UmWatermark *mark)
+{
+	int			stragglers = um_watermark_stragglers(mark);
+
+	return stragglers < mark->nxip ? mark->xip[stragglers] : mark->xmax;
+}
+
+/* Some of a mark's xids as an array of SQL. */
+Datum
+um_watermark_xids(const int64 *xids, int count)
+{
+	Datum	   *values = palloc(sizeof(Datum) * (count + 1));
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int64GetDatum(xids[i]);
+	return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* Is the caller's view of the ledger less than all of it? */
-static bool
-has_row_security(void)
+bool
+um_has_row_security(void)
 {
 	return check_enable_rls(um_relation(UM_USAGE), InvalidOid, true) == RLS_ENABLED;
 }
@@ -162,7 +217,7 @@ mark_of_query(FunctionCallInfo fcinfo)
 		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 
 		mark = palloc0(sizeof(UmWatermark));
-		if (!has_row_security())
+		if (!um_has_row_security())
 			um_watermark_read(mark, GetActiveSnapshot());
 		MemoryContextSwitchTo(old);
 		fcinfo->flinfo->fn_extra = mark;
@@ -181,10 +236,7 @@ usage_monitor_in_tail(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_tail_start(PG_FUNCTION_ARGS)
 {
-	const UmWatermark *mark = mark_of_query(fcinfo);
-	int			stragglers = um_watermark_stragglers(mark);
-
-	PG_RETURN_INT64(stragglers < mark->nxip ? mark->xip[stragglers] : mark->xmax);
+	PG_RETURN_INT64(um_watermark_start(mark_of_query(fcinfo)));
 }
 
 /* _tail_stragglers(): the transactions of the tail that began long before it. */
@@ -192,13 +244,8 @@ Datum
 usage_monitor_tail_stragglers(PG_FUNCTION_ARGS)
 {
 	const UmWatermark *mark = mark_of_query(fcinfo);
-	int			count = um_watermark_stragglers(mark);
-	Datum		values[MAX_STRAGGLERS];
 
-	for (int i = 0; i < count; i++)
-		values[i] = Int64GetDatum(mark->xip[i]);
-	PG_RETURN_ARRAYTYPE_P(construct_array(values, count, INT8OID, sizeof(int64),
-										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_DATUM(um_watermark_xids(mark->xip, um_watermark_stragglers(mark)));
 }
 
 /* _rollups_apply(): may the caller's query use the rollups at all? */
@@ -212,5 +259,5 @@ usage_monitor_rollups_apply(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_archive_applies(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(!has_row_security());
+	PG_RETURN_BOOL(!um_has_row_security());
 }

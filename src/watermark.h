@@ -22,7 +22,13 @@ typedef struct UmWatermark
 
 extern void um_watermark_read(UmWatermark *mark, Snapshot snapshot);
 extern void um_watermark_of_snapshot(UmWatermark *mark, Snapshot snapshot);
+extern void um_watermark_copy(UmWatermark *copy, const UmWatermark *mark);
+extern bool um_watermark_equal(const UmWatermark *a, const UmWatermark *b);
+extern bool um_watermark_includes(const UmWatermark *mark, const UmWatermark *earlier);
+extern int64 um_watermark_start(const UmWatermark *mark);
 extern int	um_watermark_stragglers(const UmWatermark *mark);
+extern Datum um_watermark_xids(const int64 *xids, int count);
 extern bool um_watermark_covers(const UmWatermark *mark, int64 xid);
+extern bool um_has_row_security(void);
 
 #endif							/* UM_WATERMARK_H */

@@ -80,6 +80,19 @@ my $totals = q{SELECT view, requests, cost FROM (} . join(' UNION ALL ', map {
   . q{) v WHERE (requests, cost, tokens, unpriced) IS DISTINCT FROM
 		(SELECT (count(*)::numeric, sum(cost), sum(total_tokens), count(*) FILTER (WHERE cost IS NULL)::numeric) FROM usage_monitor.usage)};
 
+# Sessions that stay, and remember what they have summed up: one looks back for
+# a while, too.
+my @session = map { $_->background_psql('postgres') } $node, $standby;
+my $looks = 0;
+sub look_again
+{
+	my @step = ('BEGIN ISOLATION LEVEL REPEATABLE READ', '', 'COMMIT', '');
+	my $step = $step[ $looks++ % @step ];
+
+	$session[0]->query_safe($step) if $step;
+	return grep { $_ ne '' } map { $_->query_safe('SELECT * FROM usage_monitor.verify()') . $_->query_safe($totals) } @session;
+}
+
 my ($checks, @wrong) = (0);
 my $end = time + $seconds - 1;
 while (time < $end)
@@ -90,8 +103,10 @@ while (time < $end)
 	push @wrong, $result if $result ne '24 views||';
 	my $on_standby = value($standby, $totals);
 	push @wrong, "standby: $on_standby" if $on_standby ne '';
+	push @wrong, map { "session: $_" } look_again();
 	last if @wrong > 3;
 }
+$_->quit foreach @session;
 $load->finish;
 $refresh->finish;
 is(join("\n", @wrong), '', 'every view is what the ledger says, whenever one looks');

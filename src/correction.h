@@ -1,0 +1,13 @@
+/*
+ * correction.h
+ *		Telling the rollups of a row that is changed.
+ */
+#ifndef UM_CORRECTION_H
+#define UM_CORRECTION_H
+
+#include "access/htup.h"
+#include "utils/relcache.h"
+
+extern void um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool negative);
+
+#endif							/* UM_CORRECTION_H */

@@ -1,0 +1,290 @@
+/*
+ * sums.c
+ *		Summing up calls in memory, by the names of a rollup's rows.
+ */
+#include "postgres.h"
+
+#include "catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "setting.h"
+#include "sums.h"
+#include "tag.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* The columns of _correction behind its first three. */
+const UmColumn um_sums_columns[UM_SUMS_COLUMNS] = {
+	UM_COL_TS, UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
+	UM_COL_PROVIDER, UM_COL_MODEL, UM_COL_OPERATION, UM_COL_SOURCE, UM_COL_SERVICE_TIER,
+	UM_COL_TAGS, UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS, UM_COL_CACHE_READ_INPUT_TOKENS,
+	UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_COL_REASONING_OUTPUT_TOKENS, UM_COL_TOTAL_TOKENS,
+	UM_COL_INPUT_COST, UM_COL_OUTPUT_COST, UM_COL_OTHER_COST, UM_COL_COST,
+	UM_COL_DURATION_MS, UM_COL_SUCCESS, UM_COL_CACHED
+};
+
+static UmQuery read_dimensions = {
+	.text = "SELECT name, by_hour, by_org, keys FROM usage_monitor._rollup_dimension"
+};
+
+static uint32
+name_hash(const void *key, Size keysize)
+{
+	const UmRollupName *name = key;
+
+	return hash_combine(murmurhash32((uint32) name->day),
+						(uint32) (name->hash ^ (name->hash >> 32)));
+}
+
+static int
+name_match(const void *a, const void *b, Size keysize)
+{
+	return !um_rollup_same(a, b);
+}
+
+/* The ledger's column of that name. */
+static UmColumn
+column_by_name(const char *name)
+{
+	for (int i = 0; i < UM_SUMS_COLUMNS; i++)
+		if (strcmp(um_column_name(um_sums_columns[i]), name) == 0)
+			return um_sums_columns[i];
+	elog(ERROR, "no rollup can be kept by \"%s\"", name);
+}
+
+/* Reads what there are rollups by. */
+UmDimension *
+um_dimensions(int *count)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			namespace = get_namespace_oid("usage_monitor", false);
+	UmDimension *dimensions;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_dimensions, NULL, NULL);
+	*count = (int) SPI_processed;
+	dimensions = MemoryContextAllocZero(caller, sizeof(UmDimension) * (SPI_processed + 1));
+	for (int i = 0; i < *count; i++)
+	{
+		UmDimension *dimension = &dimensions[i];
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Datum	   *keys;
+		bool		isnull;
+
+		dimension->name = MemoryContextStrdup(caller, um_text_column(row, desc, 1));
+		dimension->relid = get_relname_relid(psprintf("_rollup_%s", dimension->name), namespace);
+		dimension->archive = get_relname_relid(psprintf("_archive_%s", dimension->name), namespace);
+		if (!OidIsValid(dimension->relid) || !OidIsValid(dimension->archive))
+			elog(ERROR, "rollup \"%s\" has no table", dimension->name);
+		dimension->by_hour = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+		dimension->by_org = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
+		deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 4, &isnull)),
+						  TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, &dimension->nkeys);
+		if (dimension->nkeys > UM_ROLLUP_KEYS)
+			elog(ERROR, "too many keys of rollup \"%s\"", dimension->name);
+		for (int k = 0; k < dimension->nkeys; k++)
+			dimension->key[k] = column_by_name(TextDatumGetCString(keys[k]));
+	}
+	um_spi_end(&spi);
+	return dimensions;
+}
+
+/* Reads what a call adds to sums, as the view _call does. */
+static void
+measure(UmCall *call)
+{
+	static const struct
+	{
+		UmCountColumn count;
+		UmColumn	column;
+	}			counts[] = {
+		{UM_COUNT_TOTAL_TOKENS, UM_COL_TOTAL_TOKENS},
+		{UM_COUNT_INPUT_TOKENS, UM_COL_INPUT_TOKENS},
+		{UM_COUNT_OUTPUT_TOKENS, UM_COL_OUTPUT_TOKENS},
+		{UM_COUNT_CACHE_READ, UM_COL_CACHE_READ_INPUT_TOKENS},
+		{UM_COUNT_CACHE_CREATION, UM_COL_CACHE_CREATION_INPUT_TOKENS},
+		{UM_COUNT_REASONING, UM_COL_REASONING_OUTPUT_TOKENS}
+	};
+	static const struct
+	{
+		UmSumColumn sum;
+		UmColumn	column;
+	}			sums[] = {
+		{UM_SUM_COST, UM_COL_COST},
+		{UM_SUM_INPUT_COST, UM_COL_INPUT_COST},
+		{UM_SUM_OUTPUT_COST, UM_COL_OUTPUT_COST},
+		{UM_SUM_OTHER_COST, UM_COL_OTHER_COST}
+	};
+	UmMeasures *measures = &call->measures;
+
+	memset(measures, 0, sizeof(UmMeasures));
+	for (int i = 0; i < (int) lengthof(counts); i++)
+		if (!call->nulls[counts[i].column])
+			measures->count[counts[i].count] = DatumGetInt64(call->values[counts[i].column]);
+	for (int i = 0; i < (int) lengthof(sums); i++)
+		if (!call->nulls[sums[i].column])
+			um_number_set(&measures->sum[sums[i].sum],
+						  DatumGetNumeric(call->values[sums[i].column]));
+	measures->count[UM_COUNT_ERRORS] = !call->nulls[UM_COL_SUCCESS] &&
+		!DatumGetBool(call->values[UM_COL_SUCCESS]);
+	measures->count[UM_COUNT_UNPRICED] = call->nulls[UM_COL_COST];
+	measures->count[UM_COUNT_CACHED] = !call->nulls[UM_COL_CACHED] &&
+		DatumGetBool(call->values[UM_COL_CACHED]);
+	measures->count[UM_COUNT_UNKNOWN_INPUT] = call->nulls[UM_COL_INPUT_TOKENS];
+	measures->count[UM_COUNT_UNKNOWN_OUTPUT] = call->nulls[UM_COL_OUTPUT_TOKENS];
+	measures->count[UM_COUNT_UNTIMED] = call->nulls[UM_COL_DURATION_MS];
+	if (!call->nulls[UM_COL_DURATION_MS])
+	{
+		Datum		duration = call->values[UM_COL_DURATION_MS];
+
+		measures->histogram[um_duration_bucket(DatumGetFloat8(duration))] = 1;
+		um_number_set_duration(&measures->sum[UM_SUM_DURATION_MS], DatumGetFloat8(duration));
+	}
+	call->day = um_ledger_day(DatumGetTimestampTz(call->values[UM_COL_TS]));
+	call->hour = um_ledger_hour(DatumGetTimestampTz(call->values[UM_COL_TS]));
+}
+
+/* Reads a call from the columns of um_sums_columns, which it goes on pointing into. */
+void
+um_call_read(UmCall *call, const Datum *values, const bool *nulls, int sign)
+{
+	for (int i = 0; i < UM_SUMS_COLUMNS; i++)
+	{
+		call->values[um_sums_columns[i]] = values[i];
+		call->nulls[um_sums_columns[i]] = nulls[i];
+	}
+	call->sign = sign;
+	measure(call);
+}
+
+static UmString
+string_of(const UmCall *call, UmColumn column)
+{
+	UmString	string = {NULL, 0};
+
+	if (!call->nulls[column])
+	{
+		text	   *value = DatumGetTextPP(call->values[column]);
+
+		string.data = VARDATA_ANY(value);
+		string.length = VARSIZE_ANY_EXHDR(value);
+	}
+	return string;
+}
+
+/* Starts to sum up; all that is collected is in that memory. */
+void
+um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(UmRollupName);
+	control.entrysize = sizeof(UmEntry);
+	control.hash = name_hash;
+	control.match = name_match;
+	control.hcxt = context;
+	sums->dimension = dimension;
+	sums->context = context;
+	sums->entries = hash_create("usage_monitor sums", 256, &control,
+								HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	sums->last = NULL;
+}
+
+/* Takes an entry's name into its own memory. */
+static void
+own_string(UmSums *sums, UmString *string)
+{
+	if (string->data != NULL)
+	{
+		char	   *copy = MemoryContextAlloc(sums->context, string->length + 1);
+
+		memcpy(copy, string->data, string->length);
+		string->data = copy;
+	}
+}
+
+/* Adds a call to the entry of that name. */
+static void
+add_to_entry(UmSums *sums, const UmCall *call, UmRollupName *name)
+{
+	UmEntry    *entry = sums->last;
+	MemoryContext old;
+
+	um_rollup_hash(name);
+	if (entry == NULL || !um_rollup_same(&entry->name, name))
+	{
+		bool		found;
+
+		entry = hash_search(sums->entries, name, HASH_ENTER, &found);
+		if (!found)
+		{
+			own_string(sums, &entry->name.org);
+			for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+				own_string(sums, &entry->name.key[i]);
+			memset(&entry->measures, 0, sizeof(UmMeasures));
+		}
+		sums->last = entry;
+	}
+
+	entry->measures.requests += call->sign;
+	for (int i = 0; i < UM_COUNT_COUNT; i++)
+		entry->measures.count[i] += call->sign * call->measures.count[i];
+	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
+		entry->measures.histogram[i] += call->sign * call->measures.histogram[i];
+	old = MemoryContextSwitchTo(sums->context);
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+		um_number_add(&entry->measures.sum[i], &call->measures.sum[i], call->sign);
+	MemoryContextSwitchTo(old);
+}
+
+/* Adds a call to the entry of each of its tags. */
+static void
+add_to_tags(UmSums *sums, const UmCall *call, UmRollupName *name)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (call->nulls[UM_COL_TAGS])
+		return;
+	it = JsonbIteratorInit(&DatumGetJsonbP(call->values[UM_COL_TAGS])->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		name->key[0].data = value.val.string.val;
+		name->key[0].length = value.val.string.len;
+		JsonbIteratorNext(&it, &value, true);
+		name->key[1] = um_tag_value(&value);
+		add_to_entry(sums, call, name);
+	}
+}
+
+/* Adds a call, or takes it back. */
+void
+um_sums_add(UmSums *sums, const UmCall *call)
+{
+	const UmDimension *dimension = sums->dimension;
+	UmRollupName name;
+
+	memset(&name, 0, sizeof(name));
+	name.day = call->day;
+	name.hour = dimension->by_hour ? call->hour : DT_NOBEGIN;
+	if (dimension->by_org)
+		name.org = string_of(call, UM_COL_ORG);
+	if (dimension->nkeys == 1 && dimension->key[0] == UM_COL_TAGS)
+	{
+		add_to_tags(sums, call, &name);
+		return;
+	}
+	for (int k = 0; k < dimension->nkeys; k++)
+		name.key[k] = string_of(call, dimension->key[k]);
+	add_to_entry(sums, call, &name);
+}

@@ -1,0 +1,61 @@
+/*
+ * sums.h
+ *		Summing up calls in memory, by the names of a rollup's rows.
+ */
+#ifndef UM_SUMS_H
+#define UM_SUMS_H
+
+#include "ledger_columns.h"
+#include "rollup_row.h"
+#include "utils/hsearch.h"
+
+/* What is read of a call to sum it up, in this order; see um_sums_columns. */
+#define UM_SUMS_COLUMNS 24
+
+/* What a rollup is by: a row of _rollup_dimension. */
+typedef struct UmDimension
+{
+	char	   *name;
+	Oid			relid;
+	Oid			archive;
+	bool		by_hour;
+	bool		by_org;
+	int			nkeys;
+	UmColumn	key[UM_ROLLUP_KEYS];	/* UM_COL_TAGS alone: each tag */
+} UmDimension;
+
+/* A call, by the ledger's columns, and what it adds to sums. */
+typedef struct UmCall
+{
+	Datum		values[UM_COLUMN_COUNT];
+	bool		nulls[UM_COLUMN_COUNT];
+	UmMeasures	measures;
+	int			sign;			/* -1: it is taken back */
+	DateADT		day;
+	TimestampTz hour;
+} UmCall;
+
+/* What calls add to a row of a rollup. */
+typedef struct UmEntry
+{
+	UmRollupName name;
+	UmMeasures	measures;
+} UmEntry;
+
+/* What calls add to a rollup. */
+typedef struct UmSums
+{
+	const UmDimension *dimension;
+	MemoryContext context;		/* the caller's, who empties it */
+	HTAB	   *entries;
+	UmEntry    *last;			/* calls come in runs */
+} UmSums;
+
+extern const UmColumn um_sums_columns[UM_SUMS_COLUMNS];
+
+extern UmDimension *um_dimensions(int *count);
+extern void um_call_read(UmCall *call, const Datum *values, const bool *nulls, int sign);
+extern void um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context);
+extern void um_sums_add(UmSums *sums, const UmCall *call);
+
+#endif							/* UM_SUMS_H */

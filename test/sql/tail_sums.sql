@@ -1,0 +1,88 @@
+--
+-- What a session remembers of the tail: whatever happens after it has summed
+-- it up, all views are what the ledger says (verify() compares each rollup
+-- with its tail)
+--
+\getenv test PG_ABS_SRCDIR
+\set views :test '/include/views.psql'
+\i :views
+
+SELECT usage_monitor.configure('CNY', 'America/New_York');
+EXECUTE set_prices;
+EXECUTE fill;
+CREATE VIEW total AS
+SELECT (SELECT sum(requests) FROM usage_monitor.daily_total) AS daily,
+       (SELECT sum(requests) FROM usage_monitor.model_usage) AS by_model,
+       count(*) AS calls,
+       (SELECT count(*) FROM usage_monitor.verify()) AS differences
+FROM usage_monitor.usage;
+
+-- nothing is folded: all is summed up, and remembered; calls come and change
+TABLE total;
+EXECUTE fill;
+TABLE total;
+UPDATE usage_monitor.usage SET user_id = 'eve', model = 'um-test-1', org = 'initech', duration_ms = 1 WHERE usage_id % 7 = 0;
+TABLE total;
+DELETE FROM usage_monitor.usage WHERE usage_id % 5 = 0;
+TABLE total;
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+TABLE total;
+EXECUTE fill;
+UPDATE usage_monitor.usage SET ts = ts - interval '40 days', cost = NULL WHERE usage_id % 11 = 0;
+TABLE total;
+SELECT usage_monitor.rebuild_rollups() > 0 AS rebuilt;
+TABLE total;
+
+-- a transaction sees what it has written, and what is remembered has nothing of it
+EXECUTE fill;
+TABLE total;
+BEGIN;
+TABLE total;
+INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
+TABLE total;
+SAVEPOINT s;
+DELETE FROM usage_monitor.usage WHERE org = 'acme';
+TABLE total;
+ROLLBACK TO s;
+TABLE total;
+ROLLBACK;
+TABLE total;
+BEGIN;
+INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
+TABLE total;
+COMMIT;
+TABLE total;
+
+-- a partition with calls of the tail goes, and comes back
+ALTER TABLE usage_monitor.usage DETACH PARTITION usage_monitor.usage_default;
+SELECT daily, by_model FROM total;
+ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_monitor.usage_default DEFAULT;
+TABLE total;
+
+-- where memory does not suffice SQL sums it up
+\c -
+SET work_mem = '64kB';
+TABLE total;
+INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
+TABLE total;
+SELECT usage_monitor.rebuild_rollups() > 0 AS rebuilt;
+TABLE total;
+
+-- whoever may not read the ledger gets nothing that the session remembers
+CREATE ROLE regress_views_only;
+GRANT USAGE ON SCHEMA usage_monitor TO regress_views_only;
+GRANT SELECT ON usage_monitor.daily_total, usage_monitor._open_days, usage_monitor._live_day_total, usage_monitor._rollup_day_total,
+    usage_monitor._rollup_state, usage_monitor._archived_day_total TO regress_views_only;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor TO regress_views_only;
+INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
+SELECT sum(requests) > 0 AS readable FROM usage_monitor.daily_total;
+SET ROLE regress_views_only;
+SELECT sum(requests) > 0 AS readable FROM usage_monitor.daily_total;
+RESET ROLE;
+
+SELECT * FROM usage_monitor._tail_sums('no such');
+\echo :LAST_ERROR_SQLSTATE
+
+DROP VIEW total;
+DROP OWNED BY regress_views_only;
+DROP ROLE regress_views_only;
