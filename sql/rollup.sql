@@ -65,11 +65,12 @@ COMMENT ON COLUMN usage_monitor._rollup_dimension.keys IS 'The ledger''s columns
 COMMENT ON COLUMN usage_monitor._rollup_dimension.is_narrow IS 'Are there few names a day? Then sessions sum up the tail, and remember it; of many names one is looked for in the ledger.';
 
 /*
- * What every rollup looks like.  The sums that are mostly zero are NULL then,
- * which takes no space; the histogram of durations counts calls by the upper
- * bound, in milliseconds, that their duration does not exceed.  The bounds are
- * those that OpenTelemetry has for the duration of a GenAI call, and 1, 2, 3
- * and 5 seconds.
+ * What every rollup looks like, with what is asked for most in front.  The
+ * sums that are mostly zero are NULL then, which takes no space, and those of
+ * costs where no call has one; the histogram of durations counts calls by the
+ * upper bound, in milliseconds, that their duration does not exceed.  The
+ * bounds are those that OpenTelemetry has for the duration of a GenAI call,
+ * and 1, 2, 3 and 5 seconds.
  *
  * src/rollup_row.c knows the columns by their order.
  */
@@ -77,17 +78,17 @@ CREATE TABLE usage_monitor._rollup (
     day                         date NOT NULL,
     name_hash                   bigint NOT NULL,
     requests                    bigint NOT NULL,
-    hour                        timestamptz,
+    total_tokens                bigint,
+    cost                        numeric,
     org                         text COLLATE "C",
     key1                        text COLLATE "C",
     key2                        text COLLATE "C",
     key3                        text COLLATE "C",
-    cost                        numeric,
+    hour                        timestamptz,
     input_cost                  numeric,
     output_cost                 numeric,
     other_cost                  numeric,
     duration_ms                 numeric,
-    total_tokens                bigint,
     input_tokens                bigint,
     output_tokens               bigint,
     cache_read_input_tokens     bigint,
@@ -193,8 +194,11 @@ DECLARE
 BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         name := '_rollup_' || dimension.name;
-        -- a rollup is read before parallel workers have started
-        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80, parallel_workers = 0)', name);
+        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80)', name);
+        -- one of few names is read before parallel workers have started
+        IF dimension.is_narrow THEN
+            EXECUTE format('ALTER TABLE usage_monitor.%I SET (parallel_workers = 0)', name);
+        END IF;
         EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (day, name_hash)', name || '_name', name);
         IF dimension.by_org THEN
             EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (org, day)', name || '_org', name);
@@ -469,12 +473,20 @@ CREATE FUNCTION usage_monitor._tail_sums(dimension text) RETURNS SETOF usage_mon
 COMMENT ON FUNCTION usage_monitor._tail_sums(text) IS
     'The tail summed up for a rollup. The session remembers it, and reads only what came since. Error: 42704 no such rollup.';
 
+-- unlike _tail_sums() also for parallel workers, though each has to sum up
+CREATE FUNCTION usage_monitor._tail_days() RETURNS SETOF date
+    LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10
+    AS 'MODULE_PATHNAME', 'usage_monitor_tail_days';
+
+COMMENT ON FUNCTION usage_monitor._tail_days() IS
+    'The days that the tail adds to.';
+
 /*
  * The days that there is more of than the rollups have.
  */
 CREATE VIEW usage_monitor._open_days WITH (security_invoker = true) AS
 SELECT t.day
-  FROM usage_monitor._tail_sums('day_total') t
+  FROM usage_monitor._tail_days() t (day)
 UNION ALL
 SELECT a.day
   FROM usage_monitor._archived_day_total a;
@@ -497,12 +509,18 @@ DECLARE
     dimension usage_monitor._rollup_dimension;
     measures  text;
     sums      text;
+    columns   text;
     parts     text;
 BEGIN
     SELECT string_agg(quote_ident(m.name), ', '),
-           string_agg(format('nullif(usage_monitor._sum(k.%1$I), 0) AS %1$I', m.name), ', ') FILTER (WHERE m.name <> 'requests')
+           string_agg(format('usage_monitor._sum(k.%1$I) AS %1$I', m.name), ', ')
       INTO measures, sums
       FROM usage_monitor._rollup_measures() m (name);
+    SELECT string_agg('s.' || quote_ident(a.attname), ', ' ORDER BY a.attnum)
+      INTO columns
+      FROM pg_attribute a
+     WHERE a.attrelid = 'usage_monitor._rollup'::regclass
+       AND a.attnum > 0;
 
     EXECUTE 'ALTER TABLE usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
     EXECUTE 'CREATE POLICY rollups_apply ON usage_monitor._correction USING (usage_monitor._rollups_apply())';
@@ -514,11 +532,12 @@ BEGIN
         IF dimension.is_narrow THEN
             EXECUTE format($view$
                 CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
-                SELECT k.day, 0::bigint AS name_hash, usage_monitor._sum(k.requests) AS requests, k.hour, k.org, k.key1, k.key2, k.key3, %s
-                  FROM (SELECT %s, %s FROM usage_monitor._tail t%s) k
-                 GROUP BY k.day, k.hour, k.org, k.key1, k.key2, k.key3
+                SELECT %s
+                  FROM (SELECT k.day, 0::bigint AS name_hash, k.hour, k.org, k.key1, k.key2, k.key3, %s
+                          FROM (SELECT %s, %s FROM usage_monitor._tail t%s) k
+                         GROUP BY k.day, k.hour, k.org, k.key1, k.key2, k.key3) s
                 $view$,
-                '_tail_' || dimension.name, sums, usage_monitor._rollup_keys(dimension), measures,
+                '_tail_' || dimension.name, columns, sums, usage_monitor._rollup_keys(dimension), measures,
                 usage_monitor._rollup_tags(dimension));
             EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_tail_' || dimension.name,
                            format('What _tail_sums() returns of %s, where memory does not suffice.', dimension.name));

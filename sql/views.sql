@@ -17,6 +17,9 @@
  * archive add to, mostly all but today, are shown as they are: summing up each
  * row by itself would take longer than to read it.
  *
+ * A cost, @cost@ here, is what a rollup has, but in a group, where corrections
+ * can leave a sum of zero and no call with a cost.
+ *
  * Sums are those of _sum(): the rows of a group are few, mostly one, and
  * what sum() sets up for each group costs more than it saves.
  *
@@ -44,14 +47,10 @@ DECLARE
         coalesce(#cache_creation_input_tokens#, 0) AS cache_creation_input_tokens,
         coalesce(#reasoning_output_tokens#, 0) AS reasoning_output_tokens,
         coalesce(#total_tokens#, 0) AS total_tokens,
-        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
-             THEN coalesce(trim_scale(#input_cost#), 0) END AS input_cost,
-        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
-             THEN coalesce(trim_scale(#output_cost#), 0) END AS output_cost,
-        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
-             THEN coalesce(trim_scale(#other_cost#), 0) END AS other_cost,
-        CASE WHEN #requests# > coalesce(#unpriced_requests#, 0)
-             THEN coalesce(trim_scale(#cost#), 0) END AS cost,
+        @input_cost@ AS input_cost,
+        @output_cost@ AS output_cost,
+        @other_cost@ AS other_cost,
+        @cost@ AS cost,
         usage_monitor.ledger_currency() AS currency,
         CASE WHEN #requests# > coalesce(#untimed_requests#, 0)
              THEN coalesce(#duration_ms#, 0)::double precision
@@ -62,6 +61,10 @@ DECLARE
         coalesce(#unpriced_requests#, 0) AS unpriced_requests,
         coalesce(#cached_requests#, 0) AS cached_requests
     $measures$;
+    grouped CONSTANT text := regexp_replace(
+        regexp_replace(format(measures, histogram), '@(\w+)@',
+                       'CASE WHEN #requests# > coalesce(#unpriced_requests#, 0) THEN coalesce(trim_scale(#\1#), 0) END', 'g'),
+        '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g');
     view record;
     sums text;
 BEGIN
@@ -106,14 +109,14 @@ BEGIN
     LOOP
         sums := format('SELECT %s, %s FROM usage_monitor.%I r GROUP BY %s HAVING usage_monitor._sum(r.requests) > 0',
                        view.keys,
-                       regexp_replace(format(measures, histogram), '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g'),
+                       grouped,
                        CASE WHEN view.is_whole THEN '_open_' ELSE '_live_' END || view.rollup,
                        view.places);
         -- a row of the rollup that nothing is to be added to is a row of the view
         IF view.is_whole THEN
             sums := format('SELECT %s, %s FROM usage_monitor.%I r WHERE r.day NOT IN (SELECT o.day FROM usage_monitor._open_days o) UNION ALL %s',
                            view.keys,
-                           regexp_replace(format(measures, histogram), '#(\w+)#', 'r.\1', 'g'),
+                           regexp_replace(format(measures, histogram), '[#@](\w+)[#@]', 'r.\1', 'g'),
                            '_rollup_' || view.rollup,
                            sums);
         END IF;
@@ -132,7 +135,7 @@ BEGIN
                %s
           FROM usage_monitor._live_session r
          GROUP BY r.org, r.session_id
-        $view$, regexp_replace(format(measures, histogram), '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g'));
+        $view$, grouped);
 END
 $$;
 

@@ -34,16 +34,21 @@ enum
 	COL_DAY = 1,
 	COL_NAME_HASH,
 	COL_REQUESTS,
-	COL_HOUR,
+	COL_TOTAL_TOKENS,
+	COL_COST,
 	COL_ORG,
 	COL_KEYS,
-	COL_SUMS = COL_KEYS + UM_ROLLUP_KEYS,
-	COL_COUNTS = COL_SUMS + UM_SUM_COUNT,
-	COL_HISTOGRAM = COL_COUNTS + UM_COUNT_COUNT,
+	COL_HOUR = COL_KEYS + UM_ROLLUP_KEYS,
+	COL_OTHER_SUMS,				/* behind that of the cost */
+	COL_OTHER_COUNTS = COL_OTHER_SUMS + UM_SUM_COUNT - 1,	/* behind that of all tokens */
+	COL_HISTOGRAM = COL_OTHER_COUNTS + UM_COUNT_COUNT - 1,
 	COL_LAST = COL_HISTOGRAM + UM_DURATION_BUCKETS - 1
 };
 
 StaticAssertDecl(COL_LAST == UM_ROLLUP_COLUMNS, "the columns of a rollup are not as many as expected");
+
+#define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
+#define COL_COUNT(i)	((i) == UM_COUNT_TOTAL_TOKENS ? COL_TOTAL_TOKENS : COL_OTHER_COUNTS + (i) - 1)
 
 /* The columns of the index _rollup_..._name, in their order. */
 enum
@@ -307,13 +312,16 @@ find(UmRollupTable *table, const UmRollupName *name)
 }
 
 /*
- * Makes a row of a name and sums; a zero is NULL, which takes no space.  The
- * arrays have UM_ROLLUP_COLUMNS places.
+ * Makes a row of a name and sums.  A zero is NULL, which takes no space; but
+ * for the cost, which is NULL where no call has one.  The arrays have
+ * UM_ROLLUP_COLUMNS places.
  */
 void
 um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
 			   Datum *values, bool *nulls)
 {
+	bool		priced = measures->requests != measures->count[UM_COUNT_UNPRICED];
+
 	memset(nulls, true, sizeof(bool) * UM_ROLLUP_COLUMNS);
 #define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
 	SET(COL_DAY, DateADTGetDatum(name->day));
@@ -329,19 +337,19 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 	{
 		const UmNumber *number = &measures->sum[i];
+		bool		is_cost = i != UM_SUM_DURATION_MS;
 		Numeric		sum;
 
-		if (number->large == NULL && number->small.mantissa == 0)
+		if (number->large == NULL && number->small.mantissa == 0 && !(is_cost && priced))
 			continue;
 		sum = number_to_numeric(number);
 		if (sign < 0)
 			sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
-		if (!is_zero(sum))
-			SET(COL_SUMS + i, NumericGetDatum(sum));
+		SET(COL_SUM(i), NumericGetDatum(sum));
 	}
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
 		if (measures->count[i] != 0)
-			SET(COL_COUNTS + i, Int64GetDatum(sign * measures->count[i]));
+			SET(COL_COUNT(i), Int64GetDatum(sign * measures->count[i]));
 	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
 		if (measures->histogram[i] != 0)
 			SET(COL_HISTOGRAM + i, Int64GetDatum(sign * measures->histogram[i]));
@@ -362,29 +370,45 @@ add_old_count(UmRollupTable *table, int column, Datum *values, bool *nulls)
 						NameStr(TupleDescAttr(RelationGetDescr(table->relation), column - 1)->attname),
 						RelationGetRelationName(table->relation))));
 	values[column - 1] = Int64GetDatum(sum);
+	nulls[column - 1] = sum == 0;
 	return sum;
 }
 
-/* Adds the sums of the row in the table's slot to those of a row that was made. */
-static void
+/* Adds the sums of the row in the table's slot to those of a row that was made; returns its requests. */
+static int64
 add_old(UmRollupTable *table, Datum *values, bool *nulls)
 {
-	slot_getallattrs(table->slot);
-	for (int i = COL_SUMS - 1; i < COL_COUNTS - 1; i++)
-	{
-		Datum		old = table->slot->tts_values[i];
+	int64		requests;
+	int64		unpriced = 0;
 
-		if (table->slot->tts_isnull[i])
-			continue;
-		if (!nulls[i])
-			old = DirectFunctionCall1(numeric_trim_scale,
-									  DirectFunctionCall2(numeric_add, old, values[i]));
-		values[i] = old;
-		nulls[i] = is_zero(DatumGetNumeric(old));
+	slot_getallattrs(table->slot);
+	requests = add_old_count(table, COL_REQUESTS, values, nulls);
+	for (int i = 0; i < UM_COUNT_COUNT; i++)
+	{
+		int64		count = add_old_count(table, COL_COUNT(i), values, nulls);
+
+		if (i == UM_COUNT_UNPRICED)
+			unpriced = count;
 	}
-	for (int column = COL_COUNTS; column <= COL_LAST; column++)
-		nulls[column - 1] = add_old_count(table, column, values, nulls) == 0;
-	(void) add_old_count(table, COL_REQUESTS, values, nulls);
+	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
+		(void) add_old_count(table, COL_HISTOGRAM + i, values, nulls);
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+	{
+		int			column = COL_SUM(i) - 1;
+		Datum		sum = table->slot->tts_values[column];
+
+		if (table->slot->tts_isnull[column] && nulls[column])
+			continue;
+		if (table->slot->tts_isnull[column])
+			sum = values[column];
+		else if (!nulls[column])
+			sum = DirectFunctionCall1(numeric_trim_scale,
+									  DirectFunctionCall2(numeric_add, sum, values[column]));
+		values[column] = sum;
+		nulls[column] = i == UM_SUM_DURATION_MS ? is_zero(DatumGetNumeric(sum)) :
+			requests == unpriced;
+	}
+	return requests;
 }
 
 /*
@@ -408,9 +432,8 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 		return;
 	}
 
-	add_old(table, values, nulls);
 	tid = table->slot->tts_tid;
-	if (DatumGetInt64(values[COL_REQUESTS - 1]) == 0)
+	if (add_old(table, values, nulls) == 0)
 		simple_heap_delete(table->relation, &tid);
 	else
 		CatalogTupleUpdateWithInfo(table->relation, &tid,

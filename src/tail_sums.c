@@ -32,6 +32,7 @@
 #include "watermark.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_tail_sums);
+PG_FUNCTION_INFO_V1(usage_monitor_tail_days);
 
 /* Memory is looked at once in so many calls. */
 #define LOOK_EACH	256
@@ -191,7 +192,7 @@ sum_up(const char *name)
 	return tail;
 }
 
-/* Returns the sums as rows. */
+/* Returns the sums as rows, or of each as much of its beginning as the result has columns. */
 static void
 put_sums(TailSums *tail, ReturnSetInfo *result)
 {
@@ -212,9 +213,9 @@ put_sums(TailSums *tail, ReturnSetInfo *result)
 	}
 }
 
-/* Returns the rows of the view that sums up the tail in SQL. */
+/* Returns what a query of a view that sums up the tail in SQL has. */
 static void
-put_view(const char *name, ReturnSetInfo *result)
+put_query(const char *columns, const char *name, ReturnSetInfo *result)
 {
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	UmQuery		query = {0};
@@ -222,7 +223,7 @@ put_view(const char *name, ReturnSetInfo *result)
 
 	SetTuplestoreDestReceiverParams(receiver, result->setResult,
 									result->econtext->ecxt_per_query_memory, false, NULL, NULL);
-	query.text = psprintf("SELECT * FROM usage_monitor.%s",
+	query.text = psprintf("SELECT %s FROM usage_monitor.%s", columns,
 						  quote_identifier(psprintf("_tail_%s", name)));
 	um_spi_begin_as_user(&spi);
 	um_spi_stream(&query, NULL, receiver);
@@ -231,19 +232,33 @@ put_view(const char *name, ReturnSetInfo *result)
 	receiver->rDestroy(receiver);
 }
 
+/* Sums up, and returns rows: of the columns that SQL names, the first ones of a rollup's. */
+static void
+put(FunctionCallInfo fcinfo, const char *columns, const char *name, bits32 flags)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	TailSums   *tail;
+
+	InitMaterializedSRF(fcinfo, flags);
+	tail = sum_up(name);
+	if (tail->is_too_large)
+		put_query(columns, name, result);
+	else
+		put_sums(tail, result);
+}
+
 /* _tail_sums(dimension): rows as those of the rollup, for the caller's query. */
 Datum
 usage_monitor_tail_sums(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	TailSums   *tail;
+	put(fcinfo, "*", text_to_cstring(PG_GETARG_TEXT_PP(0)), 0);
+	return (Datum) 0;
+}
 
-	InitMaterializedSRF(fcinfo, 0);
-	tail = sum_up(name);
-	if (tail->is_too_large)
-		put_view(name, result);
-	else
-		put_sums(tail, result);
+/* _tail_days(): the days that the tail adds to. */
+Datum
+usage_monitor_tail_days(PG_FUNCTION_ARGS)
+{
+	put(fcinfo, "day", "day_total", MAT_SRF_USE_EXPECTED_DESC);
 	return (Datum) 0;
 }
