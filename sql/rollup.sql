@@ -194,11 +194,9 @@ DECLARE
 BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         name := '_rollup_' || dimension.name;
-        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80)', name);
-        -- one of few names is read before parallel workers have started
-        IF dimension.is_narrow THEN
-            EXECUTE format('ALTER TABLE usage_monitor.%I SET (parallel_workers = 0)', name);
-        END IF;
+        -- a rollup is read before parallel workers have started, or has so many
+        -- names that to merge what they found takes longer
+        EXECUTE format('CREATE TABLE usage_monitor.%I (LIKE usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = 80, parallel_workers = 0)', name);
         EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (day, name_hash)', name || '_name', name);
         IF dimension.by_org THEN
             EXECUTE format('CREATE INDEX %I ON usage_monitor.%I (org, day)', name || '_org', name);
@@ -473,9 +471,8 @@ CREATE FUNCTION usage_monitor._tail_sums(dimension text) RETURNS SETOF usage_mon
 COMMENT ON FUNCTION usage_monitor._tail_sums(text) IS
     'The tail summed up for a rollup. The session remembers it, and reads only what came since. Error: 42704 no such rollup.';
 
--- unlike _tail_sums() also for parallel workers, though each has to sum up
 CREATE FUNCTION usage_monitor._tail_days() RETURNS SETOF date
-    LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 2
     AS 'MODULE_PATHNAME', 'usage_monitor_tail_days';
 
 COMMENT ON FUNCTION usage_monitor._tail_days() IS

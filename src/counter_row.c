@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -80,25 +81,36 @@ static Oid	places_file;		/* of which they are */
 static BlockNumber vacated[VACATED];
 static int	nvacated;
 
-/* Gives back the room of the page that was left first, as soon as there are enough of them. */
-static void
-reclaim(UmCounters *counters)
+/* How much room a page must have to be moved to: then it keeps some for what comes. */
+#define ROOM_TO_MOVE (BLCKSZ / 4 * 3)
+
+/* Prunes a page, and returns what room it has. */
+static Size
+prune(UmCounters *counters, BlockNumber block)
 {
-	BlockNumber block = vacated[0];
 	Buffer		buffer;
 	Size		room;
 
-	if (nvacated < VACATED)
-		return;
-	memmove(&vacated[0], &vacated[1], sizeof(BlockNumber) * --nvacated);
 	if (block >= counters->nblocks)
-		return;
+		return 0;
 	buffer = ReadBuffer(counters->relation, block);
 	heap_page_prune_opt(counters->relation, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
-	RecordPageWithFreeSpace(counters->relation, block, room);
+	return room;
+}
+
+/* Gives back the room of the page that was left first, as soon as there are enough of them. */
+static void
+reclaim(UmCounters *counters)
+{
+	BlockNumber block = vacated[0];
+
+	if (nvacated < VACATED)
+		return;
+	memmove(&vacated[0], &vacated[1], sizeof(BlockNumber) * --nvacated);
+	RecordPageWithFreeSpace(counters->relation, block, prune(counters, block));
 	FreeSpaceMapVacuumRange(counters->relation, block, block + 1);
 }
 
@@ -108,6 +120,61 @@ note_vacated(BlockNumber block)
 {
 	if (nvacated < VACATED && (nvacated == 0 || vacated[nvacated - 1] != block))
 		vacated[nvacated++] = block;
+}
+
+/* Makes a new page at the end of the table, one and no more. */
+static BlockNumber
+extend(UmCounters *counters)
+{
+	Buffer		buffer;
+	BlockNumber block;
+
+#if PG_VERSION_NUM >= 160000
+	buffer = ExtendBufferedRel(BMR_REL(counters->relation), MAIN_FORKNUM, NULL, EB_LOCK_FIRST);
+#else
+	LockRelationForExtension(counters->relation, ExclusiveLock);
+	buffer = ReadBuffer(counters->relation, P_NEW);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	UnlockRelationForExtension(counters->relation, ExclusiveLock);
+#endif
+	/* as heap_update would: the first row that comes logs it */
+	PageInit(BufferGetPage(buffer), BufferGetPageSize(buffer), 0);
+	MarkBufferDirty(buffer);
+	block = BufferGetBlockNumber(buffer);
+	UnlockReleaseBuffer(buffer);
+	return block;
+}
+
+/* Has a page no room for a row?  A wrong answer, for want of a lock, does no harm. */
+static bool
+is_full(UmCounters *counters, BlockNumber block, Size length)
+{
+	Buffer		buffer = ReadBuffer(counters->relation, block);
+	bool		result = PageGetHeapFreeSpace(BufferGetPage(buffer)) < MAXALIGN(length);
+
+	ReleaseBuffer(buffer);
+	return result;
+}
+
+/*
+ * Says where a row is to go whose page is full: to one that was left, or to a
+ * new one.  The server would make up to some hundred pages at once, the more
+ * backends need one at the same time.
+ */
+static void
+aim(UmCounters *counters)
+{
+	BlockNumber block;
+
+	for (int i = 0; i < nvacated; i++)
+		if (prune(counters, vacated[i]) >= ROOM_TO_MOVE)
+		{
+			RelationSetTargetBlock(counters->relation, vacated[i]);
+			memmove(&vacated[i], &vacated[i + 1], sizeof(BlockNumber) * (--nvacated - i));
+			return;
+		}
+	block = GetPageWithFreeSpace(counters->relation, ROOM_TO_MOVE);
+	RelationSetTargetBlock(counters->relation, BlockNumberIsValid(block) ? block : extend(counters));
 }
 
 /* Opens the table of counters. */
@@ -558,6 +625,8 @@ update(UmCounters *counters, UmCounterRow *row)
 	TU_UpdateIndexes update_indexes;
 #endif
 
+	if (is_full(counters, ItemPointerGetBlockNumber(&row->tuple->t_self), tuple->t_len))
+		aim(counters);
 	result = heap_update(counters->relation, &row->tuple->t_self, tuple,
 						 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
 #if PG_VERSION_NUM >= 160000
