@@ -11,6 +11,9 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* The power of ten, 0 <= exponent <= UM_MAX_POWER. */
 int128

@@ -91,9 +91,11 @@ ask_for_worker(void)
 static bool
 tail_is_long(int64 usage_id)
 {
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	UmWatermark mark;
 
-	um_watermark_read(&mark, GetLatestSnapshot());
+	um_watermark_read(&mark, snapshot);
+	UnregisterSnapshot(snapshot);
 	return usage_id - mark.usage_id >= auto_refresh_rows;
 }
 
