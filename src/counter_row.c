@@ -73,44 +73,65 @@ static Oid	places_file;		/* of which they are */
 #define PRUNE_BELOW (BLCKSZ / 2)
 
 /*
- * Pages that rows have moved away from.  Nobody looks at them any more, so
- * their room would be lost until the next VACUUM.
+ * Pages that rows have moved away from, the first one first.  Nobody looks at
+ * them any more, so their room would be lost until the next VACUUM; and it
+ * cannot be given back at once, for others may still see what is there.
  */
-#define VACATED 8
+#define VACATED 64
+
+/* So many are kept, for rows that move next. */
+#define VACATED_KEPT 4
 
 static BlockNumber vacated[VACATED];
 static int	nvacated;
 
-/* How much room a page must have to be moved to: then it keeps some for what comes. */
-#define ROOM_TO_MOVE (BLCKSZ / 4 * 3)
+/* How much room a page must have to be moved to: more than the fillfactor wants left, and the row. */
+#define ROOM_TO_MOVE (BLCKSZ / 8 * 7)
 
-/* Prunes a page, and returns what room it has. */
-static Size
-prune(UmCounters *counters, BlockNumber block)
+/* Prunes a page, and tells what room it has; false if it may have more later. */
+static bool
+prune(UmCounters *counters, BlockNumber block, Size *room)
 {
 	Buffer		buffer;
-	Size		room;
+	bool		done;
 
+	/* it may have been cut off */
+	*room = 0;
 	if (block >= counters->nblocks)
-		return 0;
+		return true;
 	buffer = ReadBuffer(counters->relation, block);
 	heap_page_prune_opt(counters->relation, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
+	*room = PageGetHeapFreeSpace(BufferGetPage(buffer));
+	done = *room >= ROOM_TO_MOVE ||
+		!TransactionIdIsValid(((PageHeader) BufferGetPage(buffer))->pd_prune_xid);
 	UnlockReleaseBuffer(buffer);
-	return room;
+	return done;
 }
 
-/* Gives back the room of the page that was left first, as soon as there are enough of them. */
-static void
-reclaim(UmCounters *counters)
+/* Takes the page that was left first, if nobody sees any more what was there. */
+static BlockNumber
+take_vacated(UmCounters *counters, Size *room)
 {
 	BlockNumber block = vacated[0];
 
-	if (nvacated < VACATED)
-		return;
+	if (nvacated == 0 || !prune(counters, block, room))
+		return InvalidBlockNumber;
 	memmove(&vacated[0], &vacated[1], sizeof(BlockNumber) * --nvacated);
-	RecordPageWithFreeSpace(counters->relation, block, prune(counters, block));
+	return block;
+}
+
+/* Gives a page back for others. */
+static void
+reclaim(UmCounters *counters)
+{
+	BlockNumber block;
+	Size		room;
+
+	if (nvacated <= VACATED_KEPT ||
+		!BlockNumberIsValid(block = take_vacated(counters, &room)))
+		return;
+	RecordPageWithFreeSpace(counters->relation, block, room);
 	FreeSpaceMapVacuumRange(counters->relation, block, block + 1);
 }
 
@@ -145,36 +166,37 @@ extend(UmCounters *counters)
 	return block;
 }
 
-/* Has a page no room for a row?  A wrong answer, for want of a lock, does no harm. */
-static bool
-is_full(UmCounters *counters, BlockNumber block, Size length)
+/* What room a page has.  A wrong answer, for want of a lock, does no harm. */
+static Size
+room_of(UmCounters *counters, BlockNumber block)
 {
 	Buffer		buffer = ReadBuffer(counters->relation, block);
-	bool		result = PageGetHeapFreeSpace(BufferGetPage(buffer)) < MAXALIGN(length);
+	Size		room = PageGetHeapFreeSpace(BufferGetPage(buffer));
 
 	ReleaseBuffer(buffer);
-	return result;
+	return room;
 }
 
 /*
- * Says where a row is to go whose page is full: to one that was left, or to a
- * new one.  The server would make up to some hundred pages at once, the more
- * backends need one at the same time.
+ * Says where a row is to go that has no place yet, or not any more: where the
+ * last one went, to a page that was left, or to a new one.  The server would
+ * make some hundred pages at once, if as many backends need one.
  */
 static void
-aim(UmCounters *counters)
+aim(UmCounters *counters, Size length)
 {
-	BlockNumber block;
+	Size		need = length + RelationGetTargetPageFreeSpace(counters->relation, 100);
+	BlockNumber block = RelationGetTargetBlock(counters->relation);
+	Size		room;
 
-	for (int i = 0; i < nvacated; i++)
-		if (prune(counters, vacated[i]) >= ROOM_TO_MOVE)
-		{
-			RelationSetTargetBlock(counters->relation, vacated[i]);
-			memmove(&vacated[i], &vacated[i + 1], sizeof(BlockNumber) * (--nvacated - i));
-			return;
-		}
-	block = GetPageWithFreeSpace(counters->relation, ROOM_TO_MOVE);
-	RelationSetTargetBlock(counters->relation, BlockNumberIsValid(block) ? block : extend(counters));
+	if (BlockNumberIsValid(block) && room_of(counters, block) >= need)
+		return;
+	block = take_vacated(counters, &room);
+	if (!BlockNumberIsValid(block) || room < need)
+		block = GetPageWithFreeSpace(counters->relation, need);
+	if (!BlockNumberIsValid(block))
+		block = extend(counters);
+	RelationSetTargetBlock(counters->relation, block);
 }
 
 /* Opens the table of counters. */
@@ -625,8 +647,8 @@ update(UmCounters *counters, UmCounterRow *row)
 	TU_UpdateIndexes update_indexes;
 #endif
 
-	if (is_full(counters, ItemPointerGetBlockNumber(&row->tuple->t_self), tuple->t_len))
-		aim(counters);
+	if (room_of(counters, ItemPointerGetBlockNumber(&row->tuple->t_self)) < MAXALIGN(tuple->t_len))
+		aim(counters, tuple->t_len);
 	result = heap_update(counters->relation, &row->tuple->t_self, tuple,
 						 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
 #if PG_VERSION_NUM >= 160000
@@ -675,6 +697,7 @@ um_counter_insert(UmCounters *counters, const UmPending *name, UmCounterRow *row
 
 	row->name = name;
 	row->tuple = make_tuple(counters, row, values, nulls);
+	aim(counters, row->tuple->t_len);
 	simple_heap_insert(counters->relation, row->tuple);
 	insert_index_entry(counters, row->tuple, values, nulls, true);
 	remember_written(row, row->tuple);
@@ -685,4 +708,5 @@ void
 um_counter_delete(UmCounters *counters, UmCounterRow *row)
 {
 	simple_heap_delete(counters->relation, &row->tuple->t_self);
+	note_vacated(ItemPointerGetBlockNumber(&row->tuple->t_self));
 }
