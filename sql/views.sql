@@ -34,40 +34,45 @@ DECLARE
           FROM pg_attribute
          WHERE attrelid = 'usage_monitor._rollup'::regclass
            AND attname LIKE 'ms\_%');
-    measures CONSTANT text := $measures$
-        #requests# AS requests,
-        (#requests# - coalesce(#errors#, 0)) AS successes,
-        coalesce(#errors#, 0) AS errors,
-        round((#requests# - coalesce(#errors#, 0))::numeric / #requests#, 4) AS success_rate,
-        CASE WHEN #requests# > coalesce(#unknown_input_requests#, 0)
-             THEN coalesce(#input_tokens#, 0) END AS input_tokens,
-        CASE WHEN #requests# > coalesce(#unknown_output_requests#, 0)
-             THEN coalesce(#output_tokens#, 0) END AS output_tokens,
-        coalesce(#cache_read_input_tokens#, 0) AS cache_read_input_tokens,
-        coalesce(#cache_creation_input_tokens#, 0) AS cache_creation_input_tokens,
-        coalesce(#reasoning_output_tokens#, 0) AS reasoning_output_tokens,
-        coalesce(#total_tokens#, 0) AS total_tokens,
-        @input_cost@ AS input_cost,
-        @output_cost@ AS output_cost,
-        @other_cost@ AS other_cost,
-        @cost@ AS cost,
-        usage_monitor.ledger_currency() AS currency,
-        CASE WHEN #requests# > coalesce(#untimed_requests#, 0)
-             THEN coalesce(#duration_ms#, 0)::double precision
-                  / (#requests# - coalesce(#untimed_requests#, 0))::double precision END AS avg_duration_ms,
-        usage_monitor.duration_percentile(0.5, %1$s) AS p50_duration_ms,
-        usage_monitor.duration_percentile(0.95, %1$s) AS p95_duration_ms,
-        usage_monitor.duration_percentile(0.99, %1$s) AS p99_duration_ms,
-        coalesce(#unpriced_requests#, 0) AS unpriced_requests,
-        coalesce(#cached_requests#, 0) AS cached_requests
-    $measures$;
-    grouped CONSTANT text := regexp_replace(
-        regexp_replace(format(measures, histogram), '@(\w+)@',
-                       'CASE WHEN #requests# > coalesce(#unpriced_requests#, 0) THEN coalesce(trim_scale(#\1#), 0) END', 'g'),
-        '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g');
+    measures text;
+    measure_names text;
+    grouped text;
+    ungrouped text;
     view record;
     sums text;
 BEGIN
+    SELECT string_agg(format('%s AS %s', m.expression, m.name), ', ' ORDER BY m.place),
+           string_agg(m.name, ', ' ORDER BY m.place)
+      INTO measures, measure_names
+      FROM (VALUES
+            (1, 'requests', '#requests#'),
+            (2, 'successes', '(#requests# - coalesce(#errors#, 0))'),
+            (3, 'errors', 'coalesce(#errors#, 0)'),
+            (4, 'success_rate', 'round((#requests# - coalesce(#errors#, 0))::numeric / #requests#, 4)'),
+            (5, 'input_tokens', 'CASE WHEN #requests# > coalesce(#unknown_input_requests#, 0) THEN coalesce(#input_tokens#, 0) END'),
+            (6, 'output_tokens', 'CASE WHEN #requests# > coalesce(#unknown_output_requests#, 0) THEN coalesce(#output_tokens#, 0) END'),
+            (7, 'cache_read_input_tokens', 'coalesce(#cache_read_input_tokens#, 0)'),
+            (8, 'cache_creation_input_tokens', 'coalesce(#cache_creation_input_tokens#, 0)'),
+            (9, 'reasoning_output_tokens', 'coalesce(#reasoning_output_tokens#, 0)'),
+            (10, 'total_tokens', 'coalesce(#total_tokens#, 0)'),
+            (11, 'input_cost', '@input_cost@'),
+            (12, 'output_cost', '@output_cost@'),
+            (13, 'other_cost', '@other_cost@'),
+            (14, 'cost', '@cost@'),
+            (15, 'currency', 'usage_monitor.ledger_currency()'),
+            (16, 'avg_duration_ms', 'CASE WHEN #requests# > coalesce(#untimed_requests#, 0)'
+                                    ' THEN coalesce(#duration_ms#, 0)::double precision / (#requests# - coalesce(#untimed_requests#, 0))::double precision END'),
+            (17, 'p50_duration_ms', format('usage_monitor.duration_percentile(0.5, %s)', histogram)),
+            (18, 'p95_duration_ms', format('usage_monitor.duration_percentile(0.95, %s)', histogram)),
+            (19, 'p99_duration_ms', format('usage_monitor.duration_percentile(0.99, %s)', histogram)),
+            (20, 'unpriced_requests', 'coalesce(#unpriced_requests#, 0)'),
+            (21, 'cached_requests', 'coalesce(#cached_requests#, 0)')
+        ) AS m (place, name, expression);
+    ungrouped := regexp_replace(measures, '[#@](\w+)[#@]', 'r.\1', 'g');
+    grouped := regexp_replace(measures, '@(\w+)@',
+                              'CASE WHEN #requests# > coalesce(#unpriced_requests#, 0) THEN coalesce(trim_scale(#\1#), 0) END', 'g');
+    grouped := regexp_replace(grouped, '#(\w+)#', 'usage_monitor._sum(r.\1)', 'g');
+
     FOR view IN
         SELECT v.*,
                concat_ws(', ',
@@ -108,17 +113,21 @@ BEGIN
         ) AS v (name, rollup, is_whole, bucket, dimensions, comment)
     LOOP
         sums := format('SELECT %s, %s FROM usage_monitor.%I r GROUP BY %s HAVING usage_monitor._sum(r.requests) > 0',
-                       view.keys,
-                       grouped,
-                       CASE WHEN view.is_whole THEN '_open_' ELSE '_live_' END || view.rollup,
-                       view.places);
-        -- a row of the rollup that nothing is to be added to is a row of the view
+                       view.keys, grouped, '_live_' || view.rollup, view.places);
+        -- A row of the rollup that nothing is to be added to is a row of the
+        -- view.  The condition is outside, for the planner makes one scan of a
+        -- part of a UNION ALL only if that has none.
         IF view.is_whole THEN
-            sums := format('SELECT %s, %s FROM usage_monitor.%I r WHERE r.day NOT IN (SELECT o.day FROM usage_monitor._open_days o) UNION ALL %s',
+            sums := format('SELECT %s FROM ('
+                           'SELECT true AS is_rollup, r.day AS rollup_day, %s, %s FROM usage_monitor.%I r UNION ALL '
+                           'SELECT false, NULL, o.* FROM (%s) o) u '
+                           'WHERE NOT u.is_rollup OR u.rollup_day NOT IN (SELECT o.day FROM usage_monitor._open_days o)',
+                           -- of keys the name that follows the last space or dot
+                           regexp_replace(view.keys, '[^,]*[ .](\w+)', ' \1', 'g') || ', ' || measure_names,
                            view.keys,
-                           regexp_replace(format(measures, histogram), '[#@](\w+)[#@]', 'r.\1', 'g'),
+                           ungrouped,
                            '_rollup_' || view.rollup,
-                           sums);
+                           replace(sums, '_live_', '_open_'));
         END IF;
         EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS %s', view.name, sums);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name,
