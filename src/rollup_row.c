@@ -95,12 +95,12 @@ add(Numeric a, Numeric b)
 void
 um_number_set(UmNumber *number, Numeric value)
 {
-	number->large = NULL;
-	if (!um_decimal_from_numeric(value, &number->small))
-	{
-		memset(&number->small, 0, sizeof(UmDecimal));
-		number->large = value;
-	}
+	UmDecimal	decimal;
+
+	if (um_decimal_from_numeric(value, &decimal))
+		*number = (UmNumber) {decimal.mantissa, NULL, decimal.scale};
+	else
+		*number = (UmNumber) {0, value, 0};
 }
 
 /*
@@ -114,22 +114,28 @@ um_number_set_duration(UmNumber *number, double duration_ms)
 	double		micro = rint(duration_ms * 1000.0);
 
 	if (micro < 1e15 && micro / 1000.0 == duration_ms)
-	{
-		number->small.mantissa = (int64) micro;
-		number->small.scale = 3;
-		number->large = NULL;
-	}
+		*number = (UmNumber) {(int64) micro, NULL, 3};
 	else
 		um_number_set(number, DatumGetNumeric(DirectFunctionCall1(float8_numeric,
 																  Float8GetDatum(duration_ms))));
+}
+
+static Numeric
+number_to_numeric(const UmNumber *number)
+{
+	Numeric		small = um_decimal_to_numeric(number->mantissa, number->scale);
+
+	return number->large == NULL ? small :
+		DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
+											NumericGetDatum(add(small, number->large))));
 }
 
 /* Adds to a number, or with sign -1 takes from it; memory is the caller's. */
 void
 um_number_add(UmNumber *number, const UmNumber *value, int sign)
 {
-	UmDecimal	sum = number->small;
-	UmDecimal	more = value->small;
+	UmDecimal	sum = {number->mantissa, number->scale};
+	UmDecimal	more = {sign < 0 ? -value->mantissa : value->mantissa, value->scale};
 
 	if (value->large != NULL)
 	{
@@ -140,32 +146,27 @@ um_number_add(UmNumber *number, const UmNumber *value, int sign)
 	}
 	if (more.mantissa == 0)
 		return;
-	if (sign < 0)
-		more.mantissa = -more.mantissa;
 	if (um_decimal_rescale(more.scale < sum.scale ? &more : &sum, Max(more.scale, sum.scale)) &&
 		!__builtin_add_overflow(sum.mantissa, more.mantissa, &sum.mantissa))
 	{
-		number->small = sum;
+		number->mantissa = sum.mantissa;
+		number->scale = sum.scale;
 		return;
 	}
+	/* what there was goes on top; the rest begins with the value */
 	number->large = add(number->large ? number->large : int64_to_numeric(0),
-						um_decimal_to_numeric(number->small.mantissa, number->small.scale));
-	number->small = value->small;
-	number->small.mantissa *= sign;
+						um_decimal_to_numeric(number->mantissa, number->scale));
+	number->mantissa = sign < 0 ? -value->mantissa : value->mantissa;
+	number->scale = value->scale;
 }
 
-static Numeric
-number_to_numeric(const UmNumber *number)
-{
-	Numeric		small = um_decimal_to_numeric(number->small.mantissa, number->small.scale);
-
-	return number->large == NULL ? small : add(small, number->large);
-}
-
+/* Is it zero, whatever it was made of? */
 static bool
-is_zero(Numeric value)
+number_is_zero(const UmNumber *number)
 {
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value),
+	if (number->large == NULL)
+		return number->mantissa == 0;
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(number_to_numeric(number)),
 											 NumericGetDatum(int64_to_numeric(0)))) == 0;
 }
 
@@ -233,6 +234,8 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
 	table->indexes = CatalogOpenIndexes(table->relation);
 	table->slot = table_slot_create(table->relation, NULL);
+	table->nnew = 0;
+	memset(table->new_rows, 0, sizeof(table->new_rows));
 	/* what is committed, and what this transaction has written: nobody else writes */
 	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf,
 #if PG_VERSION_NUM >= 180000
@@ -241,10 +244,25 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 								  KEY_COUNT, 0);
 }
 
+/* Writes the new rows that are kept back. */
+static void
+flush_new_rows(UmRollupTable *table)
+{
+	if (table->nnew == 0)
+		return;
+	CatalogTuplesMultiInsertWithInfo(table->relation, table->new_rows, table->nnew, table->indexes);
+	for (int i = 0; i < table->nnew; i++)
+		ExecClearTuple(table->new_rows[i]);
+	table->nnew = 0;
+}
+
 /* Closes it; locks stay. */
 void
 um_rollup_close(UmRollupTable *table)
 {
+	flush_new_rows(table);
+	for (int i = 0; i < UM_NEW_ROWS && table->new_rows[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(table->new_rows[i]);
 	index_endscan(table->scan);
 	ExecDropSingleTupleTableSlot(table->slot);
 	CatalogCloseIndexes(table->indexes);
@@ -317,8 +335,7 @@ find(UmRollupTable *table, const UmRollupName *name)
  * UM_ROLLUP_COLUMNS places.
  */
 void
-um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
-			   Datum *values, bool *nulls)
+um_rollup_form(const UmRollupName *name, const UmMeasures *measures, Datum *values, bool *nulls)
 {
 	bool		priced = measures->requests != measures->count[UM_COUNT_UNPRICED];
 
@@ -326,7 +343,7 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
 #define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
 	SET(COL_DAY, DateADTGetDatum(name->day));
 	SET(COL_NAME_HASH, Int64GetDatum(name->hash));
-	SET(COL_REQUESTS, Int64GetDatum(sign * measures->requests));
+	SET(COL_REQUESTS, Int64GetDatum(measures->requests));
 	if (!TIMESTAMP_IS_NOBEGIN(name->hour))
 		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
 	if (name->org.data != NULL)
@@ -335,110 +352,103 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
 		if (name->key[i].data != NULL)
 			SET(COL_KEYS + i, text_datum(name->key[i]));
 	for (int i = 0; i < UM_SUM_COUNT; i++)
-	{
-		const UmNumber *number = &measures->sum[i];
-		bool		is_cost = i != UM_SUM_DURATION_MS;
-		Numeric		sum;
-
-		if (number->large == NULL && number->small.mantissa == 0 && !(is_cost && priced))
-			continue;
-		sum = number_to_numeric(number);
-		if (sign < 0)
-			sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
-		SET(COL_SUM(i), NumericGetDatum(sum));
-	}
+		if (!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS))
+			SET(COL_SUM(i), NumericGetDatum(number_to_numeric(&measures->sum[i])));
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
 		if (measures->count[i] != 0)
-			SET(COL_COUNT(i), Int64GetDatum(sign * measures->count[i]));
+			SET(COL_COUNT(i), Int64GetDatum(measures->count[i]));
 	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
 		if (measures->histogram[i] != 0)
-			SET(COL_HISTOGRAM + i, Int64GetDatum(sign * measures->histogram[i]));
+			SET(COL_HISTOGRAM + i, Int64GetDatum(measures->histogram[i]));
 #undef SET
 }
 
-/* Adds a whole number of the row in the table's slot to that of a row that was made. */
+/* A whole number of the row in the table's slot, and that much more or less. */
 static int64
-add_old_count(UmRollupTable *table, int column, Datum *values, bool *nulls)
+add_to_column(UmRollupTable *table, int column, int64 value)
 {
-	int64		sum = nulls[column - 1] ? 0 : DatumGetInt64(values[column - 1]);
-
 	if (!table->slot->tts_isnull[column - 1] &&
-		pg_add_s64_overflow(sum, DatumGetInt64(table->slot->tts_values[column - 1]), &sum))
+		pg_add_s64_overflow(value, DatumGetInt64(table->slot->tts_values[column - 1]), &value))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("a sum of column \"%s\" of table \"%s\" is out of range",
 						NameStr(TupleDescAttr(RelationGetDescr(table->relation), column - 1)->attname),
 						RelationGetRelationName(table->relation))));
-	values[column - 1] = Int64GetDatum(sum);
-	nulls[column - 1] = sum == 0;
-	return sum;
+	return value;
 }
 
-/* Adds the sums of the row in the table's slot to those of a row that was made; returns its requests. */
-static int64
-add_old(UmRollupTable *table, Datum *values, bool *nulls)
+/* The sums of the row in the table's slot, with others added, or with sign -1 taken away. */
+static void
+add_to_slot(UmRollupTable *table, const UmMeasures *more, int sign, UmMeasures *sums)
 {
-	int64		requests;
-	int64		unpriced = 0;
-
 	slot_getallattrs(table->slot);
-	requests = add_old_count(table, COL_REQUESTS, values, nulls);
+	sums->requests = add_to_column(table, COL_REQUESTS, sign * more->requests);
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
-	{
-		int64		count = add_old_count(table, COL_COUNT(i), values, nulls);
-
-		if (i == UM_COUNT_UNPRICED)
-			unpriced = count;
-	}
+		sums->count[i] = add_to_column(table, COL_COUNT(i), sign * more->count[i]);
 	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
-		(void) add_old_count(table, COL_HISTOGRAM + i, values, nulls);
+		sums->histogram[i] = add_to_column(table, COL_HISTOGRAM + i, sign * more->histogram[i]);
+	memset(sums->sum, 0, sizeof(sums->sum));
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 	{
-		int			column = COL_SUM(i) - 1;
-		Datum		sum = table->slot->tts_values[column];
-
-		if (table->slot->tts_isnull[column] && nulls[column])
-			continue;
-		if (table->slot->tts_isnull[column])
-			sum = values[column];
-		else if (!nulls[column])
-			sum = DirectFunctionCall1(numeric_trim_scale,
-									  DirectFunctionCall2(numeric_add, sum, values[column]));
-		values[column] = sum;
-		nulls[column] = i == UM_SUM_DURATION_MS ? is_zero(DatumGetNumeric(sum)) :
-			requests == unpriced;
+		if (!table->slot->tts_isnull[COL_SUM(i) - 1])
+			um_number_set(&sums->sum[i], DatumGetNumeric(table->slot->tts_values[COL_SUM(i) - 1]));
+		um_number_add(&sums->sum[i], &more->sum[i], sign);
 	}
-	return requests;
+}
+
+/* Makes a new row, and keeps it back to be written with others. */
+static void
+add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	TupleTableSlot *slot;
+
+	if (table->nnew == UM_NEW_ROWS)
+		flush_new_rows(table);
+	if (table->new_rows[table->nnew] == NULL)
+		table->new_rows[table->nnew] = MakeSingleTupleTableSlot(RelationGetDescr(table->relation),
+																&TTSOpsHeapTuple);
+	slot = table->new_rows[table->nnew++];
+	ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(table->relation), values, nulls), slot, true);
+	MemoryContextSwitchTo(old);
 }
 
 /*
  * Adds to the row of that name, or with sign -1 takes from it; makes it if
- * there is none, and drops it with its last call.
+ * there is none, and drops it with its last call.  A name may come but once
+ * while the table is open.
  */
 void
 um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
 {
 	Datum		values[UM_ROLLUP_COLUMNS];
 	bool		nulls[UM_ROLLUP_COLUMNS];
+	UmMeasures	sums;
 	ItemPointerData tid;
 
-	um_rollup_form(name, measures, sign, values, nulls);
 	if (!find(table, name))
 	{
+		if (sign < 0)
+			elog(ERROR, "a row of table \"%s\" is missing", RelationGetRelationName(table->relation));
 		if (measures->requests != 0)
-			CatalogTupleInsertWithInfo(table->relation,
-									   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
-									   table->indexes);
+		{
+			um_rollup_form(name, measures, values, nulls);
+			add_new_row(table, values, nulls);
+		}
 		return;
 	}
 
 	tid = table->slot->tts_tid;
-	if (add_old(table, values, nulls) == 0)
+	add_to_slot(table, measures, sign, &sums);
+	if (sums.requests == 0)
 		simple_heap_delete(table->relation, &tid);
 	else
+	{
+		um_rollup_form(name, &sums, values, nulls);
 		CatalogTupleUpdateWithInfo(table->relation, &tid,
 								   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
 								   table->indexes);
+	}
 	ExecClearTuple(table->slot);
 }
 

@@ -49,8 +49,9 @@ typedef enum UmCountColumn
 /* An exact number: an integer of 128 bits where it fits, and a numeric beyond. */
 typedef struct UmNumber
 {
-	UmDecimal	small;
+	int128		mantissa;		/* as in UmDecimal, which would be larger */
 	Numeric		large;			/* what comes on top; NULL: nothing */
+	int			scale;
 } UmNumber;
 
 /* What calls add up to. */
@@ -59,7 +60,7 @@ typedef struct UmMeasures
 	UmNumber	sum[UM_SUM_COUNT];
 	int64		requests;
 	int64		count[UM_COUNT_COUNT];
-	int32		histogram[UM_DURATION_BUCKETS];
+	int64		histogram[UM_DURATION_BUCKETS];
 } UmMeasures;
 
 #define UM_ROLLUP_KEYS 3
@@ -78,6 +79,9 @@ typedef struct UmRollupName
 	int64		hash;			/* of all but the day; set by um_rollup_hash */
 } UmRollupName;
 
+/* New rows are written so many at a time. */
+#define UM_NEW_ROWS 100
+
 /* A table of rollups, opened. */
 typedef struct UmRollupTable
 {
@@ -87,6 +91,8 @@ typedef struct UmRollupTable
 	IndexScanDesc scan;
 	MemoryContext context;		/* of the scan, which allocates as it goes */
 	TupleTableSlot *slot;
+	TupleTableSlot *new_rows[UM_NEW_ROWS];	/* that are kept back, to be written together */
+	int			nnew;
 } UmRollupTable;
 
 extern void um_number_set(UmNumber *number, Numeric value);
@@ -95,7 +101,7 @@ extern void um_number_set_duration(UmNumber *number, double duration_ms);
 extern int	um_duration_bucket(double duration_ms);
 extern void um_rollup_hash(UmRollupName *name);
 extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
-extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures, int sign,
+extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 						   Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,

@@ -206,7 +206,7 @@ put_sums(TailSums *tail, ReturnSetInfo *result)
 		Datum		values[UM_ROLLUP_COLUMNS];
 		bool		nulls[UM_ROLLUP_COLUMNS];
 
-		um_rollup_form(&entry->name, &entry->measures, 1, values, nulls);
+		um_rollup_form(&entry->name, &entry->measures, values, nulls);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(tail->row_context);

@@ -53,7 +53,9 @@ my %script = (
 	prepare => "BEGIN; $insert UPDATE usage_monitor.usage SET success = false WHERE usage_id = $other; PREPARE TRANSACTION 'p:client_id'; SELECT pg_sleep(random() / 4); COMMIT PREPARED 'p:client_id';",
 	open => "BEGIN; $insert SELECT pg_sleep(random() * $open); $insert COMMIT;",
 	pause => '\sleep 30 ms');
-my %weight = (insert => 30, savepoint => 5, rollback => 5, update => 10, move => 5, delete => 5, own => 5, record => 5, prepare => 3, open => 2, pause => 60);
+my %weight = (insert => 30, savepoint => 5, rollback => 5, update => 10, move => 5, delete => 5, own => 5, record => 5, prepare => 3, open => 2,
+	# a ledger that grows for long takes long to look at
+	pause => $seconds > 100 ? 300 : 60);
 
 for my $name (keys %script)
 {
