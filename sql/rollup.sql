@@ -263,8 +263,9 @@ COMMENT ON COLUMN usage_monitor._correction.xid IS 'The transaction that changed
 COMMENT ON COLUMN usage_monitor._correction.row_xid IS 'The transaction that recorded it.';
 COMMENT ON COLUMN usage_monitor._correction.sign IS '-1: the row as it was; 1: as it is. Its columns follow, as in usage.';
 
+-- dearer than a comparison: a condition on user or tag is looked at before
 CREATE FUNCTION usage_monitor._in_tail(xid bigint) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 5
     AS 'MODULE_PATHNAME', 'usage_monitor_in_tail';
 
 COMMENT ON FUNCTION usage_monitor._in_tail(bigint) IS
@@ -469,7 +470,14 @@ CREATE FUNCTION usage_monitor._tail_sums(dimension text) RETURNS SETOF usage_mon
     AS 'MODULE_PATHNAME', 'usage_monitor_tail_sums';
 
 COMMENT ON FUNCTION usage_monitor._tail_sums(text) IS
-    'The tail summed up for a rollup. The session remembers it, and reads only what came since. Error: 42704 no such rollup.';
+    'The tail summed up for a rollup; of one that memory does not suffice for, names come more than once. The session remembers it, and reads only what came since. Error: 42704 no such rollup.';
+
+CREATE FUNCTION usage_monitor._ledger_sums(dimension text) RETURNS SETOF usage_monitor._rollup
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000
+    AS 'MODULE_PATHNAME', 'usage_monitor_ledger_sums';
+
+COMMENT ON FUNCTION usage_monitor._ledger_sums(text) IS
+    'The ledger summed up for a rollup, as _tail_sums() does the tail. Error: 42704 no such rollup.';
 
 CREATE FUNCTION usage_monitor._tail_days() RETURNS SETOF date
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 2
@@ -505,19 +513,11 @@ DO $$
 DECLARE
     dimension usage_monitor._rollup_dimension;
     measures  text;
-    sums      text;
-    columns   text;
     parts     text;
 BEGIN
-    SELECT string_agg(quote_ident(m.name), ', '),
-           string_agg(format('usage_monitor._sum(k.%1$I) AS %1$I', m.name), ', ')
-      INTO measures, sums
+    SELECT string_agg(quote_ident(m.name), ', ')
+      INTO measures
       FROM usage_monitor._rollup_measures() m (name);
-    SELECT string_agg('s.' || quote_ident(a.attname), ', ' ORDER BY a.attnum)
-      INTO columns
-      FROM pg_attribute a
-     WHERE a.attrelid = 'usage_monitor._rollup'::regclass
-       AND a.attnum > 0;
 
     EXECUTE 'ALTER TABLE usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
     EXECUTE 'CREATE POLICY rollups_apply ON usage_monitor._correction USING (usage_monitor._rollups_apply())';
@@ -525,20 +525,6 @@ BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
         EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
-
-        IF dimension.is_narrow THEN
-            EXECUTE format($view$
-                CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
-                SELECT %s
-                  FROM (SELECT k.day, 0::bigint AS name_hash, k.hour, k.org, k.key1, k.key2, k.key3, %s
-                          FROM (SELECT %s, %s FROM usage_monitor._tail t%s) k
-                         GROUP BY k.day, k.hour, k.org, k.key1, k.key2, k.key3) s
-                $view$,
-                '_tail_' || dimension.name, columns, sums, usage_monitor._rollup_keys(dimension), measures,
-                usage_monitor._rollup_tags(dimension));
-            EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_tail_' || dimension.name,
-                           format('What _tail_sums() returns of %s, where memory does not suffice.', dimension.name));
-        END IF;
 
         parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %s FROM usage_monitor.%I a UNION ALL SELECT %s',
                         measures, '_archived_' || dimension.name,

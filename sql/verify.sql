@@ -25,25 +25,25 @@ BEGIN
                    format('%%s requests, cost %%s, %%s tokens', d.requests, trim_scale(d.cost), d.tokens),
                    format('%%s requests, cost %%s, %%s tokens', d.found_requests, trim_scale(d.found_cost), d.found_tokens)
               FROM (SELECT s.day, s.hour, s.org, s.key1, s.key2, s.key3,
-                           array_remove(ARRAY[%5$s], NULL) AS columns,
+                           array_remove(ARRAY[%4$s], NULL) AS columns,
                            coalesce(sum(s.requests) FILTER (WHERE s.side = 1), 0) AS requests,
                            coalesce(sum(s.cost) FILTER (WHERE s.side = 1), 0) AS cost,
                            coalesce(sum(s.total_tokens) FILTER (WHERE s.side = 1), 0) AS tokens,
                            - coalesce(sum(s.requests) FILTER (WHERE s.side = 2), 0) AS found_requests,
                            - coalesce(sum(s.cost) FILTER (WHERE s.side = 2), 0) AS found_cost,
                            - coalesce(sum(s.total_tokens) FILTER (WHERE s.side = 2), 0) AS found_tokens
-                      FROM (SELECT 1 AS side, %2$s, %3$s
-                              FROM usage_monitor._call t%6$s
+                      FROM (SELECT 1 AS side, c.day, c.hour, c.org, c.key1, c.key2, c.key3, %2$s
+                              FROM usage_monitor._ledger_sums(%1$L) c
                             UNION ALL
-                            SELECT 1, a.day, a.hour, a.org, a.key1, a.key2, a.key3, %3$s
-                              FROM usage_monitor.%7$I a
+                            SELECT 1, a.day, a.hour, a.org, a.key1, a.key2, a.key3, %2$s
+                              FROM usage_monitor.%5$I a
                             UNION ALL
-                            SELECT 2, l.day, l.hour, l.org, l.key1, l.key2, l.key3, %4$s
-                              FROM usage_monitor.%8$I l) s
+                            SELECT 2, l.day, l.hour, l.org, l.key1, l.key2, l.key3, %3$s
+                              FROM usage_monitor.%6$I l) s
                      GROUP BY 1, 2, 3, 4, 5, 6) d
              WHERE d.columns <> '{}'
-            $query$, dimension.name, usage_monitor._rollup_keys(dimension), measures, negated, differing,
-            usage_monitor._rollup_tags(dimension), '_archive_' || dimension.name, '_live_' || dimension.name);
+            $query$, dimension.name, measures, negated, differing,
+            '_archive_' || dimension.name, '_live_' || dimension.name);
     END LOOP;
 END
 $$;

@@ -64,11 +64,10 @@ static UmQuery read_last_usage_id = {
 };
 
 /* Folds a call. */
-static bool
+static void
 fold_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
 	um_fold_add((UmFold *) arg, values, nulls, sign);
-	return true;
 }
 
 /* Reads how far usage_id has come. */

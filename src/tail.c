@@ -88,8 +88,9 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		um_watermark_covers(receiver->mark, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) !=
 		receiver->corrections)
 		return true;
-	return receiver->visit(receiver->arg, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
-						   (int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
+	receiver->visit(receiver->arg, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
+					(int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
+	return true;
 }
 
 static void

@@ -9,9 +9,9 @@
 
 /*
  * Gets a call, by the columns of um_sums_columns; with sign -1 it is to be
- * taken back.  False: that is enough.
+ * taken back.
  */
-typedef bool (*UmTailVisitor) (void *arg, const Datum *values, const bool *nulls, int sign);
+typedef void (*UmTailVisitor) (void *arg, const Datum *values, const bool *nulls, int sign);
 
 extern void um_tail_read(const UmWatermark *mark, UmTailVisitor visit, void *arg);
 extern void um_tail_read_in_order(const UmWatermark *mark, UmTailVisitor visit, void *arg);

@@ -9,16 +9,16 @@
  * rollup.c).  A new fold, which moves the rollups' mark, makes it begin anew.
  *
  * What is not remembered is summed up as it is asked for: by who is subject to
- * row security, for what he sees can depend on anything; and in a transaction
- * that has written, for its rows are in no mark.  What would take more memory
- * than a hash table may (work_mem times hash_mem_multiplier) is left to SQL.
+ * row security, for what he sees can depend on anything; in a transaction that
+ * has written, for its rows are in no mark; and what would take more memory
+ * than a hash table may (work_mem times hash_mem_multiplier).  Of that, names
+ * come back more than once: whoever reads them groups them anyway.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog.h"
 #include "executor/nodeHash.h"
-#include "executor/tstoreReceiver.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -26,13 +26,13 @@
 #include "tail.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "watermark.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_tail_sums);
 PG_FUNCTION_INFO_V1(usage_monitor_tail_days);
+PG_FUNCTION_INFO_V1(usage_monitor_ledger_sums);
 
 /* Memory is looked at once in so many calls. */
 #define LOOK_EACH	256
@@ -42,12 +42,14 @@ typedef struct TailSums
 {
 	UmDimension dimension;
 	MemoryContext context;		/* of all that follows */
+	MemoryContext sums_context; /* emptied when they have become too large */
 	MemoryContext row_context;	/* emptied by each row */
 	UmSums		sums;
 	UmWatermark base;			/* what the rollups have */
 	UmWatermark seen;			/* what they and the sums have together */
 	bool		is_right;		/* false: an error has left them halfway */
-	bool		is_too_large;	/* for the memory */
+	bool		is_spilled;		/* part of them is in the result of a query, and not here any more */
+	ReturnSetInfo *result;		/* of the query that sums up */
 	int64		calls;
 
 	/* of when and for whom they were begun */
@@ -58,8 +60,37 @@ typedef struct TailSums
 
 static List *remembered;		/* of TailSums */
 
-/* Adds a call; false where that takes too much memory. */
-static bool
+/* Begins to collect. */
+static void
+start_sums(TailSums *tail)
+{
+	MemoryContextReset(tail->sums_context);
+	um_sums_start(&tail->sums, &tail->dimension, tail->sums_context);
+}
+
+/* Returns the sums as rows, or of each as much of its beginning as the result has columns. */
+static void
+put_sums(TailSums *tail)
+{
+	HASH_SEQ_STATUS scan;
+	UmEntry    *entry;
+
+	hash_seq_init(&scan, tail->sums.entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(tail->row_context);
+		Datum		values[UM_ROLLUP_COLUMNS];
+		bool		nulls[UM_ROLLUP_COLUMNS];
+
+		um_rollup_form(&entry->name, &entry->measures, values, nulls);
+		tuplestore_putvalues(tail->result->setResult, tail->result->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(tail->row_context);
+	}
+}
+
+/* Adds a call; returns what there is, and begins anew, where that takes too much memory. */
+static void
 add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
 	TailSums   *tail = arg;
@@ -71,9 +102,12 @@ add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tail->row_context);
 	if (++tail->calls % LOOK_EACH == 0 &&
-		MemoryContextMemAllocated(tail->context, true) > get_hash_memory_limit())
-		tail->is_too_large = true;
-	return !tail->is_too_large;
+		MemoryContextMemAllocated(tail->sums_context, true) > get_hash_memory_limit())
+	{
+		put_sums(tail);
+		start_sums(tail);
+		tail->is_spilled = true;
+	}
 }
 
 /* Begins sums for a dimension, of what a mark does not cover. */
@@ -96,6 +130,8 @@ begin(const char *name, const UmWatermark *base)
 				 errhint("See usage_monitor._rollup_dimension.")));
 	tail->dimension = dimensions[count - 1];
 	tail->context = context;
+	tail->sums_context = AllocSetContextCreate(context, "usage_monitor tail sums",
+											   ALLOCSET_DEFAULT_SIZES);
 	tail->row_context = AllocSetContextCreate(context, "usage_monitor tail row",
 											  ALLOCSET_DEFAULT_SIZES);
 	um_watermark_copy(&tail->base, base);
@@ -103,26 +139,30 @@ begin(const char *name, const UmWatermark *base)
 	tail->user = GetUserId();
 	tail->setting = um_generation(UM_TOPIC_SETTING);
 	tail->ledger = um_generation(UM_TOPIC_LEDGER);
-	um_sums_start(&tail->sums, &tail->dimension, context);
+	start_sums(tail);
 	MemoryContextSwitchTo(old);
 	return tail;
 }
 
-/* Adds what the active snapshot sees beyond what the sums have. */
+/* Adds what the active snapshot sees beyond what the sums have, and returns them. */
 static void
-catch_up(TailSums *tail, const UmWatermark *now)
+catch_up(TailSums *tail, const UmWatermark *now, ReturnSetInfo *result)
 {
-	MemoryContext old;
+	tail->result = result;
+	if (!tail->is_right || !um_watermark_equal(&tail->seen, now))
+	{
+		MemoryContext old;
 
-	if (tail->is_right && (tail->is_too_large || um_watermark_equal(&tail->seen, now)))
-		return;
-	tail->is_right = false;
-	um_tail_read(&tail->seen, add_call, tail);
-	old = MemoryContextSwitchTo(tail->context);
-	pfree(tail->seen.xip);
-	um_watermark_copy(&tail->seen, now);
-	MemoryContextSwitchTo(old);
-	tail->is_right = true;
+		tail->is_right = false;
+		um_tail_read(&tail->seen, add_call, tail);
+		old = MemoryContextSwitchTo(tail->context);
+		pfree(tail->seen.xip);
+		um_watermark_copy(&tail->seen, now);
+		MemoryContextSwitchTo(old);
+	}
+	put_sums(tail);
+	tail->result = NULL;
+	tail->is_right = !tail->is_spilled;
 }
 
 /* The sums that are remembered of a dimension, if one can go on from them. */
@@ -161,9 +201,9 @@ remember(TailSums *tail)
 	MemoryContextSetParent(tail->context, TopMemoryContext);
 }
 
-/* Sums up the tail as the active snapshot sees it. */
-static TailSums *
-sum_up(const char *name)
+/* Returns the tail as the active snapshot sees it, summed up. */
+static void
+sum_up(const char *name, ReturnSetInfo *result)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	UmWatermark base = {0};
@@ -188,70 +228,15 @@ sum_up(const char *name)
 			remember(tail);
 		}
 	}
-	catch_up(tail, &now);
-	return tail;
-}
-
-/* Returns the sums as rows, or of each as much of its beginning as the result has columns. */
-static void
-put_sums(TailSums *tail, ReturnSetInfo *result)
-{
-	HASH_SEQ_STATUS scan;
-	UmEntry    *entry;
-
-	hash_seq_init(&scan, tail->sums.entries);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(tail->row_context);
-		Datum		values[UM_ROLLUP_COLUMNS];
-		bool		nulls[UM_ROLLUP_COLUMNS];
-
-		um_rollup_form(&entry->name, &entry->measures, values, nulls);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(tail->row_context);
-	}
-}
-
-/* Returns what a query of a view that sums up the tail in SQL has. */
-static void
-put_query(const char *columns, const char *name, ReturnSetInfo *result)
-{
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
-	UmQuery		query = {0};
-	UmSpi		spi;
-
-	SetTuplestoreDestReceiverParams(receiver, result->setResult,
-									result->econtext->ecxt_per_query_memory, false, NULL, NULL);
-	query.text = psprintf("SELECT %s FROM usage_monitor.%s", columns,
-						  quote_identifier(psprintf("_tail_%s", name)));
-	um_spi_begin_as_user(&spi);
-	um_spi_stream(&query, NULL, receiver);
-	SPI_freeplan(query.plan);
-	um_spi_end(&spi);
-	receiver->rDestroy(receiver);
-}
-
-/* Sums up, and returns rows: of the columns that SQL names, the first ones of a rollup's. */
-static void
-put(FunctionCallInfo fcinfo, const char *columns, const char *name, bits32 flags)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	TailSums   *tail;
-
-	InitMaterializedSRF(fcinfo, flags);
-	tail = sum_up(name);
-	if (tail->is_too_large)
-		put_query(columns, name, result);
-	else
-		put_sums(tail, result);
+	catch_up(tail, &now, result);
 }
 
 /* _tail_sums(dimension): rows as those of the rollup, for the caller's query. */
 Datum
 usage_monitor_tail_sums(PG_FUNCTION_ARGS)
 {
-	put(fcinfo, "*", text_to_cstring(PG_GETARG_TEXT_PP(0)), 0);
+	InitMaterializedSRF(fcinfo, 0);
+	sum_up(text_to_cstring(PG_GETARG_TEXT_PP(0)), (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -259,6 +244,19 @@ usage_monitor_tail_sums(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_tail_days(PG_FUNCTION_ARGS)
 {
-	put(fcinfo, "day", "day_total", MAT_SRF_USE_EXPECTED_DESC);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	sum_up("day_total", (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+/* _ledger_sums(dimension): the whole ledger, as if all of it were tail. */
+Datum
+usage_monitor_ledger_sums(PG_FUNCTION_ARGS)
+{
+	UmWatermark nothing = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	catch_up(begin(text_to_cstring(PG_GETARG_TEXT_PP(0)), &nothing), &nothing,
+			 (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
