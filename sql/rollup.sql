@@ -47,7 +47,7 @@ INSERT INTO usage_monitor._rollup_dimension (name, by_hour, by_org, keys, is_nar
     ('hour',            true,  true,  '{}',                                true),
     ('day',             false, true,  '{}',                                true),
     ('project',         false, true,  '{project, department}',             true),
-    ('user',            false, true,  '{user_id}',                         false),
+    ('user',            false, true,  '{user_id}',                         true),
     ('model',           false, true,  '{model, provider}',                 true),
     ('operation',       false, true,  '{operation, source, service_tier}', true),
     ('tag',             false, true,  '{tags}',                            false),
@@ -62,7 +62,7 @@ COMMENT ON COLUMN usage_monitor._rollup_dimension.name IS 'Name of the dimension
 COMMENT ON COLUMN usage_monitor._rollup_dimension.by_hour IS 'By hour as well as by day?';
 COMMENT ON COLUMN usage_monitor._rollup_dimension.by_org IS 'Each organisation by itself, or all together?';
 COMMENT ON COLUMN usage_monitor._rollup_dimension.keys IS 'The ledger''s columns that are its keys, three at most; tags alone: each tag''s name and value.';
-COMMENT ON COLUMN usage_monitor._rollup_dimension.is_narrow IS 'Are there few names a day? Then sessions sum up the tail, and remember it; of many names one is looked for in the ledger.';
+COMMENT ON COLUMN usage_monitor._rollup_dimension.is_narrow IS 'Are there fewer names in a tail than calls? Then sessions sum it up, and remember that; of many names one is looked for in the ledger.';
 
 /*
  * What every rollup looks like, with what is asked for most in front.  The
