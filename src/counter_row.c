@@ -310,6 +310,7 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCount
 
 	row->name = name;
 	row->tuple = tuple;
+	row->room = 0;
 	row->taken = false;
 	row->slot = DatumGetInt16(values[COL_SLOT - 1]);
 	row->used = DatumGetNumeric(values[COL_USED - 1]);
@@ -403,6 +404,7 @@ read_at_place(UmCounters *counters, const UmPending *name, int slot, UmCounterRo
 	HeapTupleData tuple;
 	HeapTuple	copy = NULL;
 	bool		taken;
+	Size		room;
 
 	if (place == NULL)
 		return false;
@@ -422,10 +424,12 @@ read_at_place(UmCounters *counters, const UmPending *name, int slot, UmCounterRo
 	else if (BufferGetBlockNumber(buffer) == block &&
 			 follow(counters, &buffer, ItemPointerGetOffsetNumber(&place->root), &tuple, &taken))
 		copy = heap_copytuple(&tuple);
+	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 
 	if (copy == NULL || !read_tuple(counters, copy, name, row) || row->slot != slot)
 		return false;
+	row->room = room;
 	row->taken = taken;
 	if (ItemPointerGetBlockNumber(&copy->t_self) == block)
 		place->last = ItemPointerGetOffsetNumber(&copy->t_self);
@@ -647,7 +651,8 @@ update(UmCounters *counters, UmCounterRow *row)
 	TU_UpdateIndexes update_indexes;
 #endif
 
-	if (room_of(counters, ItemPointerGetBlockNumber(&row->tuple->t_self)) < MAXALIGN(tuple->t_len))
+	if (row->room < MAXALIGN(tuple->t_len) &&
+		room_of(counters, ItemPointerGetBlockNumber(&row->tuple->t_self)) < MAXALIGN(tuple->t_len))
 		aim(counters, tuple->t_len);
 	result = heap_update(counters->relation, &row->tuple->t_self, tuple,
 						 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode

@@ -30,6 +30,7 @@ typedef struct UmCounterRow
 {
 	const UmPending *name;
 	HeapTuple	tuple;			/* the version that was read or locked; NULL: none yet */
+	Size		room;			/* on its page, when it was read; 0: not known */
 	bool		taken;			/* somebody else is writing it */
 	int			slot;			/* UM_HEADER, or 1 to UM_SLOTS */
 	Numeric		used;
