@@ -11,8 +11,8 @@
  * What is not remembered is summed up as it is asked for: by who is subject to
  * row security, for what he sees can depend on anything; in a transaction that
  * has written, for its rows are in no mark; and what would take more memory
- * than a hash table may (work_mem times hash_mem_multiplier).  Of that, names
- * come back more than once: whoever reads them groups them anyway.
+ * than some hash tables may (work_mem times hash_mem_multiplier).  Of that,
+ * names come back more than once: whoever reads them groups them anyway.
  */
 #include "postgres.h"
 
@@ -33,6 +33,9 @@
 PG_FUNCTION_INFO_V1(usage_monitor_tail_sums);
 PG_FUNCTION_INFO_V1(usage_monitor_tail_days);
 PG_FUNCTION_INFO_V1(usage_monitor_ledger_sums);
+
+/* Sums that are kept may take as much as so many hash tables: one saves reading the tail many times. */
+#define HASH_TABLES	4
 
 /* Memory is looked at once in so many calls. */
 #define LOOK_EACH	256
@@ -102,7 +105,7 @@ add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tail->row_context);
 	if (++tail->calls % LOOK_EACH == 0 &&
-		MemoryContextMemAllocated(tail->sums_context, true) > get_hash_memory_limit())
+		MemoryContextMemAllocated(tail->sums_context, true) > HASH_TABLES * get_hash_memory_limit())
 	{
 		put_sums(tail);
 		start_sums(tail);

@@ -62,6 +62,7 @@ TABLE total;
 -- where memory does not suffice SQL sums it up
 \c -
 SET work_mem = '64kB';
+SET hash_mem_multiplier = 1;
 TABLE total;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
 TABLE total;
