@@ -33,28 +33,27 @@ COMMENT ON COLUMN usage_monitor._rollup_state.refreshed_at IS 'When the last fol
  * One line a question.  A new dimension is one more line.
  */
 CREATE TABLE usage_monitor._rollup_dimension (
-    name      text NOT NULL,
-    by_hour   boolean NOT NULL,
-    by_org    boolean NOT NULL,
-    keys      text[] NOT NULL,
-    is_narrow boolean NOT NULL,
+    name    text NOT NULL,
+    by_hour boolean NOT NULL,
+    by_org  boolean NOT NULL,
+    keys    text[] NOT NULL,
     CONSTRAINT _rollup_dimension_pkey PRIMARY KEY (name)
 );
 
 -- what mostly goes together shares one: a row that comes late costs a fold one
 -- row of each
-INSERT INTO usage_monitor._rollup_dimension (name, by_hour, by_org, keys, is_narrow) VALUES
-    ('hour',            true,  true,  '{}',                                true),
-    ('day',             false, true,  '{}',                                true),
-    ('project',         false, true,  '{project, department}',             true),
-    ('user',            false, true,  '{user_id}',                         true),
-    ('model',           false, true,  '{model, provider}',                 true),
-    ('operation',       false, true,  '{operation, source, service_tier}', true),
-    ('tag',             false, true,  '{tags}',                            false),
-    ('hour_total',      true,  false, '{}',                                true),
-    ('day_total',       false, false, '{}',                                true),
-    ('model_total',     false, false, '{model, provider}',                 true),
-    ('operation_total', false, false, '{operation, source, service_tier}', true);
+INSERT INTO usage_monitor._rollup_dimension (name, by_hour, by_org, keys) VALUES
+    ('hour',            true,  true,  '{}'),
+    ('day',             false, true,  '{}'),
+    ('project',         false, true,  '{project, department}'),
+    ('user',            false, true,  '{user_id}'),
+    ('model',           false, true,  '{model, provider}'),
+    ('operation',       false, true,  '{operation, source, service_tier}'),
+    ('tag',             false, true,  '{tags}'),
+    ('hour_total',      true,  false, '{}'),
+    ('day_total',       false, false, '{}'),
+    ('model_total',     false, false, '{model, provider}'),
+    ('operation_total', false, false, '{operation, source, service_tier}');
 
 COMMENT ON TABLE usage_monitor._rollup_dimension IS
     'What the ledger is rolled up by: each has a table _rollup_<name>.';
@@ -62,7 +61,6 @@ COMMENT ON COLUMN usage_monitor._rollup_dimension.name IS 'Name of the dimension
 COMMENT ON COLUMN usage_monitor._rollup_dimension.by_hour IS 'By hour as well as by day?';
 COMMENT ON COLUMN usage_monitor._rollup_dimension.by_org IS 'Each organisation by itself, or all together?';
 COMMENT ON COLUMN usage_monitor._rollup_dimension.keys IS 'The ledger''s columns that are its keys, three at most; tags alone: each tag''s name and value.';
-COMMENT ON COLUMN usage_monitor._rollup_dimension.is_narrow IS 'Are there fewer names in a tail than calls? Then sessions sum it up, and remember that; of many names one is looked for in the ledger.';
 
 /*
  * What every rollup looks like, with what is asked for most in front.  The
@@ -158,30 +156,6 @@ END;
 
 COMMENT ON FUNCTION usage_monitor._rollup_measures() IS 'The columns of a rollup that are sums.';
 
-CREATE FUNCTION usage_monitor._rollup_keys(dimension usage_monitor._rollup_dimension) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT format('usage_monitor.ledger_day(t.ts) AS day, %s AS hour, %s AS org, %s',
-                  CASE WHEN dimension.by_hour THEN 'usage_monitor.ledger_hour(t.ts)' ELSE 'NULL::timestamptz' END,
-                  CASE WHEN dimension.by_org THEN 't.org' ELSE 'NULL::text COLLATE "C"' END,
-                  string_agg(coalesce(CASE WHEN dimension.keys = '{tags}'
-                                           THEN (ARRAY['tag.key COLLATE "C"', 'tag.value COLLATE "C"'])[n]
-                                           ELSE 't.' || dimension.keys[n] END,
-                                      'NULL::text COLLATE "C"') || ' AS key' || n, ', ' ORDER BY n))
-      FROM generate_series(1, 3) n;
-END;
-
-COMMENT ON FUNCTION usage_monitor._rollup_keys(usage_monitor._rollup_dimension) IS
-    'SQL for the name that a call t has in a rollup; tag is one of its tags.';
-
-CREATE FUNCTION usage_monitor._rollup_tags(dimension usage_monitor._rollup_dimension) RETURNS text
-    LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN (dimension).keys = '{tags}'::text[] THEN ' CROSS JOIN LATERAL jsonb_each_text(t.tags) tag' ELSE '' END;
-
-COMMENT ON FUNCTION usage_monitor._rollup_tags(usage_monitor._rollup_dimension) IS
-    'SQL that follows a call t where the rollup is by tags.';
-
 /*
  * A fold finds a row by its day and the hash of the rest of its name, which is
  * much faster than by five columns; readers find rows by day, organisation or
@@ -263,41 +237,12 @@ COMMENT ON COLUMN usage_monitor._correction.xid IS 'The transaction that changed
 COMMENT ON COLUMN usage_monitor._correction.row_xid IS 'The transaction that recorded it.';
 COMMENT ON COLUMN usage_monitor._correction.sign IS '-1: the row as it was; 1: as it is. Its columns follow, as in usage.';
 
--- dearer than a comparison: a condition on user or tag is looked at before
-CREATE FUNCTION usage_monitor._in_tail(xid bigint) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 5
-    AS 'MODULE_PATHNAME', 'usage_monitor_in_tail';
-
-COMMENT ON FUNCTION usage_monitor._in_tail(bigint) IS
-    'Is what that transaction recorded not in the rollups yet?';
-
-CREATE FUNCTION usage_monitor._tail_start() RETURNS bigint
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_tail_start';
-
-COMMENT ON FUNCTION usage_monitor._tail_start() IS
-    'The transaction from which on the tail is, but for stragglers; for an index to find it.';
-
-CREATE FUNCTION usage_monitor._tail_stragglers() RETURNS bigint[]
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_tail_stragglers';
-
-COMMENT ON FUNCTION usage_monitor._tail_stragglers() IS
-    'Transactions of the tail that began long before the others.';
-
-CREATE FUNCTION usage_monitor._archive_applies() RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_archive_applies';
-
-COMMENT ON FUNCTION usage_monitor._archive_applies() IS
-    'May the caller''s query use the archive? Not if row security holds for him on the ledger.';
-
 CREATE FUNCTION usage_monitor._rollups_apply() RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_rollups_apply';
 
 COMMENT ON FUNCTION usage_monitor._rollups_apply() IS
-    'May the caller''s query use the rollups? Not if row security holds for him on the ledger, for they know no rows: his views read the ledger.';
+    'May the caller''s query use the rollups, and the archive? Not if row security holds for him on the ledger, for they know no rows: his views read the ledger.';
 
 CREATE FUNCTION usage_monitor._exact_ms(duration_ms double precision) RETURNS numeric
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -307,80 +252,55 @@ COMMENT ON FUNCTION usage_monitor._exact_ms(double precision) IS
     'A duration as a number that can be added and taken away again exactly: the decimal that it is shown as.';
 
 /*
- * The ledger's rows, and the tail, with the columns of a rollup: what one call
- * adds to its sums.
+ * The ledger's rows with the columns of a rollup: what one call adds to its
+ * sums.
  */
 DO $$
 DECLARE
-    -- %1$s is a row's alias, %2$s what it counts, and %3$s what its sums are
-    -- multiplied by: nothing, or a sign to take it back
-    measures CONSTANT text := $measures$
-        %2$s AS requests,
-        %3$s%1$s.cost AS cost,
-        %3$s%1$s.input_cost AS input_cost,
-        %3$s%1$s.output_cost AS output_cost,
-        %3$s%1$s.other_cost AS other_cost,
-        %3$susage_monitor._exact_ms(%1$s.duration_ms) AS duration_ms,
-        %3$s%1$s.total_tokens AS total_tokens,
-        %3$s%1$s.input_tokens AS input_tokens,
-        %3$s%1$s.output_tokens AS output_tokens,
-        %3$s%1$s.cache_read_input_tokens AS cache_read_input_tokens,
-        %3$s%1$s.cache_creation_input_tokens AS cache_creation_input_tokens,
-        %3$s%1$s.reasoning_output_tokens AS reasoning_output_tokens,
-        CASE WHEN NOT %1$s.success THEN %2$s END AS errors,
-        CASE WHEN %1$s.cost IS NULL THEN %2$s END AS unpriced_requests,
-        CASE WHEN %1$s.cached THEN %2$s END AS cached_requests,
-        CASE WHEN %1$s.input_tokens IS NULL THEN %2$s END AS unknown_input_requests,
-        CASE WHEN %1$s.output_tokens IS NULL THEN %2$s END AS unknown_output_requests,
-        CASE WHEN %1$s.duration_ms IS NULL THEN %2$s END AS untimed_requests$measures$;
-    dimensions CONSTANT text := $dimensions$
-        %1$s.ts,
-        %1$s.org,
-        %1$s.department,
-        %1$s.project,
-        %1$s.user_id,
-        %1$s.provider,
-        %1$s.model,
-        %1$s.operation,
-        %1$s.source,
-        %1$s.service_tier,
-        %1$s.tags$dimensions$;
     histogram text;
-    call      text;
 BEGIN
-    SELECT string_agg(format(E',\n        CASE WHEN %s THEN %%2$s END AS %I',
-                             concat_ws(' AND ', '%1$s.duration_ms > ' || lag_bound, '%1$s.duration_ms <= ' || nullif(bound, 'infinity')),
-                             attname), '' ORDER BY attnum)
+    SELECT string_agg(format('CASE WHEN %s THEN 1::bigint END AS %I',
+                             concat_ws(' AND ', 'u.duration_ms > ' || lag_bound, 'u.duration_ms <= ' || nullif(bound, 'infinity')),
+                             attname), ', ' ORDER BY attnum)
       INTO histogram
       FROM (SELECT attname, attnum, substr(attname, 4) AS bound,
                    lag(substr(attname, 4)) OVER (ORDER BY attnum) AS lag_bound
               FROM pg_attribute
              WHERE attrelid = 'usage_monitor._rollup'::regclass
                AND attname LIKE 'ms\_%') h;
-    call := dimensions || ',' || measures || histogram;
 
     EXECUTE format($view$
         CREATE VIEW usage_monitor._call WITH (security_invoker = true) AS
-        SELECT u.session_id, %s
+        SELECT u.session_id,
+               u.ts,
+               u.org,
+               u.user_id,
+               1::bigint AS requests,
+               u.cost,
+               u.input_cost,
+               u.output_cost,
+               u.other_cost,
+               usage_monitor._exact_ms(u.duration_ms) AS duration_ms,
+               u.total_tokens,
+               u.input_tokens,
+               u.output_tokens,
+               u.cache_read_input_tokens,
+               u.cache_creation_input_tokens,
+               u.reasoning_output_tokens,
+               CASE WHEN NOT u.success THEN 1::bigint END AS errors,
+               CASE WHEN u.cost IS NULL THEN 1::bigint END AS unpriced_requests,
+               CASE WHEN u.cached THEN 1::bigint END AS cached_requests,
+               CASE WHEN u.input_tokens IS NULL THEN 1::bigint END AS unknown_input_requests,
+               CASE WHEN u.output_tokens IS NULL THEN 1::bigint END AS unknown_output_requests,
+               CASE WHEN u.duration_ms IS NULL THEN 1::bigint END AS untimed_requests,
+               %s
           FROM usage_monitor.usage u
-        $view$, format(call, 'u', '1::bigint', ''));
-    EXECUTE format($view$
-        CREATE VIEW usage_monitor._tail WITH (security_invoker = true) AS
-        SELECT %s
-          FROM usage_monitor.usage u
-         WHERE (u.xid >= usage_monitor._tail_start() OR u.xid = ANY (usage_monitor._tail_stragglers()))
-           AND usage_monitor._in_tail(u.xid)
-        UNION ALL
-        SELECT %s
-          FROM usage_monitor._correction c
-         WHERE usage_monitor._in_tail(c.xid)
-           AND NOT usage_monitor._in_tail(c.row_xid)
-        $view$, format(call, 'u', '1::bigint', ''), format(call, 'c', 'c.sign', 'c.sign * '));
+        $view$, histogram);
 END
 $$;
 
 COMMENT ON VIEW usage_monitor._call IS
-    'The ledger, each row with what it adds to sums.';
+    'The ledger, each row with what it adds to the sums of its session.';
 
 /*
  * Sessions have no rollup: when the first and the last call of one was cannot
@@ -404,7 +324,7 @@ SELECT pg_catalog.pg_extension_config_dump('usage_monitor._archive_session', '')
 CREATE VIEW usage_monitor._archived_session AS
 SELECT *
   FROM usage_monitor._archive_session
- WHERE usage_monitor._archive_applies();
+ WHERE usage_monitor._rollups_apply();
 
 COMMENT ON VIEW usage_monitor._archived_session IS 'What the reader may see of _archive_session.';
 
@@ -449,15 +369,12 @@ COMMENT ON VIEW usage_monitor._live_session IS
     'The calls in sessions, those of the archive summed up by day and user: sum it up.';
 COMMENT ON FUNCTION usage_monitor._archive_sessions(timestamptz, timestamptz) IS
     'Archives the sessions of calls from an instant on and before another.';
-COMMENT ON VIEW usage_monitor._tail IS
-    'What is to be added to the rollups to have the ledger as the reader sees it.';
-
 DO $$
 DECLARE
     dimension usage_monitor._rollup_dimension;
 BEGIN
     FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
-        EXECUTE format('CREATE VIEW usage_monitor.%I AS SELECT * FROM usage_monitor.%I WHERE usage_monitor._archive_applies()',
+        EXECUTE format('CREATE VIEW usage_monitor.%I AS SELECT * FROM usage_monitor.%I WHERE usage_monitor._rollups_apply()',
                        '_archived_' || dimension.name, '_archive_' || dimension.name);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', '_archived_' || dimension.name,
                        'What the reader may see of _archive_' || dimension.name || '.');
@@ -526,13 +443,9 @@ BEGIN
         EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
 
-        parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %s FROM usage_monitor.%I a UNION ALL SELECT %s',
-                        measures, '_archived_' || dimension.name,
-                        CASE WHEN dimension.is_narrow
-                             THEN format('t.day, t.hour, t.org, t.key1, t.key2, t.key3, %s FROM usage_monitor._tail_sums(%L) t',
-                                         measures, dimension.name)
-                             ELSE format('%s, %s FROM usage_monitor._tail t%s', usage_monitor._rollup_keys(dimension), measures,
-                                         usage_monitor._rollup_tags(dimension)) END);
+        parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %1$s FROM usage_monitor.%2$I a UNION ALL '
+                        'SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM usage_monitor._tail_sums(%3$L) t',
+                        measures, '_archived_' || dimension.name, dimension.name);
         EXECUTE format($view$
             CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s

@@ -669,16 +669,16 @@ expect_sums(UmCounters *counters, const UmQuota *quota, UmPending **names, int c
 }
 
 /*
- * The lock of a flush.  One that may make very many counters keeps others from
- * flushing, instead of holding a lock for each, which the server has not.  Not
- * where it holds counters by a reservation already: others may wait for these.
+ * Must a flush keep others from flushing?  Where quotas have changed; and where
+ * it may make very many counters, instead of holding a lock for each, which the
+ * server has not.  Not if it holds counters by a reservation already: others may
+ * wait for these.
  */
-static LOCKMODE
-flush_lockmode(void)
+static bool
+must_flush_alone(void)
 {
 	return um_quota_change_any() ||
-		(um_pending_number() > MANY_COUNTERS && !has_reserved) ?
-		ShareRowExclusiveLock : RowExclusiveLock;
+		(um_pending_number() > MANY_COUNTERS && !has_reserved);
 }
 
 /* Applies what the transaction has pending, and what it did to quotas. */
@@ -721,7 +721,7 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
-	flush_is_alone = flush_lockmode() == ShareRowExclusiveLock;
+	flush_is_alone = must_flush_alone();
 	um_counters_open(&counters, flush_is_alone ? ShareRowExclusiveLock : RowExclusiveLock);
 	AcceptInvalidationMessages();
 

@@ -124,9 +124,9 @@ void
 um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 {
 	MemoryContext old = MemoryContextSwitchTo(fold->row_context);
-	UmCall		call;
+	UmAddend		call;
 
-	um_call_read(&call, values, nulls, sign);
+	um_addend_read(&call, values, nulls, sign);
 	for (int i = 0; i < fold->ndimensions; i++)
 		um_sums_add(&fold->sums[i], &call);
 	fold->rows++;

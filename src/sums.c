@@ -98,7 +98,7 @@ um_dimensions(int *count)
 
 /* Reads what a call adds to sums, as the view _call does. */
 static void
-measure(UmCall *call)
+measure(UmAddend *call)
 {
 	static const struct
 	{
@@ -153,7 +153,7 @@ measure(UmCall *call)
 
 /* Reads a call from the columns of um_sums_columns, which it goes on pointing into. */
 void
-um_call_read(UmCall *call, const Datum *values, const bool *nulls, int sign)
+um_addend_read(UmAddend *call, const Datum *values, const bool *nulls, int sign)
 {
 	for (int i = 0; i < UM_SUMS_COLUMNS; i++)
 	{
@@ -165,7 +165,7 @@ um_call_read(UmCall *call, const Datum *values, const bool *nulls, int sign)
 }
 
 static UmString
-string_of(const UmCall *call, UmColumn column)
+string_of(const UmAddend *call, UmColumn column)
 {
 	UmString	string = {NULL, 0};
 
@@ -212,7 +212,7 @@ own_string(UmSums *sums, UmString *string)
 
 /* Adds a call to the entry of that name. */
 static void
-add_to_entry(UmSums *sums, const UmCall *call, UmRollupName *name)
+add_to_entry(UmSums *sums, const UmAddend *call, UmRollupName *name)
 {
 	UmEntry    *entry = sums->last;
 	MemoryContext old;
@@ -246,7 +246,7 @@ add_to_entry(UmSums *sums, const UmCall *call, UmRollupName *name)
 
 /* Adds a call to the entry of each of its tags. */
 static void
-add_to_tags(UmSums *sums, const UmCall *call, UmRollupName *name)
+add_to_tags(UmSums *sums, const UmAddend *call, UmRollupName *name)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -269,7 +269,7 @@ add_to_tags(UmSums *sums, const UmCall *call, UmRollupName *name)
 
 /* Adds a call, or takes it back. */
 void
-um_sums_add(UmSums *sums, const UmCall *call)
+um_sums_add(UmSums *sums, const UmAddend *call)
 {
 	const UmDimension *dimension = sums->dimension;
 	UmRollupName name;

@@ -25,7 +25,7 @@ typedef struct UmDimension
 } UmDimension;
 
 /* A call, by the ledger's columns, and what it adds to sums. */
-typedef struct UmCall
+typedef struct UmAddend
 {
 	Datum		values[UM_COLUMN_COUNT];
 	bool		nulls[UM_COLUMN_COUNT];
@@ -33,7 +33,7 @@ typedef struct UmCall
 	int			sign;			/* -1: it is taken back */
 	DateADT		day;
 	TimestampTz hour;
-} UmCall;
+} UmAddend;
 
 /* What calls add to a row of a rollup. */
 typedef struct UmEntry
@@ -54,8 +54,8 @@ typedef struct UmSums
 extern const UmColumn um_sums_columns[UM_SUMS_COLUMNS];
 
 extern UmDimension *um_dimensions(int *count);
-extern void um_call_read(UmCall *call, const Datum *values, const bool *nulls, int sign);
+extern void um_addend_read(UmAddend *call, const Datum *values, const bool *nulls, int sign);
 extern void um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context);
-extern void um_sums_add(UmSums *sums, const UmCall *call);
+extern void um_sums_add(UmSums *sums, const UmAddend *call);
 
 #endif							/* UM_SUMS_H */

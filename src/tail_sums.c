@@ -98,9 +98,9 @@ add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
 	TailSums   *tail = arg;
 	MemoryContext old = MemoryContextSwitchTo(tail->row_context);
-	UmCall		call;
+	UmAddend		call;
 
-	um_call_read(&call, values, nulls, sign);
+	um_addend_read(&call, values, nulls, sign);
 	um_sums_add(&tail->sums, &call);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tail->row_context);

@@ -4,8 +4,7 @@
  *
  * The mark is the snapshot of the last fold, kept in one row that the fold
  * writes in its own transaction.  A reader takes the mark that its snapshot
- * sees: it is the one of the rollups that the same snapshot sees.  So the
- * functions here are STABLE, and read the row once for each query.
+ * sees: it is the one of the rollups that the same snapshot sees.
  */
 #include "postgres.h"
 
@@ -20,20 +19,13 @@
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "watermark.h"
 
-PG_FUNCTION_INFO_V1(usage_monitor_in_tail);
-PG_FUNCTION_INFO_V1(usage_monitor_tail_start);
-PG_FUNCTION_INFO_V1(usage_monitor_tail_stragglers);
 PG_FUNCTION_INFO_V1(usage_monitor_rollups_apply);
-PG_FUNCTION_INFO_V1(usage_monitor_archive_applies);
 
 /*
  * A transaction that was in progress, and is older than the mark by more than
@@ -202,62 +194,9 @@ um_has_row_security(void)
 	return check_enable_rls(um_relation(UM_USAGE), InvalidOid, true) == RLS_ENABLED;
 }
 
-/*
- * The mark for a function's caller.  Who is subject to row security on the
- * ledger sees nothing of the rollups, which know no rows: to him all of the
- * ledger is tail.
- */
-static const UmWatermark *
-mark_of_query(FunctionCallInfo fcinfo)
-{
-	UmWatermark *mark = fcinfo->flinfo->fn_extra;
-
-	if (mark == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-
-		mark = palloc0(sizeof(UmWatermark));
-		if (!um_has_row_security())
-			um_watermark_read(mark, GetActiveSnapshot());
-		MemoryContextSwitchTo(old);
-		fcinfo->flinfo->fn_extra = mark;
-	}
-	return mark;
-}
-
-/* _in_tail(xid): is what that transaction recorded not in the rollups yet? */
-Datum
-usage_monitor_in_tail(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(!um_watermark_covers(mark_of_query(fcinfo), PG_GETARG_INT64(0)));
-}
-
-/* _tail_start(): all of the tail is from this xid on, stragglers excepted. */
-Datum
-usage_monitor_tail_start(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT64(um_watermark_start(mark_of_query(fcinfo)));
-}
-
-/* _tail_stragglers(): the transactions of the tail that began long before it. */
-Datum
-usage_monitor_tail_stragglers(PG_FUNCTION_ARGS)
-{
-	const UmWatermark *mark = mark_of_query(fcinfo);
-
-	PG_RETURN_DATUM(um_watermark_xids(mark->xip, um_watermark_stragglers(mark)));
-}
-
 /* _rollups_apply(): may the caller's query use the rollups at all? */
 Datum
 usage_monitor_rollups_apply(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(mark_of_query(fcinfo)->xmax > 0);
-}
-
-/* _archive_applies(): may the caller's query use the archive? */
-Datum
-usage_monitor_archive_applies(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(!um_has_row_security());
 }

@@ -59,7 +59,24 @@ SELECT daily, by_model FROM total;
 ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_monitor.usage_default DEFAULT;
 TABLE total;
 
--- where memory does not suffice SQL sums it up
+-- numbers of any size, as no integer has them: told by plain SQL, for verify()
+-- adds them up as the views do
+INSERT INTO usage_monitor.usage (ts, org, model, duration_ms, cost)
+SELECT '2025-03-09', 'numbers', 'um-test-0', duration, cost
+FROM unnest('{0, 0.0001, 10000, 100000000, 0.00010001, 1e30, 1e-30, 1e45, 1e-45, 12345678901234567890123456789012345678.9,
+              170141183460469231731687303715884105727, 170141183460469231731687303715884105728, 99999999999999999999.99999999999999999999}'::numeric[],
+            '{0, 0.5, 0.25, 1234.75, 1e15, 1e14, 100, 81920.5, 20, 7, 8, 9, 10}'::float8[]) AS n (cost, duration);
+SELECT cost, avg_duration_ms FROM usage_monitor.daily_usage WHERE org = 'numbers';
+SELECT * FROM pg_temp.compare();
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+SELECT * FROM pg_temp.compare();
+DELETE FROM usage_monitor.usage WHERE org = 'numbers' AND (cost > 1e20 OR duration_ms > 1e14);
+SELECT * FROM pg_temp.compare();
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+SELECT cost, avg_duration_ms FROM usage_monitor.daily_usage WHERE org = 'numbers';
+SELECT * FROM pg_temp.compare();
+
+-- where memory does not suffice it is summed up in parts
 \c -
 SET work_mem = '64kB';
 SET hash_mem_multiplier = 1;
