@@ -184,7 +184,7 @@ ORDER BY 1;
 SELECT c.oid::regclass AS security_definer_view
 FROM pg_class AS c
 WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (coalesce(c.reloptions, '{}'))
-  AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE usage_monitor._archive_applies\(\)');
+  AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE usage_monitor._rollups_apply\(\)');
 
 DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_writer, regress_granted_writer, regress_reader, regress_manager, regress_nobody;
