@@ -20,6 +20,7 @@
 #include "rollup.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -140,6 +141,17 @@ refresh_once(void)
 }
 
 /*
+ * Has the worker rather fail than be waited for: who drops the extension locks
+ * its tables in another order, and is not to be the one whom a deadlock hits.
+ */
+static void
+give_way(void)
+{
+	SetConfigOption("lock_timeout", psprintf("%dms", Max(DeadlockTimeout / 2, 1)),
+					PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
  * The worker: folds until the tail is short.  The transaction that asked for
  * it may not have committed yet, so it looks a second time.
  */
@@ -155,6 +167,7 @@ usage_monitor_refresh_worker(Datum database)
 	/* a fold is exact at this level only, whatever the database's default is */
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	give_way();
 
 	while (idle < 2)
 	{

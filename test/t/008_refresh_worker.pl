@@ -25,12 +25,26 @@ $node->safe_psql('other', 'CREATE EXTENSION usage_monitor CASCADE');
 $node->safe_psql('other', sprintf($insert, 5000));
 ok($node->poll_query_until('other', "SELECT ($folded) = 5000"), 'each database has its own');
 
+# who drops the extension locks its tables in another order than a fold
+$node->append_conf('postgresql.conf', "deadlock_timeout = '2s'");
+$node->reload;
+my $dropper = $node->background_psql('postgres');
+$dropper->query_safe("SET deadlock_timeout = '1500ms'; BEGIN; LOCK TABLE usage_monitor._rollup_user");
+$node->safe_psql('postgres', sprintf($insert, 2000));
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh' AND wait_event_type = 'Lock'"), 'a worker waits');
+$dropper->query_safe('LOCK TABLE usage_monitor._rollup_state');
+pass('it gives way');
+$dropper->query_safe('COMMIT');
+$dropper->quit;
+$node->safe_psql('postgres', sprintf($insert, 1000));
+ok($node->poll_query_until('postgres', "SELECT ($folded) = 4100"), 'the next one folds what is left');
+
 $node->append_conf('postgresql.conf', 'usage_monitor.auto_refresh_rows = 0');
 $node->reload;
 $node->safe_psql('postgres', sprintf($insert, 20000));
 sleep 2;
-is(value($node, $folded), 1100, 'the setting turns it off');
-is(value($node, 'SELECT sum(requests) FROM usage_monitor.daily_usage'), 21100, 'views are right all the same');
+is(value($node, $folded), 4100, 'the setting turns it off');
+is(value($node, 'SELECT sum(requests) FROM usage_monitor.daily_usage'), 24100, 'views are right all the same');
 
 $node->safe_psql('postgres', 'CREATE ROLE writer; SELECT usage_monitor.grant_access(\'writer\', \'writer\')');
 my (undef, undef, $error) = $node->psql('postgres', "SELECT usage_monitor.cost('m', 1, 1); SET ROLE writer; SET usage_monitor.auto_refresh_rows = 1");
@@ -39,7 +53,7 @@ like($error, qr/permission denied to set parameter "usage_monitor.auto_refresh_r
 $node->append_conf('postgresql.conf', "max_worker_processes = 0\nmax_logical_replication_workers = 0\nmax_parallel_workers = 0\nusage_monitor.auto_refresh_rows = 10");
 $node->restart;
 $node->safe_psql('postgres', sprintf($insert, 100));
-is(value($node, 'SELECT sum(requests) FROM usage_monitor.daily_usage'), 21200, 'without room for a worker nothing fails');
+is(value($node, 'SELECT sum(requests) FROM usage_monitor.daily_usage'), 24200, 'without room for a worker nothing fails');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/^.*(FATAL|PANIC|WARNING).*$/m, 'nothing to complain of in the log');
 $node->stop;
 done_testing();
