@@ -82,43 +82,57 @@ static Oid	places_file;		/* of which they are */
 /* So many are kept, for rows that move next. */
 #define VACATED_KEPT 4
 
-static BlockNumber vacated[VACATED];
+/* A page is looked at so often; if it has too much that is alive by then, it is left to VACUUM. */
+#define VACATED_LOOKS 16
+
+typedef struct Vacated
+{
+	BlockNumber block;
+	int			looks;
+} Vacated;
+
+static Vacated vacated[VACATED];
 static int	nvacated;
 
 /* How much room a page must have to be moved to: more than the fillfactor wants left, and the row. */
 #define ROOM_TO_MOVE (BLCKSZ / 8 * 7)
 
-/* Prunes a page, and tells what room it has; false if it may have more later. */
-static bool
-prune(UmCounters *counters, BlockNumber block, Size *room)
+/* Prunes a page, and returns what room it has then. */
+static Size
+prune(UmCounters *counters, BlockNumber block)
 {
 	Buffer		buffer;
-	bool		done;
+	Size		room;
 
 	/* it may have been cut off */
-	*room = 0;
 	if (block >= counters->nblocks)
-		return true;
+		return 0;
 	buffer = ReadBuffer(counters->relation, block);
 	heap_page_prune_opt(counters->relation, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	*room = PageGetHeapFreeSpace(BufferGetPage(buffer));
-	done = *room >= ROOM_TO_MOVE ||
-		!TransactionIdIsValid(((PageHeader) BufferGetPage(buffer))->pd_prune_xid);
+	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
-	return done;
+	return room;
 }
 
-/* Takes the page that was left first, if nobody sees any more what was there. */
+/*
+ * Takes the page that was left first, if nobody sees any more what was there;
+ * if not, that page is the last one from now on.
+ */
 static BlockNumber
 take_vacated(UmCounters *counters, Size *room)
 {
-	BlockNumber block = vacated[0];
+	Vacated		first = vacated[0];
 
-	if (nvacated == 0 || !prune(counters, block, room))
+	if (nvacated == 0)
 		return InvalidBlockNumber;
-	memmove(&vacated[0], &vacated[1], sizeof(BlockNumber) * --nvacated);
-	return block;
+	memmove(&vacated[0], &vacated[1], sizeof(Vacated) * --nvacated);
+	*room = prune(counters, first.block);
+	if (*room >= ROOM_TO_MOVE)
+		return first.block;
+	if (++first.looks < VACATED_LOOKS)
+		vacated[nvacated++] = first;
+	return InvalidBlockNumber;
 }
 
 /* Gives a page back for others. */
@@ -139,8 +153,8 @@ reclaim(UmCounters *counters)
 static void
 note_vacated(BlockNumber block)
 {
-	if (nvacated < VACATED && (nvacated == 0 || vacated[nvacated - 1] != block))
-		vacated[nvacated++] = block;
+	if (nvacated < VACATED && (nvacated == 0 || vacated[nvacated - 1].block != block))
+		vacated[nvacated++] = (Vacated) {block, 0};
 }
 
 /* Makes a new page at the end of the table, one and no more. */
