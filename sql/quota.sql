@@ -30,6 +30,9 @@ CREATE TABLE usage_monitor.quota (
     -- would have to be restored in an order that no dump keeps
 );
 
+-- a backend that meets a subject asks for its quotas
+CREATE INDEX quota_scope_subject ON usage_monitor.quota (scope, subject);
+
 COMMENT ON TABLE usage_monitor.quota IS
     'Limits on what a subject may use in a period. set_quota() writes it; plain INSERT, UPDATE and DELETE do as well.';
 COMMENT ON COLUMN usage_monitor.quota.quota_id IS 'Number of the quota.';
@@ -99,6 +102,8 @@ CREATE TABLE usage_monitor.quota_raise (
     CONSTRAINT quota_raise_pkey PRIMARY KEY (raise_id)
     -- triggers see to it that the quota exists (see _check_parent)
 );
+
+CREATE INDEX quota_raise_quota_id ON usage_monitor.quota_raise (quota_id);
 
 COMMENT ON TABLE usage_monitor.quota_raise IS
     'What is added to a quota''s amount for a while. raise_quota() writes it; a raise ends by itself.';

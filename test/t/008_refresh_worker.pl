@@ -38,6 +38,7 @@ $dropper->query_safe('COMMIT');
 $dropper->quit;
 $node->safe_psql('postgres', sprintf($insert, 1000));
 ok($node->poll_query_until('postgres', "SELECT ($folded) = 4100"), 'the next one folds what is left');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh'"), 'and ends');
 
 $node->append_conf('postgresql.conf', 'usage_monitor.auto_refresh_rows = 0');
 $node->reload;
