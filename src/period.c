@@ -96,6 +96,41 @@ billing_month_start(int year, int month, int offset, int billing_day)
 }
 
 /*
+ * The hour that an instant falls in, which the clock shows as tm.  Where the
+ * clock is set by half an hour within one, that ends there, and another begins.
+ */
+static void
+hour_bounds(const struct pg_tm *tm, fsec_t fsec, pg_tz *tz, TimestampTz ts,
+			TimestampTz *start, TimestampTz *end)
+{
+	pg_time_t	from;
+	pg_time_t	boundary;
+	long		offset_before,
+				offset_after;
+	int			dst_before,
+				dst_after;
+
+	*start = ts - ((tm->tm_min * SECS_PER_MINUTE + tm->tm_sec) * USECS_PER_SEC + fsec);
+	*end = *start + USECS_PER_HOUR;
+	from = timestamptz_to_time_t(*start);
+	while (pg_next_dst_boundary(&from, &offset_before, &dst_before, &boundary,
+								&offset_after, &dst_after, tz) == 1)
+	{
+		TimestampTz change = time_t_to_timestamptz(boundary);
+
+		from = boundary;
+		if (change >= *end)
+			break;
+		if (offset_before == offset_after)
+			continue;
+		if (change <= ts)
+			*start = Max(*start, change);
+		else
+			*end = change;
+	}
+}
+
+/*
  * The period that an instant falls in: [start, end).  Months begin on the
  * billing day; the other periods have no use for it.
  */
@@ -122,8 +157,7 @@ um_period_bounds(UmPeriod period, int billing_day, pg_tz *tz, TimestampTz ts,
 	switch (period)
 	{
 		case UM_PERIOD_HOUR:
-			*start = ts - ((tm.tm_min * SECS_PER_MINUTE + tm.tm_sec) * USECS_PER_SEC + fsec);
-			*end = *start + USECS_PER_HOUR;
+			hour_bounds(&tm, fsec, tz, ts, start, end);
 			return;
 		case UM_PERIOD_DAY:
 			*start = day_start(day, tz);
