@@ -66,7 +66,7 @@ CREATE TABLE usage_monitor.quota_usage (
     used           numeric NOT NULL,
     share          numeric NOT NULL DEFAULT 0,
     next_threshold numeric,
-    revision       integer NOT NULL,
+    revision       bigint NOT NULL,
     CONSTRAINT quota_usage_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
 ) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.05);
 
@@ -294,6 +294,21 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor._check_quota_row() IS 'Row trigger: what a quota must be.';
 
+CREATE FUNCTION usage_monitor._revise_raised() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE usage_monitor.quota q
+       SET enabled = q.enabled
+     WHERE q.quota_id IN (OLD.quota_id, NEW.quota_id);
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._revise_raised() IS
+    'Row trigger of quota_raise: what was shared out by the raised amount is collected.';
+
 CREATE FUNCTION usage_monitor._quota_changed() RETURNS trigger
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'usage_monitor_quota_changed';
@@ -344,6 +359,10 @@ CREATE TRIGGER keep_children
 CREATE TRIGGER check_parent
     AFTER INSERT OR UPDATE ON usage_monitor.quota_raise
     FOR EACH ROW EXECUTE FUNCTION usage_monitor._check_parent();
+
+CREATE TRIGGER revise_raised
+    AFTER UPDATE OR DELETE ON usage_monitor.quota_raise
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._revise_raised();
 
 CREATE TRIGGER check_parent
     AFTER INSERT OR UPDATE ON usage_monitor.quota_adjustment

@@ -199,7 +199,8 @@ room_of(UmCounters *counters, BlockNumber block)
 static void
 aim(UmCounters *counters, Size length)
 {
-	Size		need = length + RelationGetTargetPageFreeSpace(counters->relation, 100);
+	Size		need = Min(length + RelationGetTargetPageFreeSpace(counters->relation, 100),
+						   MaxHeapTupleSize);
 	BlockNumber block = RelationGetTargetBlock(counters->relation);
 	Size		room;
 
@@ -331,7 +332,7 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCount
 	row->share = DatumGetNumeric(values[COL_SHARE - 1]);
 	row->next_threshold = nulls[COL_NEXT_THRESHOLD - 1] ? NULL :
 		DatumGetNumeric(values[COL_NEXT_THRESHOLD - 1]);
-	row->revision = DatumGetInt32(values[COL_REVISION - 1]);
+	row->revision = DatumGetInt64(values[COL_REVISION - 1]);
 	return true;
 }
 
@@ -635,7 +636,7 @@ make_tuple(UmCounters *counters, const UmCounterRow *row, Datum *values, bool *n
 	values[COL_SHARE - 1] = NumericGetDatum(row->share);
 	values[COL_NEXT_THRESHOLD - 1] = NumericGetDatum(row->next_threshold);
 	nulls[COL_NEXT_THRESHOLD - 1] = row->next_threshold == NULL;
-	values[COL_REVISION - 1] = Int32GetDatum(row->revision);
+	values[COL_REVISION - 1] = Int64GetDatum(row->revision);
 	return heap_form_tuple(RelationGetDescr(counters->relation), values, nulls);
 }
 

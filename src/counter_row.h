@@ -36,7 +36,7 @@ typedef struct UmCounterRow
 	Numeric		used;
 	Numeric		share;			/* of the header: the reserve */
 	Numeric		next_threshold; /* of the header; NULL: no further one */
-	int			revision;		/* of the quota that share and threshold are for */
+	int64		revision;		/* of the quota that share and threshold are for */
 } UmCounterRow;
 
 extern void um_counters_open(UmCounters *counters, LOCKMODE lockmode);

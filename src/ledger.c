@@ -22,12 +22,14 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "ledger_columns.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pending.h"
 #include "recount.h"
 #include "refresh_worker.h"
 #include "request.h"
 #include "setting.h"
+#include "tag.h"
 #include "unpriced.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -42,6 +44,12 @@ PG_FUNCTION_INFO_V1(usage_monitor_usage_after);
 
 /* longer names would not fit into an index */
 #define MAX_NAME_LENGTH 1000
+
+/* Of a name that is too long, so much is shown. */
+#define MAX_SHOWN_LENGTH 60
+
+/* A reported cost is below ten to this power, and has no more decimals. */
+#define MAX_COST_DIGITS 100
 
 /* The row that an UPDATE is moving to another partition, if one is. */
 static struct
@@ -161,8 +169,21 @@ check_names(Row *row)
 					(errcode(ERRCODE_UM_INVALID_NAME),
 					 errmsg("column \"%s\" is too long: %d bytes, at most %d",
 							um_column_name(names[i].column), name.length, MAX_NAME_LENGTH),
-					 errhint("Names are keys of counters; keep long texts in \"tags\" or elsewhere.")));
+					 errhint("Names are keys of counters and sums; keep long texts elsewhere.")));
 	}
+}
+
+/* Refuses a tag that is too long for a key. */
+static void
+check_tag(UmString key, UmString value)
+{
+	if (key.length + value.length > MAX_NAME_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_NAME),
+				 errmsg("tag \"%s\" is too long: %d bytes with its value, at most %d",
+						pnstrdup(key.data, pg_mbcliplen(key.data, key.length, MAX_SHOWN_LENGTH)),
+						key.length + value.length, MAX_NAME_LENGTH),
+				 errhint("Tags are keys of counters and sums; keep long texts elsewhere.")));
 }
 
 /* Refuses tags that no quota or view could read. */
@@ -180,11 +201,18 @@ check_tags(Row *row)
 	if (JB_ROOT_IS_OBJECT(tags))
 	{
 		bool		flat = true;
+		UmString	key = {NULL, 0};
 
 		it = JsonbIteratorInit(&tags->root);
 		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-			if (token == WJB_VALUE && value.type == jbvBinary)
+		{
+			if (token == WJB_KEY)
+				key = (UmString) {value.val.string.val, value.val.string.len};
+			else if (token == WJB_VALUE && value.type == jbvBinary)
 				flat = false;
+			else if (token == WJB_VALUE)
+				check_tag(key, um_tag_value(&value));
+		}
 		if (flat)
 			return;
 	}
@@ -281,6 +309,23 @@ is_correction(Row *row, Relation relation)
 		has_privs_of_role(GetUserId(), relation->rd_rel->relowner);
 }
 
+/* Refuses a cost that nobody can have paid, and that sums and counters would not hold. */
+static void
+check_size(UmColumn column, Numeric value)
+{
+	static const char limit[] = "1e" CppAsString2(MAX_COST_DIGITS);
+	Datum		largest = DirectFunctionCall3(numeric_in, CStringGetDatum(limit),
+											  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value))) > MAX_COST_DIGITS ||
+		DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value), largest)) >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COST),
+				 errmsg("column \"%s\" must have at most %d digits before and behind the point",
+						um_column_name(column), MAX_COST_DIGITS),
+				 errhint("Leave it out, and the call is priced by the price book.")));
+}
+
 /* Keeps the cost that the client gave. */
 static void
 keep_reported_cost(Row *row, Relation relation)
@@ -309,6 +354,7 @@ keep_reported_cost(Row *row, Relation relation)
 							um_column_name(column),
 							DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)))),
 					 errhint("Leave it out, and the call is priced by the price book.")));
+		check_size(column, value);
 		if (i >= 0)
 			other = DirectFunctionCall2(numeric_sub, other, NumericGetDatum(value));
 	}

@@ -56,7 +56,7 @@ typedef struct UmQuota
 	int			billing_day;
 	pg_tz	   *tz;
 	bool		blocks;
-	int			revision;
+	int64		revision;
 	TimestampTz counted_since;
 	TimestampTz start;			/* the period last asked for */
 	TimestampTz end;

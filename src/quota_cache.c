@@ -277,7 +277,7 @@ read_quota(const Datum *values, const bool *nulls)
 	quota->revision = DatumGetInt32(values[COL_REVISION]);
 	if (!nulls[COL_RAISE_CHANGES])
 		/* a raise that began or ended is another revision, too */
-		quota->revision += 1000000 * (int) DatumGetInt64(values[COL_RAISE_CHANGES]);
+		quota->revision += DatumGetInt64(values[COL_RAISE_CHANGES]) << 32;
 	quota->counted_since = nulls[COL_COUNTED_SINCE] ? DT_NOEND :
 		DatumGetTimestampTz(values[COL_COUNTED_SINCE]);
 	quota->overrides = nulls[COL_OVERRIDES] ? 0 : DatumGetInt64(values[COL_OVERRIDES]);
