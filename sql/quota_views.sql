@@ -51,9 +51,12 @@ SELECT q.quota_id,
                  * (extract(epoch FROM p.period_end - p.period_start)
                     / extract(epoch FROM now() - p.period_start)), 6)
        END AS projected,
-       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < a.amount
-             AND p.period_start + (now() - p.period_start) * (a.amount / c.used)::double precision < p.period_end
-           THEN p.period_start + (now() - p.period_start) * (a.amount / c.used)::double precision
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < a.amount THEN
+           -- as numbers first: at a low rate it is later than any timestamp
+           CASE WHEN extract(epoch FROM now() - p.period_start) * a.amount
+                     < extract(epoch FROM p.period_end - p.period_start) * c.used
+                THEN p.period_start + (now() - p.period_start) * (a.amount / c.used)::double precision
+           END
        END AS runs_out_at
   FROM usage_monitor.quota q
  CROSS JOIN LATERAL usage_monitor._quota_amount(q) AS a (amount)

@@ -1,0 +1,47 @@
+--
+-- What quota_status, quota_history and check_quota() say
+--
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+\pset fieldsep ' | '
+\pset null '-'
+
+CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    message := 'NOT REFUSED';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+END
+$$;
+-- removes quotas, calls and alerts, for the next part
+CREATE PROCEDURE pg_temp.clear() LANGUAGE sql AS $$
+    DELETE FROM usage_monitor.quota WHERE parent IS NOT NULL OR overrides IS NOT NULL;
+    DELETE FROM usage_monitor.quota;
+    DELETE FROM usage_monitor.usage;
+    DELETE FROM usage_monitor.alert;
+    DELETE FROM usage_monitor.reservation;
+$$;
+
+-- At a very low rate it runs out after the end of all time
+SELECT usage_monitor.set_quota(period, 'user', 'u', 1000, period) > 0,
+       usage_monitor.set_quota('large ' || period, 'user', 'u', 1e90, period) > 0,
+       usage_monitor.set_budget('budget ' || period, 'user', 'u', 1e12, period) > 0
+FROM unnest('{hour,day,week,month,year,lifetime}'::text[]) AS period;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u', 'm', 0.00000000000000000001);
+SELECT count(*), count(runs_out_at), bool_and(used = 0.00000000000000000001 AND percentage = 0.00) FROM usage_monitor.quota_status;
+SELECT count(*), count(runs_out_at), bool_and(projected_percentage = 0.00) FROM usage_monitor.budget_status;
+SELECT usage_monitor.dashboard() IS NOT NULL, usage_monitor.report('daily') IS NOT NULL;
+-- at half of the amount so far it is just before the end, or later
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u', 'm', 999);
+SELECT bool_and(CASE WHEN projected > amount THEN runs_out_at BETWEEN now() AND period_end ELSE runs_out_at IS NULL END)
+FROM usage_monitor.quota_status WHERE name IN ('hour', 'day', 'week', 'month', 'year');
+CALL pg_temp.clear();
