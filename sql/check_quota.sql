@@ -35,7 +35,10 @@ CREATE FUNCTION usage_monitor.check_quota(
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    WITH subject AS (
+    WITH call AS (
+        -- as the ledger will have it
+        SELECT coalesce(check_quota.provider, usage_monitor._provider_of(check_quota.model)) AS provider
+    ), subject AS (
         SELECT v.scope, v.subject, NULL::text AS key
           FROM (VALUES ('all', ''),
                        ('org', check_quota.org),
@@ -44,7 +47,7 @@ BEGIN ATOMIC
                        ('user', check_quota.user_id),
                        ('session', check_quota.session_id),
                        ('model', check_quota.model),
-                       ('provider', check_quota.provider)) AS v (scope, subject)
+                       ('provider', (SELECT c.provider FROM call c))) AS v (scope, subject)
          WHERE v.subject IS NOT NULL
         UNION ALL
         SELECT 'tag', t.key || '=' || t.value, t.key
@@ -85,7 +88,7 @@ BEGIN ATOMIC
                    SELECT FROM usage_monitor.quota o
                     WHERE o.overrides = q.quota_id AND o.subject = s.subject AND o.enabled)
            AND (q.org IS NULL OR q.org = check_quota.org)
-           AND (q.provider IS NULL OR q.provider = check_quota.provider)
+           AND (q.provider IS NULL OR q.provider = (SELECT c.provider FROM call c))
            AND (q.model IS NULL OR q.model = check_quota.model)
     )
     SELECT t.quota_id,

@@ -152,7 +152,8 @@ BEGIN
     expires_at := clock_timestamp() + ttl;
     reservation_id := gen_random_uuid();
     refused := usage_monitor._reserve(
-        own_org, department, project, user_id, session_id, model, provider, tags,
+        own_org, department, project, user_id, session_id, model,
+        coalesce(provider, usage_monitor._provider_of(model)), tags,
         clock_timestamp(), estimate, tokens, coalesce(requests, 0),
         reservation_id, expires_at);
 
