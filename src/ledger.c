@@ -326,6 +326,20 @@ check_size(UmColumn column, Numeric value)
 				 errhint("Leave it out, and the call is priced by the price book.")));
 }
 
+/* Fills the provider that the model's name leads to, where the client names none. */
+static void
+fill_provider(Row *row)
+{
+	UmString	model = text_of(row, UM_COL_MODEL);
+	const UmPriceList *list;
+
+	if (!IS_NULL(row, PROVIDER))
+		return;
+	list = um_price_list(NULL, -1, model.data, model.length);
+	if (list->provider != NULL)
+		SET(row, PROVIDER, CStringGetTextDatum(list->provider));
+}
+
 /* Keeps the cost that the client gave. */
 static void
 keep_reported_cost(Row *row, Relation relation)
@@ -364,6 +378,7 @@ keep_reported_cost(Row *row, Relation relation)
 				 errmsg("\"input_cost\" and \"output_cost\" exceed \"cost\""),
 				 errhint("They are parts of it; leave them out if you know only the whole.")));
 
+	fill_provider(row);
 	SET(row, OTHER_COST, other);
 	SET(row, COST_SOURCE, CStringGetTextDatum("reported"));
 	SET_NULL(row, UNPRICED_REASON);

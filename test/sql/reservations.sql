@@ -169,18 +169,23 @@ COMMIT;
 SELECT used, reserved FROM usage_monitor.quota_status WHERE name = 'own';
 
 -- The provider that is not named is the one that the ledger will name, for quotas of it and for those that count only its calls
-SELECT usage_monitor.set_quota('regress', 'provider', 'regress', 11, 'lifetime', enforcement => 'block') > 0,
-       usage_monitor.set_quota('by regress', 'user', 'ivy', 2, 'lifetime', provider => 'regress', enforcement => 'block') > 0;
-SELECT name, subject, allowed FROM usage_monitor.check_quota(user_id => 'ivy', model => 'm', cost => 3.5) WHERE name LIKE '%regress' ORDER BY name;
-SELECT name FROM usage_monitor.check_quota(user_id => 'ivy', model => 'm', provider => 'other', cost => 2.5) WHERE name LIKE '%regress';
-SELECT name FROM usage_monitor.check_quota(user_id => 'ivy', model => 'no such model', cost => 2.5) WHERE name LIKE '%regress';
-SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'ivy', model => 'm', input_tokens => 3);
-SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'jan', model => 'm', input_tokens => 4);
-SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'ivy', model => 'm', input_tokens => 2) \gset
-SELECT name, reserved FROM usage_monitor.quota_status WHERE name LIKE '%regress' ORDER BY name;
+SELECT usage_monitor.set_price('n', 1, 2, per => 1, provider => 'other') > 0,
+       usage_monitor.set_quota('other', 'provider', 'other', 3, 'lifetime', enforcement => 'block') > 0,
+       usage_monitor.set_quota('by other', 'user', 'ivy', 2, 'lifetime', provider => 'other', enforcement => 'block') > 0;
+SELECT name, subject, allowed FROM usage_monitor.check_quota(user_id => 'ivy', model => 'n', cost => 3.5) WHERE name LIKE '%other' ORDER BY name;
+SELECT name FROM usage_monitor.check_quota(user_id => 'ivy', model => 'n', provider => 'another', cost => 2.5) WHERE name LIKE '%other';
+SELECT name FROM usage_monitor.check_quota(user_id => 'ivy', model => 'no such model', cost => 2.5) WHERE name LIKE '%other';
+SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'ivy', model => 'n', input_tokens => 3);
+SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'jan', model => 'n', input_tokens => 4);
+SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'ivy', model => 'n', input_tokens => 2) \gset
+SELECT name, reserved FROM usage_monitor.quota_status WHERE name LIKE '%other' ORDER BY name;
 SELECT provider, cost FROM usage_monitor.settle(:'id', input_tokens => 2);
-SELECT name, used, reserved FROM usage_monitor.quota_status WHERE name LIKE '%regress' ORDER BY name;
-DELETE FROM usage_monitor.quota WHERE name LIKE '%regress';
+SELECT name, used, reserved FROM usage_monitor.quota_status WHERE name LIKE '%other' ORDER BY name;
+-- whoever reports the cost, too
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('jan', 'n', 1.5) RETURNING provider;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('jan', 'n', 0.5) RETURNING provider;
+SELECT name, used FROM usage_monitor.quota_status WHERE name LIKE '%other' ORDER BY name;
+DELETE FROM usage_monitor.quota WHERE name LIKE '%other';
 
 -- Everything given back, every counter as the ledger says
 SELECT count(usage_monitor.release(reservation_id)) > 0 FROM usage_monitor.reservation WHERE state = 'open';
