@@ -252,7 +252,7 @@ BEGIN
     IF NEW.amount IS NULL OR NEW.amount <= 0 OR NEW.amount IN ('NaN', 'Infinity') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM006',
-            MESSAGE = format('column "amount" of quota "%s" must be above zero, but is %s', NEW.name, NEW.amount),
+            MESSAGE = format('column "amount" of quota "%s" must be above zero, but is %s', NEW.name, coalesce(NEW.amount::text, 'NULL')),
             HINT = 'To forbid all usage, revoke the right to insert; to stop counting, set enabled to false.';
     END IF;
     IF NEW.warning_threshold IS NULL OR NEW.critical_threshold IS NULL
@@ -462,32 +462,33 @@ DECLARE
     made       bigint;
     result     bigint;
 BEGIN
-    IF overrides IS NOT NULL THEN
-        SELECT q.quota_id INTO overridden
-          FROM usage_monitor.quota q
-         WHERE q.name = set_quota.overrides;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'no_data_found',
-                MESSAGE = format('quota "%s" does not exist', overrides),
-                HINT = 'overrides is the name of the quota for each subject that this one stands in for.';
-        END IF;
+    IF overrides IS NOT NULL
+       AND NOT EXISTS (SELECT FROM usage_monitor.quota q WHERE q.name = set_quota.overrides)
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'no_data_found',
+            MESSAGE = format('quota "%s" does not exist', overrides),
+            HINT = 'overrides is the name of the quota for each subject that this one stands in for.';
     END IF;
 
     -- several limits on one subject are several quotas, named after the first
     FOR own_window IN
-        SELECT w.name, w.amount, w.period, w.billing_day
-          FROM (VALUES (1, set_quota.name, coalesce(set_quota.amount, set_quota.total), set_quota.period, set_quota.billing_day),
-                       (2, set_quota.name || ' (daily)', daily, 'day', 1),
-                       (3, set_quota.name || ' (hourly)', hourly, 'hour', 1)) AS w (place, name, amount, period, billing_day)
+        SELECT w.suffix, w.amount, w.period, w.billing_day
+          FROM (VALUES (1, '', coalesce(set_quota.amount, set_quota.total), set_quota.period, set_quota.billing_day),
+                       (2, ' (daily)', daily, 'day', 1),
+                       (3, ' (hourly)', hourly, 'hour', 1)) AS w (place, suffix, amount, period, billing_day)
          WHERE w.place = 1 OR w.amount IS NOT NULL
          ORDER BY w.place
     LOOP
+        -- each stands in for its like; for none, where the other has no such limit
+        SELECT q.quota_id INTO overridden
+          FROM usage_monitor.quota q
+         WHERE q.name = set_quota.overrides || own_window.suffix;
         INSERT INTO usage_monitor.quota AS q (
             name, scope, subject, amount, period, billing_day, metric, warning_threshold,
             critical_threshold, thresholds, enforcement, time_zone, org, provider, model, overrides)
         VALUES (
-            own_window.name, set_quota.scope, set_quota.subject, own_window.amount, own_window.period,
+            set_quota.name || own_window.suffix, set_quota.scope, set_quota.subject, own_window.amount, own_window.period,
             own_window.billing_day, set_quota.metric, set_quota.warning, set_quota.critical,
             set_quota.thresholds, set_quota.enforcement, set_quota.time_zone, set_quota.org,
             set_quota.provider, set_quota.model, overridden)
@@ -515,4 +516,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.set_quota(text, text, text, numeric, text, text, numeric, numeric, text, text, text, text, text, numeric, numeric, numeric, integer, numeric[], text) IS
-    'Makes the quota of that name, or changes it, and returns its quota_id. subject NULL: each subject on its own. total is another word for amount; daily and hourly make two more quotas, "name (daily)" and "name (hourly)". thresholds: further shares at which to alert; billing_day: when months begin; overrides: the name of the quota for each subject that this one stands in for. It counts what the period already holds. Errors: UM004 name or subject, UM006 amount, UM007 thresholds, UM008 unknown scope, period, metric, enforcement, time zone, billing day or what cannot be overridden, P0002 no such quota';
+    'Makes the quota of that name, or changes it, and returns its quota_id. subject NULL: each subject on its own. total is another word for amount; daily and hourly make two more quotas, "name (daily)" and "name (hourly)". thresholds: further shares at which to alert; billing_day: when months begin; overrides: the name of the quota for each subject that this one stands in for, total for total, daily for daily and hourly for hourly. It counts what the period already holds. Errors: UM004 name or subject, UM006 amount, UM007 thresholds, UM008 unknown scope, period, metric, enforcement, time zone, billing day or what cannot be overridden, P0002 no such quota';

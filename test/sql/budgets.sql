@@ -110,6 +110,18 @@ SELECT r.* FROM unnest(ARRAY[
     'SELECT usage_monitor.set_quota(''x'', ''org'', ''vip'', 1, overrides => ''each'')',
     'SELECT usage_monitor.set_quota(''x'', ''tag'', ''anchor=7'', 1, overrides => ''anchor 7'')']) WITH ORDINALITY AS s (statement, n)
 CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
+-- of several limits each stands in for its like; one that has none is one more
+SELECT usage_monitor.set_quota('windows', 'project', NULL, 10, period => 'month', daily => 5, hourly => 3, enforcement => 'block') > 0,
+       usage_monitor.set_quota('large', 'project', 'large', 100, period => 'month', daily => 50, hourly => 30, enforcement => 'block', overrides => 'windows') > 0,
+       usage_monitor.set_quota('no hours', 'project', NULL, 1000, 'year') > 0,
+       usage_monitor.set_quota('hours', 'project', 'large', 2000, 'year', hourly => 300, overrides => 'no hours') > 0;
+SELECT q.name, o.name FROM usage_monitor.quota AS q LEFT JOIN usage_monitor.quota AS o ON o.quota_id = q.overrides WHERE q.subject = 'large' ORDER BY q.quota_id;
+INSERT INTO usage_monitor.usage (project, model, cost) VALUES ('large', 'm', 29), ('small', 'm', 2);
+SELECT name, subject, used FROM usage_monitor.quota_status WHERE scope = 'project' AND used <> 0 ORDER BY quota_id, subject;
+SELECT name, allowed FROM usage_monitor.check_quota(project => 'large', cost => 2) ORDER BY name;
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (project, model, cost) VALUES (''large'', ''m'', 2)');
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (project, model, cost) VALUES (''small'', ''m'', 2)');
+SELECT * FROM usage_monitor.verify();
 
 -- More thresholds than two
 DELETE FROM usage_monitor.quota WHERE overrides IS NOT NULL;
