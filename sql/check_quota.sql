@@ -75,7 +75,8 @@ BEGIN ATOMIC
                      FROM usage_monitor._counter x
                     WHERE x.quota_id = q.quota_id
                       AND x.subject = s.subject
-                      AND x.period_start = p.period_start) c ON true
+                      AND x.period_start = p.period_start
+                      AND NOT x.is_past) c ON true
           LEFT JOIN LATERAL (
                    SELECT sum(x.amount) AS reserved
                      FROM usage_monitor._reservation_part x

@@ -127,3 +127,10 @@ RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used num
 
 COMMENT ON FUNCTION usage_monitor._pending_usage() IS
     'What the running transaction is going to add to the counters when it commits.';
+
+CREATE FUNCTION usage_monitor._changed_quotas() RETURNS SETOF bigint
+    LANGUAGE c STABLE ROWS 1
+    AS 'MODULE_PATHNAME', 'usage_monitor_changed_quotas';
+
+COMMENT ON FUNCTION usage_monitor._changed_quotas() IS
+    'The quotas whose counters the running transaction is going to make anew when it commits.';

@@ -31,6 +31,7 @@ BEGIN
           FROM usage_monitor._counter c
          WHERE c.quota_id = own.quota_id
            AND c.period_start = usage_monitor.period_start(now(), own.period, own.time_zone, own.billing_day)
+           AND NOT c.is_past
            AND (reset_quota.subject IS NULL OR c.subject = reset_quota.subject)
            AND c.used <> 0
         RETURNING quota_adjustment.subject, quota_adjustment.amount

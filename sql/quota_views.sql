@@ -5,16 +5,35 @@ CREATE VIEW usage_monitor._counter WITH (security_invoker = true) AS
 SELECT c.quota_id,
        c.subject,
        c.period_start,
-       sum(c.used) AS used
-  FROM (SELECT u.quota_id, u.subject, u.period_start, u.used
+       sum(c.used) AS used,
+       c.is_past
+  FROM (SELECT u.quota_id, u.subject, u.period_start, u.used, false AS is_past
           FROM usage_monitor.quota_usage u
+         WHERE u.quota_id <> ALL (ARRAY(SELECT x FROM usage_monitor._changed_quotas() x))
         UNION ALL
-        SELECT p.quota_id, p.subject, p.period_start, p.used
-          FROM usage_monitor._pending_usage() p) c
- GROUP BY c.quota_id, c.subject, c.period_start;
+        SELECT p.quota_id, p.subject, p.period_start, p.used, false
+          FROM usage_monitor._pending_usage() p
+         WHERE p.quota_id <> ALL (ARRAY(SELECT x FROM usage_monitor._changed_quotas() x))
+        UNION ALL
+        -- these will be what the ledger says
+        SELECT q.quota_id, l.subject, l.period_start, l.used, false
+          FROM usage_monitor._changed_quotas() x (quota_id)
+          JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
+         CROSS JOIN LATERAL usage_monitor._counted(
+                   ARRAY[q.quota_id],
+                   usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l
+        UNION ALL
+        SELECT q.quota_id, l.subject, l.period_start, l.used, true
+          FROM usage_monitor._changed_quotas() x (quota_id)
+          JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
+         CROSS JOIN LATERAL usage_monitor._counted(
+                   ARRAY[q.quota_id],
+                   '-infinity',
+                   usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l) c
+ GROUP BY c.quota_id, c.subject, c.period_start, c.is_past;
 
 COMMENT ON VIEW usage_monitor._counter IS
-    'The counters, with what the running transaction is going to add.';
+    'The counters, with what the running transaction is going to add; of quotas that it has changed, what the ledger says. is_past marks periods of these that are over: who wants running ones asks for NOT is_past, and spares the reading.';
 
 CREATE FUNCTION usage_monitor._quota_state(amount numeric, warning numeric, critical numeric, used numeric)
 RETURNS text
@@ -66,6 +85,7 @@ SELECT q.quota_id,
   LEFT JOIN usage_monitor._counter c
     ON c.quota_id = q.quota_id
    AND c.period_start = p.period_start
+   AND NOT c.is_past
   LEFT JOIN LATERAL (
            SELECT sum(x.amount) AS reserved
              FROM usage_monitor._reservation_part x
@@ -87,7 +107,9 @@ WITH counter AS (
     -- periods before the quota was made have a counter only where late rows came
     SELECT l.quota_id, l.subject, l.period_start, l.used
       FROM usage_monitor._counted(
-               ARRAY(SELECT b.quota_id FROM usage_monitor._quota_birth b),
+               ARRAY(SELECT b.quota_id FROM usage_monitor._quota_birth b
+                     EXCEPT
+                     SELECT x FROM usage_monitor._changed_quotas() x),
                '-infinity',
                (SELECT max(b.counted_since) FROM usage_monitor._quota_birth b)) l
       JOIN usage_monitor._quota_birth b ON b.quota_id = l.quota_id

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "quota_change.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -21,10 +22,12 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
 PG_FUNCTION_INFO_V1(usage_monitor_quota_adjusted);
 PG_FUNCTION_INFO_V1(usage_monitor_recount_quota);
+PG_FUNCTION_INFO_V1(usage_monitor_changed_quotas);
 
 typedef struct Change
 {
@@ -195,6 +198,24 @@ usage_monitor_recount_quota(PG_FUNCTION_ARGS)
 {
 	note_change(PG_GETARG_INT64(0))->recount = true;
 	PG_RETURN_VOID();
+}
+
+/* _changed_quotas(): the quotas whose counters will be made anew. */
+Datum
+usage_monitor_changed_quotas(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	for (Change *change = changes; change != NULL; change = change->next)
+	{
+		Datum		value = Int64GetDatum(change->quota_id);
+		bool		isnull = false;
+
+		if (change->recount)
+			tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
 }
 
 /* Has the transaction changed quotas? */
