@@ -35,7 +35,7 @@ CREATE FUNCTION usage_monitor._counted(
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH wanted AS MATERIALIZED (
-        SELECT q.*
+        SELECT q.*, usage_monitor._counts(q) AS counts
           FROM usage_monitor.quota q
          WHERE q.quota_id = ANY (_counted.quota_ids)
            AND q.enabled
@@ -87,8 +87,11 @@ BEGIN ATOMIC
             UNION ALL
             SELECT a.quota_id, a.subject, a.period_start, a.amount
               FROM usage_monitor.quota_adjustment a
-              JOIN wanted w ON w.quota_id = a.quota_id
-             WHERE a.period_start >= _counted.since
+              JOIN wanted w ON w.quota_id = a.quota_id AND w.counts = a.counts
+             WHERE NOT EXISTS (
+                       SELECT FROM usage_monitor.quota o
+                        WHERE o.overrides = a.quota_id AND o.subject = a.subject AND o.enabled)
+               AND a.period_start >= _counted.since
                AND a.period_start < _counted.before
                AND _counted.with_adjustments) x
      GROUP BY 1, 2, 3;

@@ -120,6 +120,7 @@ CREATE TABLE usage_monitor.quota_adjustment (
     subject       text COLLATE "C" NOT NULL,
     period_start  timestamptz NOT NULL,
     amount        numeric NOT NULL,
+    counts        text,
     CONSTRAINT quota_adjustment_pkey PRIMARY KEY (adjustment_id)
     -- triggers see to it that the quota exists (see _check_parent)
 );
@@ -131,6 +132,7 @@ COMMENT ON COLUMN usage_monitor.quota_adjustment.quota_id IS 'The quota.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.subject IS 'Its subject; empty for scope all.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.period_start IS 'The period; -infinity for lifetime.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.amount IS 'What is added; after a reset, less what had been used.';
+COMMENT ON COLUMN usage_monitor.quota_adjustment.counts IS 'What the quota counted then, filled by the extension: while it counts something else (another metric, period, subject, ...) nothing is added.';
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_raise', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_raise_raise_id_seq', '');
@@ -164,6 +166,32 @@ END;
 
 COMMENT ON FUNCTION usage_monitor._quota_amount(usage_monitor.quota) IS
     'A quota''s amount now, with what it is raised by.';
+
+CREATE FUNCTION usage_monitor._counts(q usage_monitor.quota) RETURNS text
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_array(q.scope, q.subject, q.org, q.provider, q.model,
+                                        q.metric, q.period, q.billing_day, q.time_zone)::text;
+END;
+
+COMMENT ON FUNCTION usage_monitor._counts(usage_monitor.quota) IS
+    'What a quota counts: quotas of which it is the same count the same.';
+
+CREATE FUNCTION usage_monitor._mark_adjustment() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.counts := coalesce(NEW.counts, (
+        SELECT usage_monitor._counts(q)
+          FROM usage_monitor.quota q
+         WHERE q.quota_id = NEW.quota_id));
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._mark_adjustment() IS
+    'Row trigger: an adjustment is of what its quota counts now.';
 
 CREATE FUNCTION usage_monitor.period_start(ts timestamptz, period text, time_zone text, billing_day integer DEFAULT 1) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL SAFE
@@ -363,6 +391,10 @@ CREATE TRIGGER check_parent
 CREATE TRIGGER revise_raised
     AFTER UPDATE OR DELETE ON usage_monitor.quota_raise
     FOR EACH ROW EXECUTE FUNCTION usage_monitor._revise_raised();
+
+CREATE TRIGGER mark_adjustment
+    BEFORE INSERT ON usage_monitor.quota_adjustment
+    FOR EACH ROW EXECUTE FUNCTION usage_monitor._mark_adjustment();
 
 CREATE TRIGGER check_parent
     AFTER INSERT OR UPDATE ON usage_monitor.quota_adjustment

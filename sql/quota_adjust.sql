@@ -14,10 +14,11 @@ DECLARE
     own   usage_monitor.quota;
     count bigint;
 BEGIN
-    SELECT q.* INTO own
-      FROM usage_monitor.quota q
+    -- two at once: one after the other, and what the second sees is what the first has left
+    UPDATE usage_monitor.quota q
+       SET enabled = q.enabled
      WHERE q.name = reset_quota.name
-       FOR UPDATE;
+    RETURNING q.* INTO own;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
@@ -53,7 +54,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reset_quota(text, text, text) IS
-    'Sets what a quota''s subject (NULL: all of them) has used in the running period to zero, and returns how many counters it was; audit_log says who did and how much it was. The ledger stays as it is, and alerts of the period are not raised again. Error: P0002 no such quota.';
+    'Sets what a quota''s subject (NULL: all of them) has used in the running period to zero, and returns how many counters it was; audit_log says who did and how much it was. The ledger stays as it is, and alerts of the period are not raised again. It holds while the quota counts the same: with another metric, period or subject it counts all of the calls. Of calls that are deleted or become cheaper afterwards nobody can say whether they were before the reset, so used can fall below zero. Error: P0002 no such quota.';
 
 CREATE FUNCTION usage_monitor.raise_quota(
     name text,

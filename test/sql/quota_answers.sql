@@ -82,3 +82,32 @@ UPDATE usage_monitor.quota SET metric = 'cost', enabled = true;
 ROLLBACK;
 SELECT * FROM pg_temp.history;
 UPDATE usage_monitor.quota SET metric = 'cost', enabled = true;
+
+-- A reset sees the one before it
+BEGIN;
+SELECT usage_monitor.reset_quota('day'), usage_monitor.reset_quota('day', 'u');
+SELECT * FROM pg_temp.status;
+SELECT * FROM usage_monitor.verify();
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u', 'm', 2);
+SELECT usage_monitor.reset_quota('day');
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u', 'm', 0.5);
+SELECT * FROM pg_temp.status;
+COMMIT;
+SELECT * FROM pg_temp.status;
+SELECT * FROM usage_monitor.verify();
+SELECT amount FROM usage_monitor.quota_adjustment ORDER BY amount;
+-- It is for what the quota counted then, and for subjects that it counts
+SELECT usage_monitor.reset_quota('life'), count(*) FROM pg_temp.status WHERE name = 'life' AND used = 11.5;
+UPDATE usage_monitor.quota SET metric = 'requests';
+SELECT * FROM pg_temp.status;
+SELECT * FROM usage_monitor.verify();
+UPDATE usage_monitor.quota SET metric = 'cost', period = 'year', amount = 100;
+SELECT name, subject, used FROM usage_monitor.quota_history WHERE period_start > now() - interval '1 year' ORDER BY name, subject;
+UPDATE usage_monitor.quota SET period = CASE name WHEN 'day' THEN 'day' ELSE 'lifetime' END, model = 'm';
+SELECT * FROM pg_temp.status;
+UPDATE usage_monitor.quota SET model = NULL;
+SELECT * FROM pg_temp.status;
+SELECT usage_monitor.set_quota('v''s', 'user', 'v', 10, 'day', overrides => 'day') > 0;
+SELECT * FROM pg_temp.status;
+SELECT * FROM usage_monitor.verify();
+CALL pg_temp.clear();
