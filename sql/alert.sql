@@ -20,8 +20,10 @@ CREATE TABLE usage_monitor.alert (
     CONSTRAINT alert_pkey PRIMARY KEY (alert_id)
 );
 
+-- a quota that has become one of days, or of tokens, raises anew
 CREATE UNIQUE INDEX alert_once
-    ON usage_monitor.alert (quota_id, coalesce(subject, ''), period_start, level)
+    ON usage_monitor.alert (quota_id, coalesce(subject, ''), period_start, level,
+                            coalesce(details->>'scope', ''), coalesce(details->>'period', ''), coalesce(details->>'metric', ''))
     WHERE quota_id IS NOT NULL;
 
 CREATE UNIQUE INDEX alert_unpriced_once

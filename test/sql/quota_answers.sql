@@ -111,3 +111,20 @@ SELECT usage_monitor.set_quota('v''s', 'user', 'v', 10, 'day', overrides => 'day
 SELECT * FROM pg_temp.status;
 SELECT * FROM usage_monitor.verify();
 CALL pg_temp.clear();
+
+-- Alerts are raised once a period, of whichever length, and metric
+CREATE VIEW pg_temp.raised AS
+SELECT a.level, a.details->>'period' AS period, a.details->>'metric' AS metric, a.period_start, a.used, a.amount
+FROM usage_monitor.alert AS a WHERE quota_id IS NOT NULL ORDER BY alert_id;
+SELECT usage_monitor.set_quota('p', 'user', 'c', 1, 'day', time_zone => 'UTC') > 0;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost, input_tokens) VALUES ('2040-12-01 10:00', 'c', 'm', 2, 5);
+SELECT usage_monitor.set_quota('p', 'user', 'c', 10, 'month', time_zone => 'UTC') > 0;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost, input_tokens) VALUES ('2040-12-20', 'c', 'm', 20, 50);
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost, input_tokens) VALUES ('2040-12-20', 'c', 'm', 1, 5);
+SELECT usage_monitor.set_quota('p', 'user', 'c', 50, 'month', 'tokens', time_zone => 'UTC') > 0;
+SELECT usage_monitor.set_quota('p', 'user', 'c', 10, 'month', time_zone => 'UTC') > 0;
+SELECT usage_monitor.set_quota('p', 'user', 'c', 1, 'day', time_zone => 'UTC') > 0;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost, input_tokens) VALUES ('2040-12-01 11:00', 'c', 'm', 2, 5);
+SELECT * FROM pg_temp.raised;
+SELECT * FROM usage_monitor.verify();
+CALL pg_temp.clear();
