@@ -202,24 +202,49 @@ CREATE FUNCTION usage_monitor.settle(
     input_audio_tokens bigint DEFAULT 0,
     output_audio_tokens bigint DEFAULT 0,
     units jsonb DEFAULT NULL,
-    service_tier text DEFAULT 'standard',
+    service_tier text DEFAULT NULL,
     cost numeric DEFAULT NULL,
     operation text DEFAULT NULL,
     source text DEFAULT NULL,
     request_id text DEFAULT NULL,
-    ts timestamptz DEFAULT now(),
+    ts timestamptz DEFAULT NULL,
     duration_ms double precision DEFAULT NULL,
-    success boolean DEFAULT true,
-    error text DEFAULT NULL
+    success boolean DEFAULT NULL,
+    error text DEFAULT NULL,
+    cached boolean DEFAULT NULL,
+    provider text DEFAULT NULL
 ) RETURNS usage_monitor.usage
     -- as for reserve()
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held   usage_monitor.reservation;
-    result usage_monitor.usage;
+    held     usage_monitor.reservation;
+    result   usage_monitor.usage;
+    -- what a response says itself
+    besides  CONSTANT text[] := ARRAY(
+        SELECT v.name
+          FROM (VALUES (1, 'input_tokens', settle.input_tokens IS DISTINCT FROM 0),
+                       (2, 'output_tokens', settle.output_tokens IS DISTINCT FROM 0),
+                       (3, 'cache_read_input_tokens', settle.cache_read_input_tokens <> 0),
+                       (4, 'cache_creation_input_tokens', settle.cache_creation_input_tokens <> 0),
+                       (5, 'cache_creation_1h_input_tokens', settle.cache_creation_1h_input_tokens <> 0),
+                       (6, 'reasoning_output_tokens', settle.reasoning_output_tokens <> 0),
+                       (7, 'input_audio_tokens', settle.input_audio_tokens <> 0),
+                       (8, 'output_audio_tokens', settle.output_audio_tokens <> 0),
+                       (9, 'units', settle.units IS NOT NULL),
+                       (10, 'service_tier', settle.service_tier IS NOT NULL),
+                       (11, 'cost', settle.cost IS NOT NULL),
+                       (12, 'cached', settle.cached)) AS v (place, name, is_given)
+         WHERE v.is_given
+         ORDER BY v.place);
 BEGIN
+    IF response IS NOT NULL AND besides <> '{}' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('"%s" cannot be given together with a response', array_to_string(besides, '", "')),
+            HINT = 'Give the response, which is read as record() reads it, or counts and cost as to an INSERT.';
+    END IF;
     -- the ledger takes a negative cost from its owner, as a correction; not from here
     IF settle.cost < 0 THEN
         RAISE EXCEPTION USING
@@ -239,7 +264,7 @@ BEGIN
     IF response IS NOT NULL THEN
         result := usage_monitor.record(
             response,
-            provider => held.provider,
+            provider => coalesce(settle.provider, held.provider),
             model => coalesce(settle.model, CASE WHEN response ? 'model' THEN NULL ELSE held.model END),
             org => held.org,
             department => held.department,
@@ -260,14 +285,14 @@ BEGIN
             operation, source, service_tier, input_tokens, output_tokens,
             cache_read_input_tokens, cache_creation_input_tokens, cache_creation_1h_input_tokens,
             reasoning_output_tokens, input_audio_tokens, output_audio_tokens, units,
-            duration_ms, success, error, tags, cost)
+            duration_ms, success, error, cached, tags, cost)
         VALUES (
-            settle.ts, settle.request_id, held.org, held.department, held.project, held.user_id,
-            held.session_id, held.provider, coalesce(settle.model, held.model),
+            coalesce(settle.ts, now()), settle.request_id, held.org, held.department, held.project, held.user_id,
+            held.session_id, coalesce(settle.provider, held.provider), coalesce(settle.model, held.model),
             settle.operation, settle.source, settle.service_tier, settle.input_tokens, settle.output_tokens,
             settle.cache_read_input_tokens, settle.cache_creation_input_tokens, settle.cache_creation_1h_input_tokens,
             settle.reasoning_output_tokens, settle.input_audio_tokens, settle.output_audio_tokens, settle.units,
-            settle.duration_ms, settle.success, settle.error, held.tags, settle.cost)
+            settle.duration_ms, settle.success, settle.error, settle.cached, held.tags, settle.cost)
         RETURNING u.* INTO result;
     END IF;
 
@@ -278,8 +303,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.settle(uuid, jsonb, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, numeric, text, text, text, timestamptz, double precision, boolean, text) IS
-    'Records the call that a reservation was made for, from a provider''s response or from counts, and gives back what it held, in one transaction; returns the row of the ledger. An expired reservation is settled as well, but its room may be gone. Errors: UM101 not open, and those of INSERT.';
+COMMENT ON FUNCTION usage_monitor.settle(uuid, jsonb, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, numeric, text, text, text, timestamptz, double precision, boolean, text, boolean, text) IS
+    'Records the call that a reservation was made for, from a provider''s response as record() does or from counts as an INSERT does, and gives back what it held, in one transaction; returns the row of the ledger. An expired reservation is settled as well, but its room may be gone. Errors: UM101 not open, 22023 counts or cost beside a response, and those of INSERT.';
 
 CREATE FUNCTION usage_monitor.release(reservation_id uuid) RETURNS boolean
     -- as for reserve()

@@ -187,6 +187,22 @@ INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('jan', 'n', 0.5) 
 SELECT name, used FROM usage_monitor.quota_status WHERE name LIKE '%other' ORDER BY name;
 DELETE FROM usage_monitor.quota WHERE name LIKE '%other';
 
+-- A response is read as record() reads it: a call that failed, a call that was recorded before, another tier
+SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
+SELECT success, error, cost FROM usage_monitor.settle(:'id', '{"id": "resp_1", "object": "response", "model": "m", "status": "failed", "error": {"code": "server_error", "message": "boom"}, "usage": {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}}');
+INSERT INTO usage_monitor.usage (ts, request_id, user_id, model, input_tokens) VALUES ('2026-01-01 00:00Z', 'early', 'kim', 'm', 1);
+SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
+SELECT ts, success, service_tier, cost FROM usage_monitor.settle(:'id', request_id => 'early', response => '{"object": "chat.completion", "model": "m", "service_tier": "flex", "usage": {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}}');
+-- what it says itself is not given a second time
+SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
+SELECT r.* FROM unnest(ARRAY['input_tokens => 1', 'input_tokens => NULL, output_tokens => 2', 'cost => 1', 'cost => 0, units => ''{}''', 'service_tier => ''batch''',
+                             'reasoning_output_tokens => 1', 'cached => true']) WITH ORDINALITY AS a (argument, n)
+CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.settle(%L, ''{"object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 1}}'', %s)', :'id', argument)) AS r ORDER BY n;
+-- counts are taken as an INSERT takes them
+SELECT provider, model, cached, success, error, service_tier, cost FROM usage_monitor.settle(:'id', model => 'gpt-4o', provider => 'elsewhere', cached => true, success => false, error => 'boom', input_tokens => 5);
+SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
+SELECT input_tokens, output_tokens, total_tokens, cached, success, service_tier, ts = now() AS now, cost FROM usage_monitor.settle(:'id', input_tokens => NULL, cost => 0.5);
+
 -- Everything given back, every counter as the ledger says
 SELECT count(usage_monitor.release(reservation_id)) > 0 FROM usage_monitor.reservation WHERE state = 'open';
 SELECT * FROM pg_temp.left_over;
