@@ -67,7 +67,7 @@ CREATE FUNCTION usage_monitor.raise_quota(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    own    bigint;
+    own    usage_monitor.quota;
     result bigint;
 BEGIN
     IF amount IS NULL OR amount <= 0 OR amount IN ('NaN', 'Infinity') THEN
@@ -87,7 +87,7 @@ BEGIN
     UPDATE usage_monitor.quota q
        SET enabled = q.enabled
      WHERE q.name = raise_quota.name
-    RETURNING q.quota_id INTO own;
+    RETURNING q.* INTO own;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
@@ -96,8 +96,11 @@ BEGIN
     END IF;
 
     INSERT INTO usage_monitor.quota_raise AS r (quota_id, amount, valid, reason)
-    VALUES (own, raise_quota.amount, tstzrange(now(), raise_quota.until), raise_quota.reason)
+    VALUES (own.quota_id, raise_quota.amount, tstzrange(now(), raise_quota.until), raise_quota.reason)
     RETURNING r.raise_id INTO result;
+    IF own.kind = 'budget' THEN
+        PERFORM usage_monitor._check_allotted(coalesce(own.parent, own.quota_id));
+    END IF;
     INSERT INTO usage_monitor.audit_log (what, details)
     VALUES ('raise_quota',
             jsonb_build_object(
@@ -110,4 +113,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.raise_quota(text, numeric, timestamptz, text) IS
-    'Adds so much to a quota''s amount until then, when it ends by itself, and returns the raise_id; audit_log says who did. Errors: UM006 amount or end, P0002 no such quota.';
+    'Adds so much to a quota''s amount until then, when it ends by itself, and returns the raise_id; audit_log says who did. A part of a budget is raised only as far as the whole has room. Errors: UM006 amount or end, or parts of a budget that exceed it, P0002 no such quota.';

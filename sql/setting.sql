@@ -38,6 +38,13 @@ CREATE FUNCTION usage_monitor._invalidate() RETURNS trigger
 COMMENT ON FUNCTION usage_monitor._invalidate() IS
     'Statement trigger of a table that backends cache: makes every backend read it anew.';
 
+CREATE FUNCTION usage_monitor._is_restoring() RETURNS boolean
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'usage_monitor_is_restoring';
+
+COMMENT ON FUNCTION usage_monitor._is_restoring() IS
+    'Whether a dump is being restored, by the settings that it makes; not for functions with a search_path of their own.';
+
 CREATE FUNCTION usage_monitor._is_time_zone(name text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_is_time_zone';

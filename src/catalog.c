@@ -55,6 +55,7 @@ static Oid	relation_oid[UM_RELATION_COUNT];
 static uint64 generation[UM_TOPIC_COUNT];
 
 PG_FUNCTION_INFO_V1(usage_monitor_invalidate);
+PG_FUNCTION_INFO_V1(usage_monitor_is_restoring);
 
 /* Relcache callback: notes what has become stale, and nothing more. */
 static void
@@ -150,6 +151,12 @@ bool
 um_is_restoring(void)
 {
 	return !check_function_bodies && namespace_search_path[0] == '\0';
+}
+
+Datum
+usage_monitor_is_restoring(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(um_is_restoring());
 }
 
 /* Sets a parameter until um_spi_end. */

@@ -68,6 +68,59 @@ SELECT count(*) FROM usage_monitor.budget_status WHERE name = 'plain';
 DELETE FROM usage_monitor.quota WHERE name = 'plain';
 SELECT * FROM usage_monitor.verify();
 
+-- Raised, parts do not exceed the whole either, at any time
+SELECT r.* FROM unnest(ARRAY[
+    'SELECT usage_monitor.raise_quota(''support'', 1, now() + interval ''1 day'')',
+    'SELECT usage_monitor.set_budget(''support'', ''department'', ''support'', 60, part_of => ''company'')',
+    'SELECT usage_monitor.raise_quota(''support'', 40.01, now() + interval ''1 day'')',
+    'SELECT usage_monitor.raise_quota(''support'', 40, now() + interval ''1 day'')',
+    'UPDATE usage_monitor.quota SET amount = amount + 1 WHERE name = ''sales''',
+    'SELECT usage_monitor.raise_quota(''company'', 100, now() + interval ''2 days'')',
+    'SELECT usage_monitor.raise_quota(''sales'', 100, now() + interval ''2 days'')',
+    'SELECT usage_monitor.raise_quota(''sales'', 1, now() + interval ''1 hour'')',
+    'DELETE FROM usage_monitor.quota_raise WHERE amount = 100 AND quota_id = (SELECT quota_id FROM usage_monitor.quota WHERE name = ''company'')',
+    'DELETE FROM usage_monitor.quota_raise WHERE amount = 40',
+    'UPDATE usage_monitor.quota SET amount = amount + 40 WHERE name = ''support''',
+    'UPDATE usage_monitor.quota SET amount = amount + 1 WHERE name = ''support''']) WITH ORDINALITY AS s (statement, n)
+CROSS JOIN LATERAL (SELECT f.code, regexp_replace(f.message, '\d{4}-.*', 'THEN') AS message, f.hint FROM pg_temp.refusal(statement) AS f) AS r ORDER BY n;
+SELECT name, amount, allotted, unallotted FROM usage_monitor.budget_status ORDER BY quota_id;
+
+-- The whole is not changed apart from its parts; together they are
+SELECT r.* FROM unnest(ARRAY[
+    'UPDATE usage_monitor.quota SET period = ''month'' WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET metric = ''tokens'' WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET time_zone = ''UTC'' WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET kind = ''quota'' WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET subject = ''other'' WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET provider = ''openai'' WHERE name = ''company''',
+    'SELECT usage_monitor.set_quota(''company'', ''org'', ''default'', 2000)',
+    'SELECT usage_monitor.set_budget(''above'', ''all'', NULL, 5000, time_zone => ''Asia/Shanghai'')',
+    'SELECT usage_monitor.set_budget(''company'', ''org'', ''default'', 2000, part_of => ''above'')',
+    'UPDATE usage_monitor.quota SET parent = quota_id WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET parent = -1 WHERE name = ''sales''',
+    'UPDATE usage_monitor.quota SET org = ''other'' WHERE name = ''sales''',
+    'INSERT INTO usage_monitor.quota (name, kind, parent, scope, subject, amount, period, time_zone, created_at) SELECT ''more'', kind, quota_id, ''department'', ''more'', 101, period, time_zone, ''2026-01-01'' FROM usage_monitor.quota WHERE name = ''company''',
+    'UPDATE usage_monitor.quota SET period = ''month'', metric = ''tokens'', time_zone = ''UTC'' WHERE name <> ''above''']) WITH ORDINALITY AS s (statement, n)
+CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
+SELECT name, kind, org, metric, period, time_zone FROM usage_monitor.quota ORDER BY quota_id;
+SELECT * FROM usage_monitor.verify();
+DELETE FROM usage_monitor.quota WHERE parent IS NOT NULL;
+DELETE FROM usage_monitor.quota;
+
+-- A part counts calls of the organisation that the whole is of
+SELECT usage_monitor.set_budget('2026', 'org', 'acme', 1000) > 0,
+       usage_monitor.set_budget('2026 research', 'department', 'research', 500, part_of => '2026') > 0,
+       usage_monitor.set_budget('marketing', 'department', 'marketing', 1000, org => 'acme') > 0,
+       usage_monitor.set_budget('ads', 'project', 'ads', 500, part_of => 'marketing') > 0,
+       usage_monitor.set_budget('everybody', 'all', NULL, 1000) > 0,
+       usage_monitor.set_budget('globex', 'org', 'globex', 500, part_of => 'everybody') > 0;
+INSERT INTO usage_monitor.usage (org, department, project, model, cost) VALUES ('acme', 'research', 'ads', 'm', 1), ('globex', 'research', 'ads', 'm', 10), ('acme', 'marketing', 'ads', 'm', 100);
+SELECT s.name, s.part_of, q.org, s.used FROM usage_monitor.budget_status AS s JOIN usage_monitor.quota AS q USING (quota_id) ORDER BY quota_id;
+-- moved under another whole, that one's
+SELECT usage_monitor.set_budget('2026 research', 'department', 'research', 500, part_of => 'everybody') > 0;
+SELECT name, org FROM usage_monitor.quota WHERE name = '2026 research';
+SELECT * FROM usage_monitor.verify();
+
 -- Overrides: another amount for one subject of a quota for each
 DELETE FROM usage_monitor.quota WHERE parent IS NOT NULL;
 DELETE FROM usage_monitor.quota;
