@@ -59,8 +59,8 @@ SELECT q.quota_id,
        p.period_end,
        a.amount,
        coalesce(c.used, 0) AS used,
-       coalesce(r.reserved, 0) AS reserved,
-       a.amount - coalesce(c.used, 0) - coalesce(r.reserved, 0) AS remaining,
+       coalesce(c.reserved, 0) AS reserved,
+       a.amount - coalesce(c.used, 0) - coalesce(c.reserved, 0) AS remaining,
        round(100 * coalesce(c.used, 0) / a.amount, 2) AS percentage,
        usage_monitor._quota_state(a.amount, q.warning_threshold, q.critical_threshold, coalesce(c.used, 0)) AS state,
        q.enforcement,
@@ -82,17 +82,19 @@ SELECT q.quota_id,
  CROSS JOIN LATERAL (
            SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
                   usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end) p
-  LEFT JOIN usage_monitor._counter c
+  LEFT JOIN (
+           -- a subject that has only reserved has no counter
+           SELECT x.quota_id, x.subject, x.period_start, sum(x.used) AS used, sum(x.reserved) AS reserved
+             FROM (SELECT u.quota_id, u.subject, u.period_start, u.used, 0 AS reserved
+                     FROM usage_monitor._counter u
+                    WHERE NOT u.is_past
+                   UNION ALL
+                   SELECT r.quota_id, r.subject, r.period_start, 0, r.amount
+                     FROM usage_monitor._reservation_part r
+                    WHERE r.expires_at > clock_timestamp()) x
+            GROUP BY x.quota_id, x.subject, x.period_start) c
     ON c.quota_id = q.quota_id
    AND c.period_start = p.period_start
-   AND NOT c.is_past
-  LEFT JOIN LATERAL (
-           SELECT sum(x.amount) AS reserved
-             FROM usage_monitor._reservation_part x
-            WHERE x.quota_id = q.quota_id
-              AND x.subject = coalesce(c.subject, q.subject, '')
-              AND x.period_start = p.period_start
-              AND x.expires_at > clock_timestamp()) r ON true
  WHERE q.enabled
    AND (c.quota_id IS NOT NULL OR q.subject IS NOT NULL OR q.scope = 'all');
 

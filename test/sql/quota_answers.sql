@@ -128,3 +128,17 @@ INSERT INTO usage_monitor.usage (ts, user_id, model, cost, input_tokens) VALUES 
 SELECT * FROM pg_temp.raised;
 SELECT * FROM usage_monitor.verify();
 CALL pg_temp.clear();
+
+-- What is reserved shows, whether or not the subject has used anything, and whether or not the quota blocks
+SELECT usage_monitor.set_quota('alerts', 'user', NULL, 10) > 0, usage_monitor.set_quota('blocks', 'user', NULL, 20, enforcement => 'block') > 0,
+       usage_monitor.set_quota('one', 'user', 'x', 10) > 0, usage_monitor.set_quota('all', 'all', NULL, 100) > 0, usage_monitor.set_quota('tags', 'tag', 't', 30) > 0;
+SELECT allowed FROM usage_monitor.reserve(user_id => 'x', cost => 4, tags => '{"t": "a"}');
+SELECT allowed FROM usage_monitor.reserve(user_id => 'x', cost => 1);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'y', cost => 2, ttl => '0.01 s');
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('x', 'm', 3), ('z', 'm', 1);
+SELECT pg_sleep(0.05);
+SELECT name, subject, used, reserved, remaining FROM usage_monitor.quota_status WHERE subject IS DISTINCT FROM 'y' ORDER BY name, subject;
+SELECT count(*) FROM usage_monitor.quota_status WHERE subject = 'y' AND reserved <> 0;
+SELECT count(usage_monitor.release(reservation_id)) FROM usage_monitor.reservation WHERE user_id = 'x';
+SELECT name, subject, used, reserved, remaining FROM usage_monitor.quota_status WHERE subject IS DISTINCT FROM 'y' ORDER BY name, subject;
+CALL pg_temp.clear();
