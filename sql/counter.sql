@@ -25,6 +25,15 @@ END;
 COMMENT ON FUNCTION usage_monitor._subjects(usage_monitor.usage) IS
     'The subjects of a row of the ledger, by scope.';
 
+CREATE FUNCTION usage_monitor._checked_tags(
+    org text, department text, project text, user_id text, session_id text, model text, provider text, tags jsonb
+) RETURNS jsonb
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_checked_tags';
+
+COMMENT ON FUNCTION usage_monitor._checked_tags(text, text, text, text, text, text, text, jsonb) IS
+    'The tags of a call that is not made yet; refuses names and tags that the ledger would refuse (UM004).';
+
 CREATE FUNCTION usage_monitor._counted(
     quota_ids bigint[],
     since timestamptz DEFAULT '-infinity',

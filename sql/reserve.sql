@@ -96,6 +96,13 @@ END;
 COMMENT ON FUNCTION usage_monitor._end_reservation(uuid, text) IS
     'Ends an open reservation, and returns it; NULL if it is not open.';
 
+CREATE FUNCTION usage_monitor._no_price(model text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN format('there is no price%s: give the cost', ' for model "' || model || '"');
+
+COMMENT ON FUNCTION usage_monitor._no_price(text) IS
+    'Why a call whose cost is not known is not allowed.';
+
 CREATE FUNCTION usage_monitor.reserve(
     org text DEFAULT 'default',
     user_id text DEFAULT NULL,
@@ -108,8 +115,8 @@ CREATE FUNCTION usage_monitor.reserve(
     cost numeric DEFAULT NULL,
     input_tokens bigint DEFAULT NULL,
     max_output_tokens bigint DEFAULT NULL,
-    requests bigint DEFAULT 1,
     ttl interval DEFAULT '10 minutes',
+    requests bigint DEFAULT 1,
     OUT reservation_id uuid,
     OUT allowed boolean,
     OUT reason text,
@@ -122,7 +129,7 @@ CREATE FUNCTION usage_monitor.reserve(
 AS $$
 DECLARE
     own_org  CONSTANT text := coalesce(org, 'default');
-    tokens   CONSTANT bigint := coalesce(input_tokens, 0) + coalesce(max_output_tokens, 0);
+    tokens   CONSTANT numeric := coalesce(input_tokens, 0)::numeric + coalesce(max_output_tokens, 0);
     estimate CONSTANT numeric := coalesce(
         cost,
         CASE WHEN num_nonnulls(input_tokens, max_output_tokens) = 0 THEN 0
@@ -136,15 +143,29 @@ BEGIN
             MESSAGE = 'a reservation must not be of a negative or infinite amount',
             HINT = 'Give the cost, or the input tokens and the most output tokens, that the call may need.';
     END IF;
-    IF ttl IS NULL OR ttl <= interval '0' THEN
+    IF estimate >= 1e100 OR scale(estimate) > 100 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM003',
+            MESSAGE = 'column "cost" must have at most 100 digits before and behind the point',
+            HINT = 'Leave it out, and the call is priced by the price book.';
+    END IF;
+    IF tokens > 9223372036854775807 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('a reservation must last, but ttl is %s', ttl),
+            MESSAGE = '"input_tokens" and "max_output_tokens" together are out of range',
+            HINT = 'Give the input tokens and the most output tokens that the call may need.';
+    END IF;
+    IF ttl IS NULL OR ttl <= interval '0' OR ttl > interval '1000 years' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('a reservation must last, and not for ever, but ttl is %s', coalesce(ttl::text, 'NULL')),
             HINT = 'Give it the longest time that the call may take, for example interval ''10 minutes''.';
     END IF;
+    -- what the ledger would not take could not be settled
+    PERFORM usage_monitor._checked_tags(own_org, department, project, user_id, session_id, model, provider, tags);
     IF estimate IS NULL THEN
         allowed := false;
-        reason := format('there is no price for model "%s": give the cost', model);
+        reason := usage_monitor._no_price(model);
         RETURN;
     END IF;
 
@@ -154,7 +175,7 @@ BEGIN
     refused := usage_monitor._reserve(
         own_org, department, project, user_id, session_id, model,
         coalesce(provider, usage_monitor._provider_of(model)), tags,
-        clock_timestamp(), estimate, tokens, coalesce(requests, 0),
+        clock_timestamp(), estimate, tokens::bigint, coalesce(requests, 0),
         reservation_id, expires_at);
 
     allowed := refused IS NULL;
@@ -174,7 +195,7 @@ BEGIN
                       FROM usage_monitor.check_quota(
                                own_org, reserve.user_id, reserve.project, reserve.department,
                                reserve.session_id, reserve.model, reserve.provider, reserve.tags,
-                               estimate, tokens, coalesce(reserve.requests, 0)) c
+                               estimate, tokens::bigint, coalesce(reserve.requests, 0)) c
                      WHERE c.quota_id = refused
                        AND NOT c.allowed
                      LIMIT 1),
@@ -186,8 +207,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.reserve(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint, bigint, interval) IS
-    'Holds room for a call that is about to be made: its cost, or what input_tokens and max_output_tokens would cost. It counts against blocking quotas until settle(), release() or the end of ttl. Never raises for a refusal: allowed is false, and reason says which quota. Errors: UM001 for amounts or a ttl that are none.';
+COMMENT ON FUNCTION usage_monitor.reserve(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint, interval, bigint) IS
+    'Holds room for a call that is about to be made: its cost, or what input_tokens and max_output_tokens would cost. It counts against blocking quotas until settle(), release() or the end of ttl. Never raises for a refusal: allowed is false, and reason says which quota. Errors: UM001 for amounts or a ttl that are none, UM003 and UM004 as of INSERT.';
 
 CREATE FUNCTION usage_monitor.settle(
     reservation_id uuid,

@@ -41,6 +41,7 @@
 
 PG_FUNCTION_INFO_V1(usage_monitor_usage_before);
 PG_FUNCTION_INFO_V1(usage_monitor_usage_after);
+PG_FUNCTION_INFO_V1(usage_monitor_checked_tags);
 
 /* longer names would not fit into an index */
 #define MAX_NAME_LENGTH 1000
@@ -140,37 +141,35 @@ fill_defaults(Row *row)
 	SET_DEFAULT(row, CACHED, BoolGetDatum(false));
 }
 
-/* Refuses names that are empty where they must not be, or too long for a key. */
+/* Refuses a name that is empty where it must not be, or too long for a key. */
+static void
+check_name(const char *column, UmString name, bool required)
+{
+	if (required && name.length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_NAME),
+				 errmsg("column \"%s\" must not be empty", column),
+				 errhint("Name the model as the provider does, for example gpt-4o; org may be left out.")));
+	if (name.length > MAX_NAME_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_NAME),
+				 errmsg("column \"%s\" is too long: %d bytes, at most %d",
+						column, name.length, MAX_NAME_LENGTH),
+				 errhint("Names are keys of counters and sums; keep long texts elsewhere.")));
+}
+
+/* Refuses the names of a row that cannot be. */
 static void
 check_names(Row *row)
 {
-	static const struct
-	{
-		UmColumn	column;
-		bool		required;
-	}			names[] = {
-		{UM_COL_MODEL, true}, {UM_COL_ORG, true}, {UM_COL_REQUEST_ID, false},
-		{UM_COL_DEPARTMENT, false}, {UM_COL_PROJECT, false}, {UM_COL_USER_ID, false},
-		{UM_COL_SESSION_ID, false}, {UM_COL_PROVIDER, false}, {UM_COL_OPERATION, false},
-		{UM_COL_SOURCE, false}
+	static const UmColumn names[] = {
+		UM_COL_MODEL, UM_COL_ORG, UM_COL_REQUEST_ID, UM_COL_DEPARTMENT, UM_COL_PROJECT,
+		UM_COL_USER_ID, UM_COL_SESSION_ID, UM_COL_PROVIDER, UM_COL_OPERATION, UM_COL_SOURCE
 	};
 
 	for (int i = 0; i < (int) lengthof(names); i++)
-	{
-		UmString	name = text_of(row, names[i].column);
-
-		if (names[i].required && name.length == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UM_INVALID_NAME),
-					 errmsg("column \"%s\" must not be empty", um_column_name(names[i].column)),
-					 errhint("Name the model as the provider does, for example gpt-4o; org may be left out.")));
-		if (name.length > MAX_NAME_LENGTH)
-			ereport(ERROR,
-					(errcode(ERRCODE_UM_INVALID_NAME),
-					 errmsg("column \"%s\" is too long: %d bytes, at most %d",
-							um_column_name(names[i].column), name.length, MAX_NAME_LENGTH),
-					 errhint("Names are keys of counters and sums; keep long texts elsewhere.")));
-	}
+		check_name(um_column_name(names[i]), text_of(row, names[i]),
+				   names[i] == UM_COL_MODEL || names[i] == UM_COL_ORG);
 }
 
 /* Refuses a tag that is too long for a key. */
@@ -188,16 +187,12 @@ check_tag(UmString key, UmString value)
 
 /* Refuses tags that no quota or view could read. */
 static void
-check_tags(Row *row)
+check_tags(Jsonb *tags)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	value;
-	Jsonb	   *tags;
 
-	if (IS_NULL(row, TAGS))
-		return;
-	tags = DatumGetJsonbP(VALUE(row, TAGS));
 	if (JB_ROOT_IS_OBJECT(tags))
 	{
 		bool		flat = true;
@@ -467,7 +462,8 @@ check_row(Row *row, UmUse *use)
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("column \"ts\" must be an instant"),
 				 errhint("It is when the call was made; leave it out for now.")));
-	check_tags(row);
+	if (!IS_NULL(row, TAGS))
+		check_tags(DatumGetJsonbP(VALUE(row, TAGS)));
 	check_duration(row);
 	read_use(row, use);
 	set_total_tokens(row, use);
@@ -740,4 +736,33 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 		moving.xid = InvalidFullTransactionId;
 	}
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * _checked_tags(org, department, project, user_id, session_id, model,
+ *				 provider, tags)
+ *
+ * The tags of a call that is not made yet; refuses what the ledger would.
+ */
+Datum
+usage_monitor_checked_tags(PG_FUNCTION_ARGS)
+{
+	static const UmColumn names[] = {
+		UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
+		UM_COL_SESSION_ID, UM_COL_MODEL, UM_COL_PROVIDER
+	};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (!PG_ARGISNULL(i))
+		{
+			text	   *value = PG_GETARG_TEXT_PP(i);
+
+			check_name(um_column_name(names[i]),
+					   (UmString) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)},
+					   names[i] == UM_COL_MODEL || names[i] == UM_COL_ORG);
+		}
+	if (PG_ARGISNULL(lengthof(names)))
+		PG_RETURN_NULL();
+	check_tags(PG_GETARG_JSONB_P(lengthof(names)));
+	PG_RETURN_DATUM(PG_GETARG_DATUM(lengthof(names)));
 }

@@ -131,6 +131,9 @@ SELECT used, reserved, remaining FROM usage_monitor.check_quota(user_id => 'eve'
 -- A model without a price
 SELECT allowed, reason, reservation_id FROM usage_monitor.reserve(user_id => 'fay', model => 'no such model', input_tokens => 1);
 SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'fay', model => 'no such model', input_tokens => 1, cost => 1);
+SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'fay', input_tokens => 1);
+SELECT name, allowed, reason FROM usage_monitor.check_quota(user_id => 'fay', model => 'no such model', cost => NULL);
+SELECT name, allowed, reason FROM usage_monitor.check_quota(user_id => 'fay', cost => usage_monitor.cost('no such model', 1, 1));
 
 -- Several quotas: room in all of them, or none is taken
 SELECT usage_monitor.set_quota('tokens', 'org', 'acme', 100, 'lifetime', 'tokens', enforcement => 'block') > 0,
@@ -142,6 +145,8 @@ SELECT allowed, reason FROM usage_monitor.reserve('acme', 'gil', model => 'm', t
 SELECT allowed, reason FROM usage_monitor.reserve('acme', 'gil', model => 'm', tags => '{"team": "red"}', cost => 9.5, input_tokens => 1);
 SELECT allowed, reason FROM usage_monitor.reserve('acme', 'gil', model => 'm', tags => '{"team": "red"}', cost => 9, input_tokens => 20);
 SELECT name, subject, reserved FROM usage_monitor.check_quota('acme', 'gil', tags => '{"team": "red"}', requests => 0) ORDER BY name;
+-- what is not known of the cost does not matter to quotas of other things, which come after
+SELECT name, allowed, reason FROM usage_monitor.check_quota('acme', 'gil', tags => '{"team": "red"}', cost => NULL, tokens => NULL, requests => NULL);
 -- a quota that does not block holds, and refuses nobody
 SELECT name, used > amount AS beyond, reserved FROM usage_monitor.quota_status WHERE name = 'alerts only';
 SELECT count(*) > 0 AS raised FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) WHERE name = 'alerts only';
@@ -156,7 +161,21 @@ SELECT r.* FROM unnest(ARRAY[
     'SELECT usage_monitor.reserve(cost => 1, requests => -1)',
     'SELECT usage_monitor.reserve(cost => 1, ttl => ''0'')',
     'SELECT usage_monitor.reserve(cost => 1, ttl => ''-1 s'')',
-    'SELECT usage_monitor.reserve(cost => 1, ttl => NULL)']) WITH ORDINALITY AS s (statement, n)
+    'SELECT usage_monitor.reserve(cost => 1, ttl => NULL)',
+    'SELECT usage_monitor.reserve(cost => 1, ttl => ''290000 years'')',
+    'SELECT usage_monitor.reserve(cost => 1e100)',
+    'SELECT usage_monitor.reserve(cost => 1, input_tokens => 9223372036854775807, max_output_tokens => 1)',
+    'SELECT usage_monitor.reserve(cost => 1, user_id => repeat(''x'', 1001))',
+    'SELECT usage_monitor.reserve(cost => 1, org => '''')',
+    'SELECT usage_monitor.reserve(cost => 1, model => '''')',
+    'SELECT usage_monitor.reserve(cost => 1, tags => ''3'')',
+    'SELECT usage_monitor.reserve(cost => 1, tags => ''[1]'')',
+    'SELECT usage_monitor.reserve(cost => 1, tags => ''{"a": {"b": 1}}'')',
+    'SELECT usage_monitor.reserve(user_id => ''alice'', cost => 1000, tags => ''3'')',
+    'SELECT usage_monitor.reserve(cost => 1, tags => jsonb_build_object(''a'', repeat(''x'', 1000)))',
+    'SELECT * FROM usage_monitor.check_quota(user_id => ''alice'', tags => ''3'')',
+    'SELECT * FROM usage_monitor.check_quota(user_id => repeat(''x'', 1001))',
+    'SELECT * FROM usage_monitor.check_quota(org => '''')']) WITH ORDINALITY AS s (statement, n)
 CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
 
 -- What the transaction has recorded itself is no room either: it is refused here, not at the commit
@@ -202,6 +221,10 @@ CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.settle(%L, ''{"o
 SELECT provider, model, cached, success, error, service_tier, cost FROM usage_monitor.settle(:'id', model => 'gpt-4o', provider => 'elsewhere', cached => true, success => false, error => 'boom', input_tokens => 5);
 SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
 SELECT input_tokens, output_tokens, total_tokens, cached, success, service_tier, ts = now() AS now, cost FROM usage_monitor.settle(:'id', input_tokens => NULL, cost => 0.5);
+
+-- By position, as far as it goes
+SELECT allowed, expires_at < clock_timestamp() + interval '61 s' AS soon FROM usage_monitor.reserve('o', 'lea', 'p', 'd', 's', 'm', 'regress', '{"t": 1}', 1, 2, 3, '1 minute');
+SELECT org, user_id, project, department, session_id, model, provider, tags, cost, tokens, requests FROM usage_monitor.reservation WHERE user_id = 'lea';
 
 -- Everything given back, every counter as the ledger says
 SELECT count(usage_monitor.release(reservation_id)) > 0 FROM usage_monitor.reservation WHERE state = 'open';
