@@ -84,11 +84,12 @@ BEGIN
                              NEW.name, NEW.threshold),
             HINT = 'An error rate is a share: 0.10 for 10 %.';
     END IF;
-    IF NEW.window_length IS NULL OR NEW.window_length <= interval '0' THEN
+    -- a longer one would begin before all time, and no rule could be looked at
+    IF NEW.window_length IS NULL OR NEW.window_length <= interval '0' OR NEW.window_length > interval '100 years' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('column "window_length" of alert rule "%s" must be above zero, but is %s',
-                             NEW.name, NEW.window_length),
+            MESSAGE = format('column "window_length" of alert rule "%s" must be above zero and up to 100 years, but is %s',
+                             NEW.name, coalesce(NEW.window_length::text, 'NULL')),
             HINT = 'It says how far back to look, for example interval ''1 hour''.';
     END IF;
     IF NEW.min_requests IS NULL OR NEW.min_requests < 1 THEN

@@ -108,7 +108,7 @@ SELECT r.* FROM unnest(ARRAY[
     '''x'', metric => ''p99''', '''x'', metric => NULL', '''x'', severity => ''fatal''', '''x'', severity => NULL',
     '''x'', dimensions => ''{org, tag}''', '''x'', dimensions => ''{org, org}''', '''x'', dimensions => ''{NULL}''',
     '''x'', threshold => 0', '''x'', threshold => -1', '''x'', threshold => NULL', '''x'', threshold => ''NaN''', '''x'', threshold => ''Infinity''', '''x'', metric => ''error_rate'', threshold => 1.01',
-    '''x'', window_length => ''0''', '''x'', window_length => ''-1 hour''', '''x'', window_length => NULL', '''x'', min_requests => 0', '''x'', min_requests => NULL',
+    '''x'', window_length => ''0''', '''x'', window_length => ''-1 hour''', '''x'', window_length => ''100 years 1 second''', '''x'', window_length => NULL', '''x'', min_requests => 0', '''x'', min_requests => NULL',
     '''dear''']) WITH ORDINALITY AS t (arguments, n)
 CROSS JOIN LATERAL pg_temp.refusal(format('SELECT pg_temp.make(%s)', arguments)) AS r ORDER BY n;
 SELECT name FROM usage_monitor.alert_rule ORDER BY alert_rule_id;
