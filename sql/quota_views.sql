@@ -132,17 +132,23 @@ SELECT q.quota_id,
        CASE WHEN q.period = 'lifetime' THEN 'infinity'
             ELSE usage_monitor.period_end(c.period_start, q.period, q.time_zone, q.billing_day)
        END AS period_end,
-       q.amount,
+       a.amount,
        c.used,
-       q.amount - c.used AS remaining,
-       round(100 * c.used / q.amount, 2) AS percentage,
-       usage_monitor._quota_state(q.amount, q.warning_threshold, q.critical_threshold, c.used) AS state,
+       a.amount - c.used AS remaining,
+       round(100 * c.used / a.amount, 2) AS percentage,
+       usage_monitor._quota_state(a.amount, q.warning_threshold, q.critical_threshold, c.used) AS state,
        q.enforcement
   FROM usage_monitor.quota q
-  JOIN counter c ON c.quota_id = q.quota_id;
+  JOIN counter c ON c.quota_id = q.quota_id
+ CROSS JOIN LATERAL (
+           -- the running period is as quota_status has it
+           SELECT CASE WHEN c.period_start = usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)
+                       THEN usage_monitor._quota_amount(q)
+                       ELSE q.amount
+                  END AS amount) a;
 
 COMMENT ON VIEW usage_monitor.quota_history IS
-    'Every period that has usage, of every quota and subject.';
+    'Every period that has usage, of every quota and subject, by the amount that the quota has today; a raise counts in the running period only.';
 
 /* A column means what it means in the table that it comes from. */
 DO $$

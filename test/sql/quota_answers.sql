@@ -142,3 +142,11 @@ SELECT count(*) FROM usage_monitor.quota_status WHERE subject = 'y' AND reserved
 SELECT count(usage_monitor.release(reservation_id)) FROM usage_monitor.reservation WHERE user_id = 'x';
 SELECT name, subject, used, reserved, remaining FROM usage_monitor.quota_status WHERE subject IS DISTINCT FROM 'y' ORDER BY name, subject;
 CALL pg_temp.clear();
+
+-- A raise: history and status agree about the running period
+SELECT usage_monitor.set_quota('raised', 'user', 'r', 10, 'month') > 0;
+SELECT usage_monitor.raise_quota('raised', 10, now() + interval '1 hour') > 0;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES (now(), 'r', 'm', 15), (now() - interval '40 days', 'r', 'm', 9);
+SELECT amount, used, remaining, percentage, state FROM usage_monitor.quota_status;
+SELECT amount, used, remaining, percentage, state FROM usage_monitor.quota_history ORDER BY period_start;
+CALL pg_temp.clear();
