@@ -54,6 +54,8 @@ CREATE TABLE usage_monitor._reservation_part (
 
 CREATE INDEX _reservation_part_reservation
     ON usage_monitor._reservation_part (reservation_id);
+CREATE INDEX _reservation_part_expires
+    ON usage_monitor._reservation_part (expires_at);
 
 COMMENT ON TABLE usage_monitor._reservation_part IS
     'What each open reservation holds of each counter.';
@@ -84,17 +86,44 @@ RETURNS usage_monitor.reservation
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    DELETE FROM usage_monitor._reservation_part p
-     WHERE p.reservation_id = _end_reservation.reservation_id;
-    UPDATE usage_monitor.reservation r
-       SET state = _end_reservation.state, ended_at = now()
-     WHERE r.reservation_id = _end_reservation.reservation_id
-       AND r.state = 'open'
-    RETURNING r.*;
+    WITH ended AS (
+        UPDATE usage_monitor.reservation r
+           SET state = _end_reservation.state, ended_at = now()
+         WHERE r.reservation_id = _end_reservation.reservation_id
+           AND r.state = 'open'
+        RETURNING r.*
+    ), given_back AS (
+        -- expired ones hold nothing, and may be about to be removed: not to be waited for
+        DELETE FROM usage_monitor._reservation_part p
+         USING ended e
+         WHERE p.reservation_id = e.reservation_id
+           AND p.expires_at > clock_timestamp()
+    )
+    SELECT e.* FROM ended e;
 END;
 
 COMMENT ON FUNCTION usage_monitor._end_reservation(uuid, text) IS
     'Ends an open reservation, and returns it; NULL if it is not open.';
+
+CREATE FUNCTION usage_monitor._remove_expired(at timestamptz) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    DELETE FROM usage_monitor._reservation_part p
+     USING (SELECT e.quota_id, e.subject, e.period_start, e.reservation_id
+              FROM usage_monitor._reservation_part e
+             WHERE e.expires_at < _remove_expired.at
+             ORDER BY e.expires_at
+             LIMIT 20
+               FOR UPDATE SKIP LOCKED) x
+     WHERE p.quota_id = x.quota_id
+       AND p.subject = x.subject
+       AND p.period_start = x.period_start
+       AND p.reservation_id = x.reservation_id;
+END;
+
+COMMENT ON FUNCTION usage_monitor._remove_expired(timestamptz) IS
+    'Removes some of what expired reservations held, and waits for nobody.';
 
 CREATE FUNCTION usage_monitor._no_price(model text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -177,6 +206,11 @@ BEGIN
         coalesce(provider, usage_monitor._provider_of(model)), tags,
         clock_timestamp(), estimate, tokens::bigint, coalesce(requests, 0),
         reservation_id, expires_at);
+
+    -- a snapshot of its own is what it takes to step round those that others remove
+    IF current_setting('transaction_isolation') = 'read committed' THEN
+        PERFORM usage_monitor._remove_expired(clock_timestamp());
+    END IF;
 
     allowed := refused IS NULL;
     IF allowed THEN
