@@ -72,7 +72,10 @@ CREATE FUNCTION usage_monitor._check_time_zone(name text, zone text) RETURNS voi
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF zone IS NULL OR NOT usage_monitor._is_time_zone(zone) THEN
+    IF zone IS NULL OR NOT usage_monitor._is_time_zone(zone)
+           -- one with digits may be a POSIX rule, by which +05:30 is west of Greenwich
+       OR (zone ~ '[0-9]' AND NOT EXISTS (SELECT FROM pg_timezone_names n WHERE lower(n.name) = lower(zone)))
+    THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('column "%s" must be a time zone, but is "%s"', name, zone),
