@@ -46,6 +46,8 @@ enum
 };
 
 StaticAssertDecl(COL_LAST == UM_ROLLUP_COLUMNS, "the columns of a rollup are not as many as expected");
+StaticAssertDecl(COL_DAY == UM_ROLLUP_DAY && COL_ORG == UM_ROLLUP_ORG && COL_KEYS == UM_ROLLUP_KEY,
+				 "the columns of a rollup are not where they are expected");
 
 #define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
 #define COL_COUNT(i)	((i) == UM_COUNT_TOTAL_TOKENS ? COL_TOTAL_TOKENS : COL_OTHER_COUNTS + (i) - 1)
@@ -170,8 +172,9 @@ number_is_zero(const UmNumber *number)
 											 NumericGetDatum(int64_to_numeric(0)))) == 0;
 }
 
-static uint32
-hash_text(UmString string)
+/* The hash of a name's part. */
+uint32
+um_string_hash(UmString string)
 {
 	return string.data == NULL ? 0 : hash_bytes((const unsigned char *) string.data, string.length);
 }
@@ -183,8 +186,8 @@ um_rollup_hash(UmRollupName *name)
 	uint32		hash = murmurhash32((uint32) (name->hour / USECS_PER_MINUTE));
 
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		hash = hash_combine(hash, hash_text(name->key[i]));
-	name->hash = (int64) ((uint64) hash_text(name->org) << 32 | hash);
+		hash = hash_combine(hash, um_string_hash(name->key[i]));
+	name->hash = (int64) ((uint64) um_string_hash(name->org) << 32 | hash);
 }
 
 static bool
@@ -332,35 +335,43 @@ find(UmRollupTable *table, const UmRollupName *name)
 /*
  * Makes a row of a name and sums.  A zero is NULL, which takes no space; but
  * for the cost, which is NULL where no call has one.  The arrays have
- * UM_ROLLUP_COLUMNS places.
+ * UM_ROLLUP_COLUMNS places; columns that are not wanted are NULL (none told: all
+ * are).
  */
 void
-um_rollup_form(const UmRollupName *name, const UmMeasures *measures, Datum *values, bool *nulls)
+um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool *wanted,
+			   Datum *values, bool *nulls)
 {
 	bool		priced = measures->requests != measures->count[UM_COUNT_UNPRICED];
 
 	memset(nulls, true, sizeof(bool) * UM_ROLLUP_COLUMNS);
+#define WANTED(column) (wanted == NULL || wanted[(column) - 1])
 #define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
-	SET(COL_DAY, DateADTGetDatum(name->day));
-	SET(COL_NAME_HASH, Int64GetDatum(name->hash));
-	SET(COL_REQUESTS, Int64GetDatum(measures->requests));
-	if (!TIMESTAMP_IS_NOBEGIN(name->hour))
+	if (WANTED(COL_DAY))
+		SET(COL_DAY, DateADTGetDatum(name->day));
+	if (WANTED(COL_NAME_HASH))
+		SET(COL_NAME_HASH, Int64GetDatum(name->hash));
+	if (WANTED(COL_REQUESTS))
+		SET(COL_REQUESTS, Int64GetDatum(measures->requests));
+	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))
 		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
-	if (name->org.data != NULL)
+	if (WANTED(COL_ORG) && name->org.data != NULL)
 		SET(COL_ORG, text_datum(name->org));
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		if (name->key[i].data != NULL)
+		if (WANTED(COL_KEYS + i) && name->key[i].data != NULL)
 			SET(COL_KEYS + i, text_datum(name->key[i]));
 	for (int i = 0; i < UM_SUM_COUNT; i++)
-		if (!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS))
+		if (WANTED(COL_SUM(i)) &&
+			(!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS)))
 			SET(COL_SUM(i), NumericGetDatum(number_to_numeric(&measures->sum[i])));
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
-		if (measures->count[i] != 0)
+		if (WANTED(COL_COUNT(i)) && measures->count[i] != 0)
 			SET(COL_COUNT(i), Int64GetDatum(measures->count[i]));
 	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
-		if (measures->histogram[i] != 0)
+		if (WANTED(COL_HISTOGRAM + i) && measures->histogram[i] != 0)
 			SET(COL_HISTOGRAM + i, Int64GetDatum(measures->histogram[i]));
 #undef SET
+#undef WANTED
 }
 
 /* A whole number of the row in the table's slot, and that much more or less. */
@@ -432,7 +443,7 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 			elog(ERROR, "a row of table \"%s\" is missing", RelationGetRelationName(table->relation));
 		if (measures->requests != 0)
 		{
-			um_rollup_form(name, measures, values, nulls);
+			um_rollup_form(name, measures, NULL, values, nulls);
 			add_new_row(table, values, nulls);
 		}
 		return;
@@ -444,7 +455,7 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 		simple_heap_delete(table->relation, &tid);
 	else
 	{
-		um_rollup_form(name, &sums, values, nulls);
+		um_rollup_form(name, &sums, NULL, values, nulls);
 		CatalogTupleUpdateWithInfo(table->relation, &tid,
 								   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
 								   table->indexes);

@@ -28,6 +28,11 @@ const UmColumn um_sums_columns[UM_SUMS_COLUMNS] = {
 	UM_COL_DURATION_MS, UM_COL_SUCCESS, UM_COL_CACHED
 };
 
+const UmFilter um_no_filter = {
+	.first_day = DATEVAL_NOBEGIN,
+	.last_day = DATEVAL_NOEND
+};
+
 static UmQuery read_dimensions = {
 	.text = "SELECT name, by_hour, by_org, keys FROM usage_monitor._rollup_dimension"
 };
@@ -194,7 +199,46 @@ um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context)
 	sums->context = context;
 	sums->entries = hash_create("usage_monitor sums", 256, &control,
 								HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	sums->refs = NULL;
+	sums->count = 0;
+	sums->space = 0;
 	sums->last = NULL;
+}
+
+/* Notes a new entry. */
+static void
+add_ref(UmSums *sums, UmEntry *entry)
+{
+	UmEntryRef *ref;
+
+	if (sums->count == sums->space)
+	{
+		sums->space = Max(sums->space * 2, 64);
+		sums->refs = sums->refs == NULL ?
+			MemoryContextAllocHuge(sums->context, sizeof(UmEntryRef) * sums->space) :
+			repalloc_huge(sums->refs, sizeof(UmEntryRef) * sums->space);
+	}
+	ref = &sums->refs[sums->count++];
+	ref->entry = entry;
+	ref->day = entry->name.day;
+	ref->org = um_string_hash(entry->name.org);
+	ref->key = um_string_hash(entry->name.key[0]);
+}
+
+/* The next entry that may pass a filter, from a place on, which moves behind it; NULL: there is no more. */
+const UmEntry *
+um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place)
+{
+	while (*place < sums->count)
+	{
+		const UmEntryRef *ref = &sums->refs[(*place)++];
+
+		if (ref->day >= filter->first_day && ref->day <= filter->last_day &&
+			(!filter->has_org || ref->org == filter->org) &&
+			(!filter->has_key || ref->key == filter->key))
+			return ref->entry;
+	}
+	return NULL;
 }
 
 /* Takes an entry's name into its own memory. */
@@ -229,6 +273,7 @@ add_to_entry(UmSums *sums, const UmAddend *call, UmRollupName *name)
 			for (int i = 0; i < UM_ROLLUP_KEYS; i++)
 				own_string(sums, &entry->name.key[i]);
 			memset(&entry->measures, 0, sizeof(UmMeasures));
+			add_ref(sums, entry);
 		}
 		sums->last = entry;
 	}

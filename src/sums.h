@@ -42,20 +42,45 @@ typedef struct UmEntry
 	UmMeasures	measures;
 } UmEntry;
 
+/* An entry, and what entries are looked for by: they lie too far apart to look at each. */
+typedef struct UmEntryRef
+{
+	UmEntry    *entry;
+	DateADT		day;
+	uint32		org;			/* the hash of it */
+	uint32		key;			/* that of the first key */
+} UmEntryRef;
+
 /* What calls add to a rollup. */
 typedef struct UmSums
 {
 	const UmDimension *dimension;
 	MemoryContext context;		/* the caller's, who empties it */
 	HTAB	   *entries;
+	UmEntryRef *refs;			/* of all entries */
+	int64		count;
+	int64		space;			/* for so many */
 	UmEntry    *last;			/* calls come in runs */
 } UmSums;
 
+/* Which entries are looked for; some others come along. */
+typedef struct UmFilter
+{
+	DateADT		first_day;
+	DateADT		last_day;
+	bool		has_org;
+	bool		has_key;
+	uint32		org;			/* hashes, as in UmEntryRef */
+	uint32		key;
+} UmFilter;
+
 extern const UmColumn um_sums_columns[UM_SUMS_COLUMNS];
+extern const UmFilter um_no_filter;
 
 extern UmDimension *um_dimensions(int *count);
 extern void um_addend_read(UmAddend *call, const Datum *values, const bool *nulls, int sign);
 extern void um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context);
 extern void um_sums_add(UmSums *sums, const UmAddend *call);
+extern const UmEntry *um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place);
 
 #endif							/* UM_SUMS_H */
