@@ -267,7 +267,7 @@ may_remember(void)
 const UmSums *
 um_tail_sums_open(const char *name, Snapshot snapshot, TupleDesc desc, Tuplestorestate **rows)
 {
-	bool		is_remembered = may_remember();
+	bool		is_kept = may_remember();
 	UmWatermark base = {0};
 	UmWatermark now;
 	TailSums   *tail = NULL;
@@ -278,12 +278,12 @@ um_tail_sums_open(const char *name, Snapshot snapshot, TupleDesc desc, Tuplestor
 	um_watermark_of_snapshot(&now, snapshot);
 	if (!um_has_row_security())
 		um_watermark_read(&base, snapshot);
-	if (is_remembered)
+	if (is_kept)
 		tail = recall(name, &base, &now);
 	if (tail == NULL)
 		tail = begin(name, &base);
 	hold(tail);
-	if (is_remembered && !tail->is_remembered)
+	if (is_kept && !tail->is_remembered)
 		remember(tail);
 	tail->rows_desc = desc;
 	tail->rows_context = CurrentMemoryContext;
