@@ -33,27 +33,31 @@ start_sums(UmFold *fold)
 static int
 compare_entries(const void *a, const void *b)
 {
-	const UmRollupName *x = &(*(UmEntry *const *) a)->name;
-	const UmRollupName *y = &(*(UmEntry *const *) b)->name;
+	const UmEntryRef *x = a;
+	const UmEntryRef *y = b;
+	int64		x_hash,
+				y_hash;
 
 	if (x->day != y->day)
 		return x->day < y->day ? -1 : 1;
-	return x->hash < y->hash ? -1 : x->hash > y->hash;
+	x_hash = x->entry->name.hash;
+	y_hash = y->entry->name.hash;
+	return x_hash < y_hash ? -1 : x_hash > y_hash;
 }
 
 /* Adds entries to a table, or takes them from it. */
 static void
-add_entries(UmFold *fold, Oid relid, UmEntry **entries, long count, int sign)
+add_entries(UmFold *fold, Oid relid, const UmEntryRef *entries, int64 count, int sign)
 {
 	UmRollupTable table;
 
 	um_rollup_open(&table, relid);
-	for (long i = 0; i < count; i++)
+	for (int64 i = 0; i < count; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
 
 		CHECK_FOR_INTERRUPTS();
-		um_rollup_add(&table, &entries[i]->name, &entries[i]->measures, sign);
+		um_rollup_add(&table, &entries[i].entry->name, &entries[i].entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
 	}
@@ -64,23 +68,13 @@ add_entries(UmFold *fold, Oid relid, UmEntry **entries, long count, int sign)
 static void
 flush_sums(UmFold *fold, UmSums *sums)
 {
-	long		count = hash_get_num_entries(sums->entries);
-	UmEntry   **sorted;
-	UmEntry    *entry;
-	HASH_SEQ_STATUS scan;
-	long		n = 0;
-
-	if (count == 0)
+	if (sums->count == 0)
 		return;
-	sorted = MemoryContextAllocHuge(fold->entry_context, sizeof(UmEntry *) * count);
-	hash_seq_init(&scan, sums->entries);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		sorted[n++] = entry;
-	qsort(sorted, n, sizeof(UmEntry *), compare_entries);
+	qsort(sums->entries, sums->count, sizeof(UmEntryRef), compare_entries);
 
-	add_entries(fold, sums->dimension->relid, sorted, n, fold->to_archive ? -1 : 1);
+	add_entries(fold, sums->dimension->relid, sums->entries, sums->count, fold->to_archive ? -1 : 1);
 	if (fold->to_archive)
-		add_entries(fold, sums->dimension->archive, sorted, n, 1);
+		add_entries(fold, sums->dimension->archive, sums->entries, sums->count, 1);
 }
 
 /* Adds what was collected to the tables. */

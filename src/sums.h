@@ -7,7 +7,6 @@
 
 #include "ledger_columns.h"
 #include "rollup_row.h"
-#include "utils/hsearch.h"
 
 /* What is read of a call to sum it up, in this order; see um_sums_columns. */
 #define UM_SUMS_COLUMNS 24
@@ -29,7 +28,8 @@ typedef struct UmAddend
 {
 	Datum		values[UM_COLUMN_COUNT];
 	bool		nulls[UM_COLUMN_COUNT];
-	UmMeasures	measures;
+	UmMeasures	measures;		/* but the histogram */
+	int			bucket;			/* of its duration; -1: it has none */
 	int			sign;			/* -1: it is taken back */
 	DateADT		day;
 	TimestampTz hour;
@@ -56,10 +56,10 @@ typedef struct UmSums
 {
 	const UmDimension *dimension;
 	MemoryContext context;		/* the caller's, who empties it */
-	HTAB	   *entries;
-	UmEntryRef *refs;			/* of all entries */
+	UmEntryRef *entries;
 	int64		count;
 	int64		space;			/* for so many */
+	struct um_slots_hash *slots;	/* the entries by their names */
 	UmEntry    *last;			/* calls come in runs */
 } UmSums;
 
