@@ -16,10 +16,16 @@
 #include "utils/memutils.h"
 
 /*
- * When so much is collected, it is added to the tables.  What a processor's
- * cache holds serves better than more: rows come in the order of time.
+ * Calls of a day add to the same rows of the tables, which are best written
+ * once, and mostly calls come in the order of time.  So what is collected is
+ * added to the tables when a day begins and it is more than a processor's cache
+ * holds, or else when it is as much as one may take.
  */
-#define ENTRY_MEMORY	((Size) 32 * 1024 * 1024)
+#define CACHE_MEMORY	((Size) 6 * 1024 * 1024)
+#define ENTRY_MEMORY	((Size) 64 * 1024 * 1024)
+
+/* So much is not given back between, for new memory has to be cleared. */
+#define KEPT_MEMORY		((Size) 4 * 1024 * 1024)
 
 /* Starts to collect. */
 static void
@@ -102,8 +108,12 @@ um_fold_start(void)
 	UmFold	   *fold = palloc0(sizeof(UmFold));
 
 	fold->context = context;
+	fold->last_day = DATEVAL_NOBEGIN;
 	fold->entry_context = AllocSetContextCreate(context, "usage_monitor fold entries",
-												ALLOCSET_DEFAULT_SIZES);
+												KEPT_MEMORY, ALLOCSET_DEFAULT_INITSIZE,
+												ALLOCSET_DEFAULT_MAXSIZE);
+	fold->call_context = AllocSetContextCreate(context, "usage_monitor fold call",
+											   ALLOCSET_DEFAULT_SIZES);
 	fold->row_context = AllocSetContextCreate(context, "usage_monitor fold row",
 											  ALLOCSET_DEFAULT_SIZES);
 	fold->dimensions = um_dimensions(&fold->ndimensions);
@@ -113,22 +123,31 @@ um_fold_start(void)
 	return fold;
 }
 
+/* Is what is collected to be added to the tables before a call of that day? */
+static bool
+is_full(UmFold *fold, DateADT day)
+{
+	Size		memory = MemoryContextMemAllocated(fold->entry_context, true);
+
+	return memory > (day > fold->last_day ? CACHE_MEMORY : ENTRY_MEMORY);
+}
+
 /* Adds a call, or with sign -1 takes it back. */
 void
 um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 {
-	MemoryContext old = MemoryContextSwitchTo(fold->row_context);
+	MemoryContext old = MemoryContextSwitchTo(fold->call_context);
 	UmAddend		call;
 
 	um_addend_read(&call, values, nulls, sign);
+	if (is_full(fold, call.day))
+		flush(fold);
 	for (int i = 0; i < fold->ndimensions; i++)
 		um_sums_add(&fold->sums[i], &call);
+	fold->last_day = Max(fold->last_day, call.day);
 	fold->rows++;
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(fold->row_context);
-
-	if (MemoryContextMemAllocated(fold->entry_context, true) > ENTRY_MEMORY)
-		flush(fold);
+	MemoryContextReset(fold->call_context);
 }
 
 /* Ends a fold, and returns how many calls it got. */
