@@ -14,11 +14,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/int.h"
 #include "error.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "rollup_row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -247,13 +250,103 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 								  KEY_COUNT, 0);
 }
 
-/* Writes the new rows that are kept back. */
+/* A text of a row. */
+static UmString
+slot_string(TupleTableSlot *slot, int column)
+{
+	UmString	string = {NULL, 0};
+	bool		isnull;
+	Datum		value = slot_getattr(slot, column, &isnull);
+
+	if (!isnull)
+	{
+		text	   *data = DatumGetTextPP(value);
+
+		string.data = VARDATA_ANY(data);
+		string.length = VARSIZE_ANY_EXHDR(data);
+	}
+	return string;
+}
+
+/* A new row, and what it is sorted by. */
+typedef struct NewRow
+{
+	TupleTableSlot *slot;
+	UmString	key;
+	DateADT		day;
+} NewRow;
+
+/* The order of an index of a text and the day. */
+static int
+compare_new_rows(const void *a, const void *b)
+{
+	const NewRow *x = a;
+	const NewRow *y = b;
+	int			order = memcmp(x->key.data, y->key.data, Min(x->key.length, y->key.length));
+
+	if (order == 0)
+		order = x->key.length - y->key.length;
+	if (order == 0)
+		order = x->day < y->day ? -1 : x->day > y->day;
+	return order;
+}
+
+/* Gets the new rows in the order of an index, which is as they are where it is not of a text. */
+static void
+sort_new_rows(UmRollupTable *table, int column, NewRow *rows)
+{
+	bool		is_text = TupleDescAttr(RelationGetDescr(table->relation), column - 1)->atttypid == TEXTOID;
+
+	for (int i = 0; i < table->nnew; i++)
+	{
+		bool		isnull;
+
+		rows[i].slot = table->new_rows[i];
+		if (!is_text)
+			continue;
+		rows[i].key = slot_string(rows[i].slot, column);
+		if (rows[i].key.data == NULL)
+			rows[i].key.data = "";
+		rows[i].day = DatumGetDateADT(slot_getattr(rows[i].slot, COL_DAY, &isnull));
+	}
+	if (is_text)
+		qsort(rows, table->nnew, sizeof(NewRow), compare_new_rows);
+}
+
+/*
+ * Writes the new rows that are kept back.  The indexes get them one by one,
+ * each in its own order: neighbours go to the same page.
+ */
 static void
 flush_new_rows(UmRollupTable *table)
 {
+	NewRow	   *rows;
+
 	if (table->nnew == 0)
 		return;
-	CatalogTuplesMultiInsertWithInfo(table->relation, table->new_rows, table->nnew, table->indexes);
+	heap_multi_insert(table->relation, table->new_rows, table->nnew, GetCurrentCommandId(true), 0, NULL);
+	rows = palloc(sizeof(NewRow) * table->nnew);
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		Relation	index = table->indexes->ri_IndexRelationDescs[i];
+		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+
+		/* one that is being made concurrently may not want them yet */
+		if (!info->ii_ReadyForInserts)
+			continue;
+		sort_new_rows(table, info->ii_IndexAttrNumbers[0], rows);
+		for (int j = 0; j < table->nnew; j++)
+		{
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
+
+			FormIndexDatum(info, rows[j].slot, NULL, values, nulls);
+			index_insert(index, values, nulls, &rows[j].slot->tts_tid, table->relation,
+						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+						 false, info);
+		}
+	}
+	pfree(rows);
 	for (int i = 0; i < table->nnew; i++)
 		ExecClearTuple(table->new_rows[i]);
 	table->nnew = 0;
@@ -279,24 +372,6 @@ text_datum(UmString string)
 	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
 }
 
-/* A text of the row in the table's slot. */
-static UmString
-slot_string(UmRollupTable *table, int column)
-{
-	UmString	string = {NULL, 0};
-	bool		isnull;
-	Datum		value = slot_getattr(table->slot, column, &isnull);
-
-	if (!isnull)
-	{
-		text	   *data = DatumGetTextPP(value);
-
-		string.data = VARDATA_ANY(data);
-		string.length = VARSIZE_ANY_EXHDR(data);
-	}
-	return string;
-}
-
 /* Is the row in the table's slot, found by its hash, the one of that name? */
 static bool
 slot_is(UmRollupTable *table, const UmRollupName *name)
@@ -306,9 +381,9 @@ slot_is(UmRollupTable *table, const UmRollupName *name)
 	Datum		hour = slot_getattr(table->slot, COL_HOUR, &isnull);
 
 	other.hour = isnull ? DT_NOBEGIN : DatumGetTimestampTz(hour);
-	other.org = slot_string(table, COL_ORG);
+	other.org = slot_string(table->slot, COL_ORG);
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		other.key[i] = slot_string(table, COL_KEYS + i);
+		other.key[i] = slot_string(table->slot, COL_KEYS + i);
 	return um_rollup_same(&other, name);
 }
 

@@ -85,7 +85,7 @@ typedef struct UmRollupName
 } UmRollupName;
 
 /* New rows are written so many at a time. */
-#define UM_NEW_ROWS 100
+#define UM_NEW_ROWS 1000
 
 /* A table of rollups, opened. */
 typedef struct UmRollupTable
