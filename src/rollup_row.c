@@ -230,7 +230,9 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	{
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 
-		if (index->rd_index->indnkeyatts == KEY_COUNT &&
+		/* while one is rebuilt concurrently, there are two */
+		if (table->index == NULL && index->rd_index->indisvalid &&
+			index->rd_index->indnkeyatts == KEY_COUNT &&
 			index->rd_index->indkey.values[KEY_NAME_HASH] == COL_NAME_HASH)
 			table->index = index;
 		else
