@@ -132,7 +132,7 @@ RESET plan_cache_mode;
 PREPARE of_each AS
 SELECT u.name, s.*, (SELECT sum(l.requests) FROM usage_monitor._live_user l WHERE l.key1 = u.name AND l.day >= u.day) AS live
 FROM (VALUES ('ann', date '2025-01-01'), ('bob', '2025-01-01'), ('bob', '2025-03-10'), (NULL, '2025-01-01'), ('no', '2025-01-01'), ('ann', '2025-01-01'), ('ann', NULL)) AS u (name, day)
-CROSS JOIN LATERAL (SELECT count(*), sum(t.requests) AS requests FROM usage_monitor._tail_user t WHERE t.key1 = u.name AND t.day >= u.day) AS s
+CROSS JOIN LATERAL (SELECT count(DISTINCT (t.day, t.org)), sum(t.requests) AS requests FROM usage_monitor._tail_user t WHERE t.key1 = u.name AND t.day >= u.day) AS s
 ORDER BY u.name, u.day;
 EXECUTE of_each;
 
