@@ -213,6 +213,23 @@ um_rollup_same(const UmRollupName *a, const UmRollupName *b)
 	return true;
 }
 
+/* Refuses indexes that somebody has added and that rows cannot be put into as they are. */
+static void
+check_indexes(UmRollupTable *table)
+{
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("index \"%s\" is of expressions or a part of the rows only",
+							RelationGetRelationName(table->indexes->ri_IndexRelationDescs[i])),
+					 errhint("Drop it: rollups can have indexes of columns alone.")));
+	}
+}
+
 /* Opens a table of rollups to add to it. */
 void
 um_rollup_open(UmRollupTable *table, Oid relid)
@@ -241,6 +258,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	if (table->index == NULL)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
 	table->indexes = CatalogOpenIndexes(table->relation);
+	check_indexes(table);
 	table->slot = table_slot_create(table->relation, NULL);
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
