@@ -382,33 +382,60 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION usage_monitor._tail_sums(dimension text) RETURNS SETOF usage_monitor._rollup
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100
-    AS 'MODULE_PATHNAME', 'usage_monitor_tail_sums';
-
-COMMENT ON FUNCTION usage_monitor._tail_sums(text) IS
-    'The tail summed up for a rollup; of one that memory does not suffice for, names come more than once. The session remembers it, and reads only what came since. Error: 42704 no such rollup.';
-
 CREATE FUNCTION usage_monitor._ledger_sums(dimension text) RETURNS SETOF usage_monitor._rollup
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000
     AS 'MODULE_PATHNAME', 'usage_monitor_ledger_sums';
 
 COMMENT ON FUNCTION usage_monitor._ledger_sums(text) IS
-    'The ledger summed up for a rollup, as _tail_sums() does the tail. Error: 42704 no such rollup.';
+    'The ledger summed up for a rollup, as _tail_<name> has the tail; of one that memory does not suffice for, names come more than once. Error: 42704 no such rollup.';
 
-CREATE FUNCTION usage_monitor._tail_days() RETURNS SETOF date
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 2
-    AS 'MODULE_PATHNAME', 'usage_monitor_tail_days';
+/*
+ * The tail, summed up for each rollup.
+ */
+CREATE FUNCTION usage_monitor._tail_handler() RETURNS fdw_handler
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_tail_handler';
 
-COMMENT ON FUNCTION usage_monitor._tail_days() IS
-    'The days that the tail adds to.';
+COMMENT ON FUNCTION usage_monitor._tail_handler() IS 'Reads the foreign tables of the tail.';
+
+CREATE FOREIGN DATA WRAPPER usage_monitor_tail HANDLER usage_monitor._tail_handler NO VALIDATOR;
+
+COMMENT ON FOREIGN DATA WRAPPER usage_monitor_tail IS 'usage_monitor: the tail, summed up by the session that asks.';
+
+CREATE SERVER usage_monitor_tail FOREIGN DATA WRAPPER usage_monitor_tail;
+
+COMMENT ON SERVER usage_monitor_tail IS 'usage_monitor: this session.';
+
+DO $$
+DECLARE
+    columns   text;
+    dimension usage_monitor._rollup_dimension;
+    name      text;
+BEGIN
+    SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod))
+                      || CASE a.attcollation WHEN '"C"'::regcollation THEN ' COLLATE "C"' ELSE '' END, ', ' ORDER BY a.attnum)
+      INTO columns
+      FROM pg_attribute a
+     WHERE a.attrelid = 'usage_monitor._rollup'::regclass
+       AND a.attnum > 0;
+
+    FOR dimension IN SELECT * FROM usage_monitor._rollup_dimension LOOP
+        name := '_tail_' || dimension.name;
+        -- rows: what the planner expects at least; a tail is mostly one of hours
+        EXECUTE format('CREATE FOREIGN TABLE usage_monitor.%I (%s) SERVER usage_monitor_tail OPTIONS (dimension %L, rows %L)',
+                       name, columns, dimension.name, CASE dimension.name WHEN 'day_total' THEN 2 ELSE 100 END);
+        EXECUTE format('COMMENT ON FOREIGN TABLE usage_monitor.%I IS %L', name,
+                       'The tail summed up for _rollup_' || dimension.name || '; of one that memory does not suffice for, names come more than once. The session remembers it, and reads only what came since.');
+    END LOOP;
+END
+$$;
 
 /*
  * The days that there is more of than the rollups have.
  */
 CREATE VIEW usage_monitor._open_days WITH (security_invoker = true) AS
 SELECT t.day
-  FROM usage_monitor._tail_days() t (day)
+  FROM usage_monitor._tail_day_total t
 UNION ALL
 SELECT a.day
   FROM usage_monitor._archived_day_total a;
@@ -444,8 +471,8 @@ BEGIN
         EXECUTE format('CREATE POLICY rollups_apply ON usage_monitor.%I USING (usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
 
         parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %1$s FROM usage_monitor.%2$I a UNION ALL '
-                        'SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM usage_monitor._tail_sums(%3$L) t',
-                        measures, '_archived_' || dimension.name, dimension.name);
+                        'SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM usage_monitor.%3$I t',
+                        measures, '_archived_' || dimension.name, '_tail_' || dimension.name);
         EXECUTE format($view$
             CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s

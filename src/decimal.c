@@ -15,6 +15,9 @@
 #include "varatt.h"
 #endif
 
+/* the largest power of ten that an int64 holds */
+#define MAX_SMALL_POWER	18
+
 /* The power of ten, 0 <= exponent <= UM_MAX_POWER. */
 int128
 um_power_of_ten(int exponent)
@@ -120,7 +123,11 @@ um_decimal_rescale(UmDecimal *value, int scale)
 	int			more = scale - value->scale;
 
 	Assert(more >= 0);
-	if (more > UM_MAX_POWER ||
+	if (more == 0)
+		return true;
+	if (more <= MAX_SMALL_POWER && value->mantissa == (int64) value->mantissa)
+		value->mantissa = (int128) (int64) value->mantissa * (int64) um_power_of_ten(more);
+	else if (more > UM_MAX_POWER ||
 		__builtin_mul_overflow(value->mantissa, um_power_of_ten(more), &value->mantissa))
 		return false;
 	value->scale = scale;

@@ -16,10 +16,16 @@
 #include "utils/memutils.h"
 
 /*
- * When so much is collected, it is added to the tables.  What a processor's
- * cache holds serves better than more: rows come in the order of time.
+ * Calls of a day add to the same rows of the tables, which are best written
+ * once, and mostly calls come in the order of time.  So what is collected is
+ * added to the tables when a day begins and it is more than a processor's cache
+ * holds, or else when it is as much as one may take.
  */
-#define ENTRY_MEMORY	((Size) 32 * 1024 * 1024)
+#define CACHE_MEMORY	((Size) 6 * 1024 * 1024)
+#define ENTRY_MEMORY	((Size) 64 * 1024 * 1024)
+
+/* So much is not given back between, for new memory has to be cleared. */
+#define KEPT_MEMORY		((Size) 4 * 1024 * 1024)
 
 /* Starts to collect. */
 static void
@@ -33,27 +39,31 @@ start_sums(UmFold *fold)
 static int
 compare_entries(const void *a, const void *b)
 {
-	const UmRollupName *x = &(*(UmEntry *const *) a)->name;
-	const UmRollupName *y = &(*(UmEntry *const *) b)->name;
+	const UmEntryRef *x = a;
+	const UmEntryRef *y = b;
+	int64		x_hash,
+				y_hash;
 
 	if (x->day != y->day)
 		return x->day < y->day ? -1 : 1;
-	return x->hash < y->hash ? -1 : x->hash > y->hash;
+	x_hash = x->entry->name.hash;
+	y_hash = y->entry->name.hash;
+	return x_hash < y_hash ? -1 : x_hash > y_hash;
 }
 
 /* Adds entries to a table, or takes them from it. */
 static void
-add_entries(UmFold *fold, Oid relid, UmEntry **entries, long count, int sign)
+add_entries(UmFold *fold, Oid relid, const UmEntryRef *entries, int64 count, int sign)
 {
 	UmRollupTable table;
 
 	um_rollup_open(&table, relid);
-	for (long i = 0; i < count; i++)
+	for (int64 i = 0; i < count; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
 
 		CHECK_FOR_INTERRUPTS();
-		um_rollup_add(&table, &entries[i]->name, &entries[i]->measures, sign);
+		um_rollup_add(&table, &entries[i].entry->name, &entries[i].entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
 	}
@@ -64,23 +74,13 @@ add_entries(UmFold *fold, Oid relid, UmEntry **entries, long count, int sign)
 static void
 flush_sums(UmFold *fold, UmSums *sums)
 {
-	long		count = hash_get_num_entries(sums->entries);
-	UmEntry   **sorted;
-	UmEntry    *entry;
-	HASH_SEQ_STATUS scan;
-	long		n = 0;
-
-	if (count == 0)
+	if (sums->count == 0)
 		return;
-	sorted = MemoryContextAllocHuge(fold->entry_context, sizeof(UmEntry *) * count);
-	hash_seq_init(&scan, sums->entries);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		sorted[n++] = entry;
-	qsort(sorted, n, sizeof(UmEntry *), compare_entries);
+	qsort(sums->entries, sums->count, sizeof(UmEntryRef), compare_entries);
 
-	add_entries(fold, sums->dimension->relid, sorted, n, fold->to_archive ? -1 : 1);
+	add_entries(fold, sums->dimension->relid, sums->entries, sums->count, fold->to_archive ? -1 : 1);
 	if (fold->to_archive)
-		add_entries(fold, sums->dimension->archive, sorted, n, 1);
+		add_entries(fold, sums->dimension->archive, sums->entries, sums->count, 1);
 }
 
 /* Adds what was collected to the tables. */
@@ -108,8 +108,12 @@ um_fold_start(void)
 	UmFold	   *fold = palloc0(sizeof(UmFold));
 
 	fold->context = context;
+	fold->last_day = DATEVAL_NOBEGIN;
 	fold->entry_context = AllocSetContextCreate(context, "usage_monitor fold entries",
-												ALLOCSET_DEFAULT_SIZES);
+												KEPT_MEMORY, ALLOCSET_DEFAULT_INITSIZE,
+												ALLOCSET_DEFAULT_MAXSIZE);
+	fold->call_context = AllocSetContextCreate(context, "usage_monitor fold call",
+											   ALLOCSET_DEFAULT_SIZES);
 	fold->row_context = AllocSetContextCreate(context, "usage_monitor fold row",
 											  ALLOCSET_DEFAULT_SIZES);
 	fold->dimensions = um_dimensions(&fold->ndimensions);
@@ -119,22 +123,31 @@ um_fold_start(void)
 	return fold;
 }
 
+/* Is what is collected to be added to the tables before a call of that day? */
+static bool
+is_full(UmFold *fold, DateADT day)
+{
+	Size		memory = MemoryContextMemAllocated(fold->entry_context, true);
+
+	return memory > (day > fold->last_day ? CACHE_MEMORY : ENTRY_MEMORY);
+}
+
 /* Adds a call, or with sign -1 takes it back. */
 void
 um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 {
-	MemoryContext old = MemoryContextSwitchTo(fold->row_context);
+	MemoryContext old = MemoryContextSwitchTo(fold->call_context);
 	UmAddend		call;
 
 	um_addend_read(&call, values, nulls, sign);
+	if (is_full(fold, call.day))
+		flush(fold);
 	for (int i = 0; i < fold->ndimensions; i++)
 		um_sums_add(&fold->sums[i], &call);
+	fold->last_day = Max(fold->last_day, call.day);
 	fold->rows++;
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(fold->row_context);
-
-	if (MemoryContextMemAllocated(fold->entry_context, true) > ENTRY_MEMORY)
-		flush(fold);
+	MemoryContextReset(fold->call_context);
 }
 
 /* Ends a fold, and returns how many calls it got. */

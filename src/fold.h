@@ -15,7 +15,9 @@ typedef struct UmFold
 	bool		to_archive;		/* moves what it gets from the rollups to the archive */
 	MemoryContext context;		/* of all that follows */
 	MemoryContext entry_context;	/* emptied by a flush */
-	MemoryContext row_context;	/* emptied by each row */
+	MemoryContext call_context; /* emptied by each call */
+	MemoryContext row_context;	/* emptied by each row of a table */
+	DateADT		last_day;		/* of the calls so far */
 	int64		rows;
 } UmFold;
 

@@ -14,11 +14,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/int.h"
 #include "error.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "rollup_row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -46,6 +49,8 @@ enum
 };
 
 StaticAssertDecl(COL_LAST == UM_ROLLUP_COLUMNS, "the columns of a rollup are not as many as expected");
+StaticAssertDecl(COL_DAY == UM_ROLLUP_DAY && COL_ORG == UM_ROLLUP_ORG && COL_KEYS == UM_ROLLUP_KEY,
+				 "the columns of a rollup are not where they are expected");
 
 #define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
 #define COL_COUNT(i)	((i) == UM_COUNT_TOTAL_TOKENS ? COL_TOTAL_TOKENS : COL_OTHER_COUNTS + (i) - 1)
@@ -170,8 +175,9 @@ number_is_zero(const UmNumber *number)
 											 NumericGetDatum(int64_to_numeric(0)))) == 0;
 }
 
-static uint32
-hash_text(UmString string)
+/* The hash of a name's part. */
+uint32
+um_string_hash(UmString string)
 {
 	return string.data == NULL ? 0 : hash_bytes((const unsigned char *) string.data, string.length);
 }
@@ -183,8 +189,8 @@ um_rollup_hash(UmRollupName *name)
 	uint32		hash = murmurhash32((uint32) (name->hour / USECS_PER_MINUTE));
 
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		hash = hash_combine(hash, hash_text(name->key[i]));
-	name->hash = (int64) ((uint64) hash_text(name->org) << 32 | hash);
+		hash = hash_combine(hash, um_string_hash(name->key[i]));
+	name->hash = (int64) ((uint64) um_string_hash(name->org) << 32 | hash);
 }
 
 static bool
@@ -207,6 +213,23 @@ um_rollup_same(const UmRollupName *a, const UmRollupName *b)
 	return true;
 }
 
+/* Refuses indexes that somebody has added and that rows cannot be put into as they are. */
+static void
+check_indexes(UmRollupTable *table)
+{
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("index \"%s\" is of expressions or a part of the rows only",
+							RelationGetRelationName(table->indexes->ri_IndexRelationDescs[i])),
+					 errhint("Drop it: rollups can have indexes of columns alone.")));
+	}
+}
+
 /* Opens a table of rollups to add to it. */
 void
 um_rollup_open(UmRollupTable *table, Oid relid)
@@ -224,7 +247,9 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	{
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 
-		if (index->rd_index->indnkeyatts == KEY_COUNT &&
+		/* while one is rebuilt concurrently, there are two */
+		if (table->index == NULL && index->rd_index->indisvalid &&
+			index->rd_index->indnkeyatts == KEY_COUNT &&
 			index->rd_index->indkey.values[KEY_NAME_HASH] == COL_NAME_HASH)
 			table->index = index;
 		else
@@ -233,6 +258,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	if (table->index == NULL)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
 	table->indexes = CatalogOpenIndexes(table->relation);
+	check_indexes(table);
 	table->slot = table_slot_create(table->relation, NULL);
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
@@ -244,13 +270,103 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 								  KEY_COUNT, 0);
 }
 
-/* Writes the new rows that are kept back. */
+/* A text of a row. */
+static UmString
+slot_string(TupleTableSlot *slot, int column)
+{
+	UmString	string = {NULL, 0};
+	bool		isnull;
+	Datum		value = slot_getattr(slot, column, &isnull);
+
+	if (!isnull)
+	{
+		text	   *data = DatumGetTextPP(value);
+
+		string.data = VARDATA_ANY(data);
+		string.length = VARSIZE_ANY_EXHDR(data);
+	}
+	return string;
+}
+
+/* A new row, and what it is sorted by. */
+typedef struct NewRow
+{
+	TupleTableSlot *slot;
+	UmString	key;
+	DateADT		day;
+} NewRow;
+
+/* The order of an index of a text and the day. */
+static int
+compare_new_rows(const void *a, const void *b)
+{
+	const NewRow *x = a;
+	const NewRow *y = b;
+	int			order = memcmp(x->key.data, y->key.data, Min(x->key.length, y->key.length));
+
+	if (order == 0)
+		order = x->key.length - y->key.length;
+	if (order == 0)
+		order = x->day < y->day ? -1 : x->day > y->day;
+	return order;
+}
+
+/* Gets the new rows in the order of an index, which is as they are where it is not of a text. */
+static void
+sort_new_rows(UmRollupTable *table, int column, NewRow *rows)
+{
+	bool		is_text = TupleDescAttr(RelationGetDescr(table->relation), column - 1)->atttypid == TEXTOID;
+
+	for (int i = 0; i < table->nnew; i++)
+	{
+		bool		isnull;
+
+		rows[i].slot = table->new_rows[i];
+		if (!is_text)
+			continue;
+		rows[i].key = slot_string(rows[i].slot, column);
+		if (rows[i].key.data == NULL)
+			rows[i].key.data = "";
+		rows[i].day = DatumGetDateADT(slot_getattr(rows[i].slot, COL_DAY, &isnull));
+	}
+	if (is_text)
+		qsort(rows, table->nnew, sizeof(NewRow), compare_new_rows);
+}
+
+/*
+ * Writes the new rows that are kept back.  The indexes get them one by one,
+ * each in its own order: neighbours go to the same page.
+ */
 static void
 flush_new_rows(UmRollupTable *table)
 {
+	NewRow	   *rows;
+
 	if (table->nnew == 0)
 		return;
-	CatalogTuplesMultiInsertWithInfo(table->relation, table->new_rows, table->nnew, table->indexes);
+	heap_multi_insert(table->relation, table->new_rows, table->nnew, GetCurrentCommandId(true), 0, NULL);
+	rows = palloc(sizeof(NewRow) * table->nnew);
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		Relation	index = table->indexes->ri_IndexRelationDescs[i];
+		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+
+		/* one that is being made concurrently may not want them yet */
+		if (!info->ii_ReadyForInserts)
+			continue;
+		sort_new_rows(table, info->ii_IndexAttrNumbers[0], rows);
+		for (int j = 0; j < table->nnew; j++)
+		{
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
+
+			FormIndexDatum(info, rows[j].slot, NULL, values, nulls);
+			index_insert(index, values, nulls, &rows[j].slot->tts_tid, table->relation,
+						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+						 false, info);
+		}
+	}
+	pfree(rows);
 	for (int i = 0; i < table->nnew; i++)
 		ExecClearTuple(table->new_rows[i]);
 	table->nnew = 0;
@@ -276,24 +392,6 @@ text_datum(UmString string)
 	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
 }
 
-/* A text of the row in the table's slot. */
-static UmString
-slot_string(UmRollupTable *table, int column)
-{
-	UmString	string = {NULL, 0};
-	bool		isnull;
-	Datum		value = slot_getattr(table->slot, column, &isnull);
-
-	if (!isnull)
-	{
-		text	   *data = DatumGetTextPP(value);
-
-		string.data = VARDATA_ANY(data);
-		string.length = VARSIZE_ANY_EXHDR(data);
-	}
-	return string;
-}
-
 /* Is the row in the table's slot, found by its hash, the one of that name? */
 static bool
 slot_is(UmRollupTable *table, const UmRollupName *name)
@@ -303,9 +401,9 @@ slot_is(UmRollupTable *table, const UmRollupName *name)
 	Datum		hour = slot_getattr(table->slot, COL_HOUR, &isnull);
 
 	other.hour = isnull ? DT_NOBEGIN : DatumGetTimestampTz(hour);
-	other.org = slot_string(table, COL_ORG);
+	other.org = slot_string(table->slot, COL_ORG);
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		other.key[i] = slot_string(table, COL_KEYS + i);
+		other.key[i] = slot_string(table->slot, COL_KEYS + i);
 	return um_rollup_same(&other, name);
 }
 
@@ -332,35 +430,43 @@ find(UmRollupTable *table, const UmRollupName *name)
 /*
  * Makes a row of a name and sums.  A zero is NULL, which takes no space; but
  * for the cost, which is NULL where no call has one.  The arrays have
- * UM_ROLLUP_COLUMNS places.
+ * UM_ROLLUP_COLUMNS places; columns that are not wanted are NULL (none told: all
+ * are).
  */
 void
-um_rollup_form(const UmRollupName *name, const UmMeasures *measures, Datum *values, bool *nulls)
+um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool *wanted,
+			   Datum *values, bool *nulls)
 {
 	bool		priced = measures->requests != measures->count[UM_COUNT_UNPRICED];
 
 	memset(nulls, true, sizeof(bool) * UM_ROLLUP_COLUMNS);
+#define WANTED(column) (wanted == NULL || wanted[(column) - 1])
 #define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
-	SET(COL_DAY, DateADTGetDatum(name->day));
-	SET(COL_NAME_HASH, Int64GetDatum(name->hash));
-	SET(COL_REQUESTS, Int64GetDatum(measures->requests));
-	if (!TIMESTAMP_IS_NOBEGIN(name->hour))
+	if (WANTED(COL_DAY))
+		SET(COL_DAY, DateADTGetDatum(name->day));
+	if (WANTED(COL_NAME_HASH))
+		SET(COL_NAME_HASH, Int64GetDatum(name->hash));
+	if (WANTED(COL_REQUESTS))
+		SET(COL_REQUESTS, Int64GetDatum(measures->requests));
+	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))
 		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
-	if (name->org.data != NULL)
+	if (WANTED(COL_ORG) && name->org.data != NULL)
 		SET(COL_ORG, text_datum(name->org));
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		if (name->key[i].data != NULL)
+		if (WANTED(COL_KEYS + i) && name->key[i].data != NULL)
 			SET(COL_KEYS + i, text_datum(name->key[i]));
 	for (int i = 0; i < UM_SUM_COUNT; i++)
-		if (!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS))
+		if (WANTED(COL_SUM(i)) &&
+			(!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS)))
 			SET(COL_SUM(i), NumericGetDatum(number_to_numeric(&measures->sum[i])));
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
-		if (measures->count[i] != 0)
+		if (WANTED(COL_COUNT(i)) && measures->count[i] != 0)
 			SET(COL_COUNT(i), Int64GetDatum(measures->count[i]));
 	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
-		if (measures->histogram[i] != 0)
+		if (WANTED(COL_HISTOGRAM + i) && measures->histogram[i] != 0)
 			SET(COL_HISTOGRAM + i, Int64GetDatum(measures->histogram[i]));
 #undef SET
+#undef WANTED
 }
 
 /* A whole number of the row in the table's slot, and that much more or less. */
@@ -432,7 +538,7 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 			elog(ERROR, "a row of table \"%s\" is missing", RelationGetRelationName(table->relation));
 		if (measures->requests != 0)
 		{
-			um_rollup_form(name, measures, values, nulls);
+			um_rollup_form(name, measures, NULL, values, nulls);
 			add_new_row(table, values, nulls);
 		}
 		return;
@@ -444,7 +550,7 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 		simple_heap_delete(table->relation, &tid);
 	else
 	{
-		um_rollup_form(name, &sums, values, nulls);
+		um_rollup_form(name, &sums, NULL, values, nulls);
 		CatalogTupleUpdateWithInfo(table->relation, &tid,
 								   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
 								   table->indexes);

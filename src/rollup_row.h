@@ -69,6 +69,11 @@ typedef struct UmMeasures
 #define UM_ROLLUP_COLUMNS \
 	(5 + UM_ROLLUP_KEYS + UM_SUM_COUNT + UM_COUNT_COUNT + UM_DURATION_BUCKETS)
 
+/* Columns of _rollup that readers look for; src/rollup_row.c knows them all. */
+#define UM_ROLLUP_DAY	1
+#define UM_ROLLUP_ORG	6
+#define UM_ROLLUP_KEY	7		/* the first one */
+
 /* The name of a row of a rollup. */
 typedef struct UmRollupName
 {
@@ -80,7 +85,7 @@ typedef struct UmRollupName
 } UmRollupName;
 
 /* New rows are written so many at a time. */
-#define UM_NEW_ROWS 100
+#define UM_NEW_ROWS 1000
 
 /* A table of rollups, opened. */
 typedef struct UmRollupTable
@@ -99,10 +104,11 @@ extern void um_number_set(UmNumber *number, Numeric value);
 extern void um_number_add(UmNumber *number, const UmNumber *value, int sign);
 extern void um_number_set_duration(UmNumber *number, double duration_ms);
 extern int	um_duration_bucket(double duration_ms);
+extern uint32 um_string_hash(UmString string);
 extern void um_rollup_hash(UmRollupName *name);
 extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
 extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
-						   Datum *values, bool *nulls);
+						   const bool *wanted, Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);

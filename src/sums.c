@@ -28,24 +28,43 @@ const UmColumn um_sums_columns[UM_SUMS_COLUMNS] = {
 	UM_COL_DURATION_MS, UM_COL_SUCCESS, UM_COL_CACHED
 };
 
+const UmFilter um_no_filter = {
+	.first_day = DATEVAL_NOBEGIN,
+	.last_day = DATEVAL_NOEND
+};
+
 static UmQuery read_dimensions = {
 	.text = "SELECT name, by_hour, by_org, keys FROM usage_monitor._rollup_dimension"
 };
 
 static uint32
-name_hash(const void *key, Size keysize)
+name_hash(const UmRollupName *name)
 {
-	const UmRollupName *name = key;
-
 	return hash_combine(murmurhash32((uint32) name->day),
 						(uint32) (name->hash ^ (name->hash >> 32)));
 }
 
-static int
-name_match(const void *a, const void *b, Size keysize)
+/* Where an entry is found. */
+typedef struct Slot
 {
-	return !um_rollup_same(a, b);
-}
+	const UmRollupName *name;	/* the entry's */
+	UmEntry    *entry;
+	uint32		hash;
+	char		status;
+} Slot;
+
+#define SH_PREFIX um_slots
+#define SH_ELEMENT_TYPE Slot
+#define SH_KEY_TYPE const UmRollupName *
+#define SH_KEY name
+#define SH_HASH_KEY(slots, key) name_hash(key)
+#define SH_EQUAL(slots, a, b) um_rollup_same(a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(slots, slot) (slot)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* The ledger's column of that name. */
 static UmColumn
@@ -140,11 +159,12 @@ measure(UmAddend *call)
 	measures->count[UM_COUNT_UNKNOWN_INPUT] = call->nulls[UM_COL_INPUT_TOKENS];
 	measures->count[UM_COUNT_UNKNOWN_OUTPUT] = call->nulls[UM_COL_OUTPUT_TOKENS];
 	measures->count[UM_COUNT_UNTIMED] = call->nulls[UM_COL_DURATION_MS];
+	call->bucket = -1;
 	if (!call->nulls[UM_COL_DURATION_MS])
 	{
 		Datum		duration = call->values[UM_COL_DURATION_MS];
 
-		measures->histogram[um_duration_bucket(DatumGetFloat8(duration))] = 1;
+		call->bucket = um_duration_bucket(DatumGetFloat8(duration));
 		um_number_set_duration(&measures->sum[UM_SUM_DURATION_MS], DatumGetFloat8(duration));
 	}
 	call->day = um_ledger_day(DatumGetTimestampTz(call->values[UM_COL_TS]));
@@ -183,18 +203,29 @@ string_of(const UmAddend *call, UmColumn column)
 void
 um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context)
 {
-	HASHCTL		control = {0};
-
-	control.keysize = sizeof(UmRollupName);
-	control.entrysize = sizeof(UmEntry);
-	control.hash = name_hash;
-	control.match = name_match;
-	control.hcxt = context;
 	sums->dimension = dimension;
 	sums->context = context;
-	sums->entries = hash_create("usage_monitor sums", 256, &control,
-								HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	sums->count = 0;
+	sums->space = 256;
+	sums->entries = MemoryContextAlloc(context, sizeof(UmEntryRef) * sums->space);
+	sums->slots = um_slots_create(context, sums->space, NULL);
 	sums->last = NULL;
+}
+
+/* The next entry that may pass a filter, from a place on, which moves behind it; NULL: there is no more. */
+const UmEntry *
+um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place)
+{
+	while (*place < sums->count)
+	{
+		const UmEntryRef *ref = &sums->entries[(*place)++];
+
+		if (ref->day >= filter->first_day && ref->day <= filter->last_day &&
+			(!filter->has_org || ref->org == filter->org) &&
+			(!filter->has_key || ref->key == filter->key))
+			return ref->entry;
+	}
+	return NULL;
 }
 
 /* Takes an entry's name into its own memory. */
@@ -210,6 +241,31 @@ own_string(UmSums *sums, UmString *string)
 	}
 }
 
+/* Makes an entry of that name: 512 bytes, which the allocator has no need to round up. */
+static UmEntry *
+make_entry(UmSums *sums, const UmRollupName *name)
+{
+	UmEntry    *entry = MemoryContextAllocZero(sums->context, sizeof(UmEntry));
+	UmEntryRef *ref;
+
+	entry->name = *name;
+	own_string(sums, &entry->name.org);
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		own_string(sums, &entry->name.key[i]);
+
+	if (sums->count == sums->space)
+	{
+		sums->space *= 2;
+		sums->entries = repalloc_huge(sums->entries, sizeof(UmEntryRef) * sums->space);
+	}
+	ref = &sums->entries[sums->count++];
+	ref->entry = entry;
+	ref->day = name->day;
+	ref->org = um_string_hash(name->org);
+	ref->key = um_string_hash(name->key[0]);
+	return entry;
+}
+
 /* Adds a call to the entry of that name. */
 static void
 add_to_entry(UmSums *sums, const UmAddend *call, UmRollupName *name)
@@ -221,23 +277,21 @@ add_to_entry(UmSums *sums, const UmAddend *call, UmRollupName *name)
 	if (entry == NULL || !um_rollup_same(&entry->name, name))
 	{
 		bool		found;
+		Slot	   *slot = um_slots_insert(sums->slots, name, &found);
 
-		entry = hash_search(sums->entries, name, HASH_ENTER, &found);
 		if (!found)
 		{
-			own_string(sums, &entry->name.org);
-			for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-				own_string(sums, &entry->name.key[i]);
-			memset(&entry->measures, 0, sizeof(UmMeasures));
+			slot->entry = make_entry(sums, name);
+			slot->name = &slot->entry->name;
 		}
-		sums->last = entry;
+		sums->last = entry = slot->entry;
 	}
 
 	entry->measures.requests += call->sign;
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
 		entry->measures.count[i] += call->sign * call->measures.count[i];
-	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
-		entry->measures.histogram[i] += call->sign * call->measures.histogram[i];
+	if (call->bucket >= 0)
+		entry->measures.histogram[call->bucket] += call->sign;
 	old = MemoryContextSwitchTo(sums->context);
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 		um_number_add(&entry->measures.sum[i], &call->measures.sum[i], call->sign);

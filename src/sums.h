@@ -7,7 +7,6 @@
 
 #include "ledger_columns.h"
 #include "rollup_row.h"
-#include "utils/hsearch.h"
 
 /* What is read of a call to sum it up, in this order; see um_sums_columns. */
 #define UM_SUMS_COLUMNS 24
@@ -29,7 +28,8 @@ typedef struct UmAddend
 {
 	Datum		values[UM_COLUMN_COUNT];
 	bool		nulls[UM_COLUMN_COUNT];
-	UmMeasures	measures;
+	UmMeasures	measures;		/* but the histogram */
+	int			bucket;			/* of its duration; -1: it has none */
 	int			sign;			/* -1: it is taken back */
 	DateADT		day;
 	TimestampTz hour;
@@ -42,20 +42,45 @@ typedef struct UmEntry
 	UmMeasures	measures;
 } UmEntry;
 
+/* An entry, and what entries are looked for by: they lie too far apart to look at each. */
+typedef struct UmEntryRef
+{
+	UmEntry    *entry;
+	DateADT		day;
+	uint32		org;			/* the hash of it */
+	uint32		key;			/* that of the first key */
+} UmEntryRef;
+
 /* What calls add to a rollup. */
 typedef struct UmSums
 {
 	const UmDimension *dimension;
 	MemoryContext context;		/* the caller's, who empties it */
-	HTAB	   *entries;
+	UmEntryRef *entries;
+	int64		count;
+	int64		space;			/* for so many */
+	struct um_slots_hash *slots;	/* the entries by their names */
 	UmEntry    *last;			/* calls come in runs */
 } UmSums;
 
+/* Which entries are looked for; some others come along. */
+typedef struct UmFilter
+{
+	DateADT		first_day;
+	DateADT		last_day;
+	bool		has_org;
+	bool		has_key;
+	uint32		org;			/* hashes, as in UmEntryRef */
+	uint32		key;
+} UmFilter;
+
 extern const UmColumn um_sums_columns[UM_SUMS_COLUMNS];
+extern const UmFilter um_no_filter;
 
 extern UmDimension *um_dimensions(int *count);
 extern void um_addend_read(UmAddend *call, const Datum *values, const bool *nulls, int sign);
 extern void um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context);
 extern void um_sums_add(UmSums *sums, const UmAddend *call);
+extern const UmEntry *um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place);
 
 #endif							/* UM_SUMS_H */

@@ -11,8 +11,15 @@
  * What is not remembered is summed up as it is asked for: by who is subject to
  * row security, for what he sees can depend on anything; in a transaction that
  * has written, for its rows are in no mark; and what would take more memory
- * than some hash tables may (work_mem times hash_mem_multiplier).  Of that,
- * names come back more than once: whoever reads them groups them anyway.
+ * than some hash tables may (work_mem times hash_mem_multiplier).  That is
+ * written away as rows, in parts, so names come back more than once: whoever
+ * reads them groups them anyway.
+ *
+ * A query reads sums as it goes along, and others may be asked meanwhile, as
+ * of another snapshot: by a cursor's session, by functions that it calls.  So
+ * sums that are read are never added to, nor dropped: if they are not what the
+ * other query is to see, it begins anew, and those before go with their last
+ * reader.
  */
 #include "postgres.h"
 
@@ -22,16 +29,14 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "sums.h"
 #include "tail.h"
+#include "tail_sums.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "watermark.h"
 
-PG_FUNCTION_INFO_V1(usage_monitor_tail_sums);
-PG_FUNCTION_INFO_V1(usage_monitor_tail_days);
 PG_FUNCTION_INFO_V1(usage_monitor_ledger_sums);
 
 /* Sums that are kept may take as much as so many hash tables: one saves reading the tail many times. */
@@ -50,10 +55,15 @@ typedef struct TailSums
 	UmSums		sums;
 	UmWatermark base;			/* what the rollups have */
 	UmWatermark seen;			/* what they and the sums have together */
-	bool		is_right;		/* false: an error has left them halfway */
-	bool		is_spilled;		/* part of them is in the result of a query, and not here any more */
-	ReturnSetInfo *result;		/* of the query that sums up */
+	bool		is_right;		/* false: an error has left them halfway, or they are rows */
+	bool		is_remembered;
+	int			readers;		/* queries that have not ended yet */
 	int64		calls;
+
+	/* where what memory does not suffice for goes, as rows */
+	Tuplestorestate *rows;		/* NULL: there was enough */
+	TupleDesc	rows_desc;
+	MemoryContext rows_context;
 
 	/* of when and for whom they were begun */
 	Oid			user;
@@ -71,28 +81,35 @@ start_sums(TailSums *tail)
 	um_sums_start(&tail->sums, &tail->dimension, tail->sums_context);
 }
 
-/* Returns the sums as rows, or of each as much of its beginning as the result has columns. */
+/* Writes the sums away as rows, and begins to collect anew. */
 static void
-put_sums(TailSums *tail)
+write_sums(TailSums *tail)
 {
-	HASH_SEQ_STATUS scan;
-	UmEntry    *entry;
+	const UmEntry *entry;
+	int64		place = 0;
 
-	hash_seq_init(&scan, tail->sums.entries);
-	while ((entry = hash_seq_search(&scan)) != NULL)
+	if (tail->rows == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(tail->rows_context);
+
+		tail->rows = tuplestore_begin_heap(false, false, work_mem);
+		MemoryContextSwitchTo(old);
+	}
+	while ((entry = um_sums_next(&tail->sums, &um_no_filter, &place)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(tail->row_context);
 		Datum		values[UM_ROLLUP_COLUMNS];
 		bool		nulls[UM_ROLLUP_COLUMNS];
 
-		um_rollup_form(&entry->name, &entry->measures, values, nulls);
-		tuplestore_putvalues(tail->result->setResult, tail->result->setDesc, values, nulls);
+		um_rollup_form(&entry->name, &entry->measures, NULL, values, nulls);
+		tuplestore_putvalues(tail->rows, tail->rows_desc, values, nulls);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(tail->row_context);
 	}
+	start_sums(tail);
 }
 
-/* Adds a call; returns what there is, and begins anew, where that takes too much memory. */
+/* Adds a call; writes away what there is where that takes too much memory. */
 static void
 add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
@@ -106,11 +123,7 @@ add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 	MemoryContextReset(tail->row_context);
 	if (++tail->calls % LOOK_EACH == 0 &&
 		MemoryContextMemAllocated(tail->sums_context, true) > HASH_TABLES * get_hash_memory_limit())
-	{
-		put_sums(tail);
-		start_sums(tail);
-		tail->is_spilled = true;
-	}
+		write_sums(tail);
 }
 
 /* Begins sums for a dimension, of what a mark does not cover. */
@@ -147,25 +160,66 @@ begin(const char *name, const UmWatermark *base)
 	return tail;
 }
 
-/* Adds what the active snapshot sees beyond what the sums have, and returns them. */
+/* Adds what the active snapshot sees beyond what the sums have; if rows were written away, so are the rest. */
 static void
-catch_up(TailSums *tail, const UmWatermark *now, ReturnSetInfo *result)
+catch_up(TailSums *tail, const UmWatermark *now)
 {
-	tail->result = result;
-	if (!tail->is_right || !um_watermark_equal(&tail->seen, now))
-	{
-		MemoryContext old;
+	MemoryContext old;
 
-		tail->is_right = false;
-		um_tail_read(&tail->seen, add_call, tail);
-		old = MemoryContextSwitchTo(tail->context);
-		pfree(tail->seen.xip);
-		um_watermark_copy(&tail->seen, now);
-		MemoryContextSwitchTo(old);
-	}
-	put_sums(tail);
-	tail->result = NULL;
-	tail->is_right = !tail->is_spilled;
+	if (tail->is_right && um_watermark_equal(&tail->seen, now))
+		return;
+	tail->is_right = false;
+	um_tail_read(&tail->seen, add_call, tail);
+	old = MemoryContextSwitchTo(tail->context);
+	pfree(tail->seen.xip);
+	um_watermark_copy(&tail->seen, now);
+	MemoryContextSwitchTo(old);
+	if (tail->rows != NULL)
+		write_sums(tail);
+	else
+		tail->is_right = true;
+}
+
+/* Remembers sums, before they are anything. */
+static void
+remember(TailSums *tail)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	remembered = lappend(remembered, tail);
+	MemoryContextSwitchTo(old);
+	tail->is_remembered = true;
+}
+
+/* Drops sums that nobody will ask for any more. */
+static void
+drop_unused(TailSums *tail)
+{
+	if (!tail->is_remembered && tail->readers == 0)
+		MemoryContextDelete(tail->context);
+}
+
+/* Called as a query's memory goes, be it for an error. */
+static void
+release(void *arg)
+{
+	TailSums   *tail = arg;
+
+	tail->readers--;
+	drop_unused(tail);
+}
+
+/* Has sums stay for as long as the memory, a query's, that is the current one. */
+static void
+hold(TailSums *tail)
+{
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+	callback->func = release;
+	callback->arg = tail;
+	MemoryContextSetParent(tail->context, TopMemoryContext);
+	tail->readers++;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 }
 
 /* The sums that are remembered of a dimension, if one can go on from them. */
@@ -184,82 +238,89 @@ recall(const char *name, const UmWatermark *base, const UmWatermark *now)
 			tail->setting == um_generation(UM_TOPIC_SETTING) &&
 			tail->ledger == um_generation(UM_TOPIC_LEDGER) &&
 			um_watermark_equal(&tail->base, base) &&
-			um_watermark_includes(now, &tail->seen))
+			(um_watermark_equal(&tail->seen, now) ||
+			 (tail->readers == 0 && um_watermark_includes(now, &tail->seen))))
 			return tail;
 		remembered = foreach_delete_current(remembered, lc);
-		MemoryContextDelete(tail->context);
+		tail->is_remembered = false;
+		drop_unused(tail);
 		break;
 	}
 	return NULL;
 }
 
-/* Remembers sums, before they are anything. */
-static void
-remember(TailSums *tail)
+/* May the user's sums be remembered, for the next queries? */
+static bool
+may_remember(void)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-	remembered = lappend(remembered, tail);
-	MemoryContextSwitchTo(old);
-	MemoryContextSetParent(tail->context, TopMemoryContext);
+	return !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+		pg_class_aclcheck(um_relation(UM_USAGE), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		pg_class_aclcheck(um_relation(UM_CORRECTION), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		!um_has_row_security();
 }
 
-/* Returns the tail as the active snapshot sees it, summed up. */
-static void
-sum_up(const char *name, ReturnSetInfo *result)
+/*
+ * The tail as a snapshot sees it, summed up.  Where memory does not suffice
+ * there are no sums but rows like desc, which the caller ends.  Both are good
+ * as long as the current memory, which is a query's.
+ */
+const UmSums *
+um_tail_sums_open(const char *name, Snapshot snapshot, TupleDesc desc, Tuplestorestate **rows)
 {
-	Snapshot	snapshot = GetActiveSnapshot();
+	bool		is_kept = may_remember();
 	UmWatermark base = {0};
 	UmWatermark now;
-	TailSums   *tail;
+	TailSums   *tail = NULL;
 
+	PushActiveSnapshot(snapshot);
 	um_watch(UM_TOPIC_SETTING);
 	um_watch(UM_TOPIC_LEDGER);
 	um_watermark_of_snapshot(&now, snapshot);
-	if (um_has_row_security())
-		tail = begin(name, &base);
-	else
-	{
+	if (!um_has_row_security())
 		um_watermark_read(&base, snapshot);
-		if (TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
-			pg_class_aclcheck(um_relation(UM_USAGE), GetUserId(), ACL_SELECT) != ACLCHECK_OK ||
-			pg_class_aclcheck(um_relation(UM_CORRECTION), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-			tail = begin(name, &base);
-		else if ((tail = recall(name, &base, &now)) == NULL)
-		{
-			tail = begin(name, &base);
-			remember(tail);
-		}
+	if (is_kept)
+		tail = recall(name, &base, &now);
+	if (tail == NULL)
+		tail = begin(name, &base);
+	hold(tail);
+	if (is_kept && !tail->is_remembered)
+		remember(tail);
+	tail->rows_desc = desc;
+	tail->rows_context = CurrentMemoryContext;
+	catch_up(tail, &now);
+	PopActiveSnapshot();
+	*rows = tail->rows;
+	return &tail->sums;
+}
+
+/* How many sums the session remembers of a dimension; 0: none. */
+int64
+um_tail_sums_count(const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, remembered)
+	{
+		TailSums   *tail = lfirst(lc);
+
+		if (strcmp(tail->dimension.name, name) == 0 && tail->user == GetUserId())
+			return tail->sums.count;
 	}
-	catch_up(tail, &now, result);
-}
-
-/* _tail_sums(dimension): rows as those of the rollup, for the caller's query. */
-Datum
-usage_monitor_tail_sums(PG_FUNCTION_ARGS)
-{
-	InitMaterializedSRF(fcinfo, 0);
-	sum_up(text_to_cstring(PG_GETARG_TEXT_PP(0)), (ReturnSetInfo *) fcinfo->resultinfo);
-	return (Datum) 0;
-}
-
-/* _tail_days(): the days that the tail adds to. */
-Datum
-usage_monitor_tail_days(PG_FUNCTION_ARGS)
-{
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	sum_up("day_total", (ReturnSetInfo *) fcinfo->resultinfo);
-	return (Datum) 0;
+	return 0;
 }
 
 /* _ledger_sums(dimension): the whole ledger, as if all of it were tail. */
 Datum
 usage_monitor_ledger_sums(PG_FUNCTION_ARGS)
 {
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	UmWatermark nothing = {0};
+	TailSums   *tail;
 
 	InitMaterializedSRF(fcinfo, 0);
-	catch_up(begin(text_to_cstring(PG_GETARG_TEXT_PP(0)), &nothing), &nothing,
-			 (ReturnSetInfo *) fcinfo->resultinfo);
+	tail = begin(text_to_cstring(PG_GETARG_TEXT_PP(0)), &nothing);
+	tail->rows = result->setResult;
+	tail->rows_desc = result->setDesc;
+	catch_up(tail, &nothing);
 	return (Datum) 0;
 }

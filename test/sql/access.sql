@@ -119,9 +119,9 @@ SELECT pg_temp.outcome('SELECT usage_monitor.settle((SELECT reservation_id FROM 
 SET ROLE regress_reader;
 SELECT c.oid::regclass, pg_temp.outcome(format('SELECT * FROM %s', c.oid::regclass)) AS outcome
 FROM pg_class AS c
-WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f')
   AND pg_temp.outcome(format('SELECT * FROM %s', c.oid::regclass)) <> CASE WHEN c.relname ~ '^_archive_' THEN 'denied' ELSE 'allowed' END;
-SELECT count(*) > 30 AS relations FROM pg_class WHERE relnamespace = 'usage_monitor'::regnamespace AND relkind IN ('r', 'p', 'v');
+SELECT count(*) > 30 AS relations FROM pg_class WHERE relnamespace = 'usage_monitor'::regnamespace AND relkind IN ('r', 'p', 'v', 'f');
 SELECT name, state FROM usage_monitor.quota_status ORDER BY name;
 SELECT statement FROM pg_temp.attempt
 WHERE statement !~ '\._' AND pg_temp.outcome(statement) <> 'denied' ORDER BY number;
@@ -145,7 +145,7 @@ RESET ROLE;
 -- Nothing is granted to PUBLIC
 SELECT format('%s %s', kind, name) AS granted
 FROM (SELECT 'relation' AS kind, c.oid::regclass::text AS name, coalesce(c.relacl, acldefault('r', c.relowner)) AS acl
-      FROM pg_class AS c WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+      FROM pg_class AS c WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f', 'S')
       UNION ALL
       SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname), a.attacl
       FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace = 'usage_monitor'::regnamespace
@@ -154,18 +154,24 @@ FROM (SELECT 'relation' AS kind, c.oid::regclass::text AS name, coalesce(c.relac
       FROM pg_proc AS p WHERE p.pronamespace = 'usage_monitor'::regnamespace
       UNION ALL
       SELECT 'schema', n.nspname, coalesce(n.nspacl, acldefault('n', n.nspowner))
-      FROM pg_namespace AS n WHERE n.nspname = 'usage_monitor') AS object
+      FROM pg_namespace AS n WHERE n.nspname = 'usage_monitor'
+      UNION ALL
+      SELECT 'foreign-data wrapper', w.fdwname, coalesce(w.fdwacl, acldefault('F', w.fdwowner))
+      FROM pg_foreign_data_wrapper AS w WHERE w.fdwname ~ '^usage_monitor'
+      UNION ALL
+      SELECT 'server', s.srvname, coalesce(s.srvacl, acldefault('S', s.srvowner))
+      FROM pg_foreign_server AS s WHERE s.srvname ~ '^usage_monitor') AS object
 WHERE EXISTS (SELECT FROM aclexplode(object.acl) AS a WHERE a.grantee = 0)
 ORDER BY 1;
 
 -- Everything public says what it is
 SELECT format('%s %s', kind, name) AS without_comment
 FROM (SELECT 'relation' AS kind, c.oid::regclass::text AS name, obj_description(c.oid, 'pg_class') AS comment
-      FROM pg_class AS c WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+      FROM pg_class AS c WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f')
       UNION ALL
       SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname), col_description(a.attrelid, a.attnum)
       FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-      WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+      WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f') AND NOT c.relispartition
         AND c.relname !~ '^_' AND a.attnum > 0 AND NOT a.attisdropped
       UNION ALL
       SELECT 'function', p.oid::regprocedure::text, obj_description(p.oid, 'pg_proc')

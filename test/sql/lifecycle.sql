@@ -14,7 +14,8 @@ SET datestyle = 'ISO, YMD';
 CREATE FUNCTION pg_temp.objects(OUT catalog text, OUT count bigint) RETURNS SETOF record LANGUAGE plpgsql AS $$
 BEGIN
     FOREACH catalog IN ARRAY '{pg_am, pg_attrdef, pg_attribute, pg_cast, pg_class, pg_collation, pg_constraint, pg_conversion,
-                               pg_default_acl, pg_depend, pg_description, pg_enum, pg_event_trigger, pg_extension, pg_index,
+                               pg_default_acl, pg_depend, pg_description, pg_enum, pg_event_trigger, pg_extension, pg_foreign_data_wrapper,
+                               pg_foreign_server, pg_foreign_table, pg_index,
                                pg_inherits, pg_init_privs, pg_largeobject_metadata, pg_namespace, pg_opclass, pg_operator,
                                pg_opfamily, pg_partitioned_table, pg_policy, pg_proc, pg_range, pg_rewrite, pg_sequence,
                                pg_shdepend, pg_statistic_ext, pg_trigger, pg_type}'::text[] LOOP

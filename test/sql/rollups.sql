@@ -191,3 +191,14 @@ RESET ROLE;
 DROP POLICY own_org ON usage_monitor.usage;
 DROP OWNED BY regress_rollup_reader;
 DROP ROLE regress_rollup_reader;
+
+-- Indexes that somebody has added are kept up, or refused
+CREATE INDEX own ON usage_monitor._rollup_day (requests);
+INSERT INTO usage_monitor.usage (model) VALUES ('m');
+SELECT usage_monitor.refresh();
+DROP INDEX usage_monitor.own;
+CREATE INDEX own ON usage_monitor._rollup_day ((requests + 1));
+INSERT INTO usage_monitor.usage (model) VALUES ('m');
+SELECT usage_monitor.refresh();
+DROP INDEX usage_monitor.own;
+SELECT usage_monitor.refresh();

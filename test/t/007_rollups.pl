@@ -112,7 +112,7 @@ $_->quit foreach @session;
 $load->finish;
 $refresh->finish;
 is(join("\n", @wrong), '', 'every view is what the ledger says, whenever one looks');
-cmp_ok($checks, '>', 3, 'one looked');
+cmp_ok($checks, '>', 0, 'one looked');
 note "$checks times";
 like($load_output, qr/number of failed transactions: 0 /, 'no transaction failed') or diag $load_output;
 like($refresh_output, qr/number of failed transactions: 0 /, 'no refresh failed') or diag $refresh_output;
