@@ -105,26 +105,6 @@ END;
 COMMENT ON FUNCTION usage_monitor._end_reservation(uuid, text) IS
     'Ends an open reservation, and returns it; NULL if it is not open.';
 
-CREATE FUNCTION usage_monitor._remove_expired(at timestamptz) RETURNS void
-    LANGUAGE sql
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    DELETE FROM usage_monitor._reservation_part p
-     USING (SELECT e.quota_id, e.subject, e.period_start, e.reservation_id
-              FROM usage_monitor._reservation_part e
-             WHERE e.expires_at < _remove_expired.at
-             ORDER BY e.expires_at
-             LIMIT 20
-               FOR UPDATE SKIP LOCKED) x
-     WHERE p.quota_id = x.quota_id
-       AND p.subject = x.subject
-       AND p.period_start = x.period_start
-       AND p.reservation_id = x.reservation_id;
-END;
-
-COMMENT ON FUNCTION usage_monitor._remove_expired(timestamptz) IS
-    'Removes some of what expired reservations held, and waits for nobody.';
-
 CREATE FUNCTION usage_monitor._no_price(model text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN format('there is no price%s: give the cost', ' for model "' || model || '"');
@@ -164,6 +144,8 @@ DECLARE
         CASE WHEN num_nonnulls(input_tokens, max_output_tokens) = 0 THEN 0
              ELSE usage_monitor.cost(model, coalesce(input_tokens, 0), coalesce(max_output_tokens, 0),
                                      provider => provider, org => own_org) END);
+    -- by the clock: the transaction may have begun a while ago
+    started  CONSTANT timestamptz := clock_timestamp();
     refused  bigint;
 BEGIN
     IF estimate < 0 OR estimate IN ('NaN', 'Infinity') OR least(input_tokens, max_output_tokens, requests) < 0 THEN
@@ -198,8 +180,7 @@ BEGIN
         RETURN;
     END IF;
 
-    -- by the clock: the transaction may have begun a while ago
-    expires_at := clock_timestamp() + ttl;
+    expires_at := started + ttl;
     reservation_id := gen_random_uuid();
     refused := usage_monitor._reserve(
         own_org, department, project, user_id, session_id, model,
@@ -207,9 +188,20 @@ BEGIN
         clock_timestamp(), estimate, tokens::bigint, coalesce(requests, 0),
         reservation_id, expires_at);
 
-    -- a snapshot of its own is what it takes to step round those that others remove
-    IF current_setting('transaction_isolation') = 'read committed' THEN
-        PERFORM usage_monitor._remove_expired(clock_timestamp());
+    -- now and then what expired ones held goes; a snapshot of its own is what it takes to step
+    -- round those that others remove
+    IF random() < 0.01 AND current_setting('transaction_isolation') = 'read committed' THEN
+        DELETE FROM usage_monitor._reservation_part p
+         USING (SELECT e.quota_id, e.subject, e.period_start, e.reservation_id
+                  FROM usage_monitor._reservation_part e
+                 WHERE e.expires_at < started
+                 ORDER BY e.expires_at
+                 LIMIT 1000
+                   FOR UPDATE SKIP LOCKED) x
+         WHERE p.quota_id = x.quota_id
+           AND p.subject = x.subject
+           AND p.period_start = x.period_start
+           AND p.reservation_id = x.reservation_id;
     END IF;
 
     allowed := refused IS NULL;
