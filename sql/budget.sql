@@ -11,6 +11,21 @@ END;
 COMMENT ON FUNCTION usage_monitor._counts_only(usage_monitor.quota, text) IS
     'The organisation, provider or model that is the only one whose calls a quota counts; NULL: any.';
 
+CREATE FUNCTION usage_monitor._quota_amount_at(q usage_monitor.quota, at timestamptz) RETURNS numeric
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT q.amount + coalesce(
+        (SELECT sum(r.amount)
+           FROM usage_monitor.quota_raise r
+          WHERE r.quota_id = q.quota_id
+            AND r.valid @> _quota_amount_at.at),
+        0);
+END;
+
+COMMENT ON FUNCTION usage_monitor._quota_amount_at(usage_monitor.quota, timestamptz) IS
+    'A quota''s amount at that instant, with what it is raised by then.';
+
 CREATE FUNCTION usage_monitor._check_allotted(budget_id bigint) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -19,12 +34,7 @@ DECLARE
     excess record;
 BEGIN
     -- raises come and go: what is looked at is every instant at which one does
-    SELECT w.name, i.instant,
-           w.amount + coalesce((SELECT sum(r.amount)
-                                  FROM usage_monitor.quota_raise r
-                                 WHERE r.quota_id = w.quota_id
-                                   AND r.valid @> i.instant), 0) AS whole,
-           p.allotted
+    SELECT w.name, i.instant, a.amount, p.allotted
       INTO excess
       FROM usage_monitor.quota w
      CROSS JOIN LATERAL (
@@ -37,25 +47,20 @@ BEGIN
                 WHERE w.quota_id IN (q.quota_id, q.parent)
                   AND b.instant > clock_timestamp()
                   AND isfinite(b.instant)) i
+     CROSS JOIN LATERAL usage_monitor._quota_amount_at(w, i.instant) a (amount)
      CROSS JOIN LATERAL (
-               SELECT sum(q.amount + coalesce((SELECT sum(r.amount)
-                                                 FROM usage_monitor.quota_raise r
-                                                WHERE r.quota_id = q.quota_id
-                                                  AND r.valid @> i.instant), 0)) AS allotted
+               SELECT sum(usage_monitor._quota_amount_at(q, i.instant)) AS allotted
                  FROM usage_monitor.quota q
                 WHERE q.parent = w.quota_id) p
      WHERE w.quota_id = _check_allotted.budget_id
-       AND p.allotted > w.amount + coalesce((SELECT sum(r.amount)
-                                               FROM usage_monitor.quota_raise r
-                                              WHERE r.quota_id = w.quota_id
-                                                AND r.valid @> i.instant), 0)
+       AND p.allotted > a.amount
      ORDER BY i.instant
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM006',
             MESSAGE = format('the parts of budget "%s" are %s, more than its amount of %s%s',
-                             excess.name, trim_scale(excess.allotted), trim_scale(excess.whole),
+                             excess.name, trim_scale(excess.allotted), trim_scale(excess.amount),
                              CASE WHEN excess.instant > clock_timestamp() THEN ' from ' || excess.instant ELSE '' END),
             HINT = 'Raise the whole, or lower other parts first.';
     END IF;
