@@ -98,8 +98,8 @@ FROM (
            -- what the calls without a price used is not known apart
            sum(cost) FILTER (WHERE unpriced_requests = 0) AS priced_cost,
            sum(total_tokens) FILTER (WHERE unpriced_requests = 0) AS priced_tokens,
-           sum(avg_duration_ms * requests)
-               / (sum(requests) FILTER (WHERE avg_duration_ms IS NOT NULL))::double precision AS avg_duration_ms,
+           sum(total_duration_ms)::double precision
+               / nullif(sum(timed_requests), 0)::double precision AS avg_duration_ms,
            sum(unpriced_requests)::bigint AS unpriced_requests,
            sum(cached_requests)::bigint AS cached_requests
     FROM usage_monitor.model_total
@@ -112,7 +112,7 @@ COMMENT ON VIEW usage_monitor.model_efficiency IS
 COMMENT ON COLUMN usage_monitor.model_efficiency.error_rate IS 'Calls that failed among all, from 0 to 1, to four decimals.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_1k_tokens IS 'Cost of 1,000 input and output tokens on average, over the days on which every call has a cost; NULL: there is none, or no token.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_request IS 'Cost of a call on average, of those that have one.';
-COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average duration of a call in milliseconds, each day weighing as much as it has calls.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average duration in milliseconds of the calls that have one.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.tokens_per_second IS 'Output tokens for each second that calls took, as if calls without a duration had taken the average.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_rank IS 'Place by cost_per_1k_tokens, the cheapest first; NULL where that is.';
 

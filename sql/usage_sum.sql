@@ -145,7 +145,7 @@ BEGIN
             ('cost_percentage', 'Share of the cost of all rows, in percent, to two decimals; of a tag: of the rows of its key. Rows that a limit left out count too. NULL where one row is for everything.'),
             ('cost_per_request', 'Cost of a call on average, of those that have one.'),
             ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
-            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one. Where it is made of the averages of several hours or days, each weighs as much as it has calls, with and without a duration.'),
+            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
             ('unpriced_requests', 'Number of calls without a cost.'),
             ('cached_requests', 'Number of calls answered from the application''s own cache.'),
             ('active_days', 'On how many of the days there was a call.'),
@@ -330,10 +330,8 @@ BEGIN
                       CASE WHEN count(*) = 0 THEN 0 ELSE sum(v.output_cost) END AS output_cost,
                       CASE WHEN count(*) = 0 THEN 0 ELSE sum(v.other_cost) END AS other_cost,
                       CASE WHEN count(*) = 0 THEN 0 ELSE sum(v.cost) END AS cost,
-                      CASE WHEN count(v.avg_duration_ms) = 1 THEN min(v.avg_duration_ms)
-                           ELSE sum(v.avg_duration_ms * v.requests)
-                                / (sum(v.requests) FILTER (WHERE v.avg_duration_ms IS NOT NULL))::double precision
-                      END AS avg_duration_ms,
+                      sum(v.total_duration_ms)::double precision
+                      / nullif(sum(v.timed_requests), 0)::double precision AS avg_duration_ms,
                       coalesce(sum(v.unpriced_requests), 0)::bigint AS unpriced_requests,
                       coalesce(sum(v.cached_requests), 0)::bigint AS cached_requests
                  FROM ' || format('usage_monitor.%I AS v WHERE %s', source.view, range)

@@ -66,7 +66,9 @@ BEGIN
             (18, 'p95_duration_ms', format('usage_monitor.duration_percentile(0.95, %s)', histogram)),
             (19, 'p99_duration_ms', format('usage_monitor.duration_percentile(0.99, %s)', histogram)),
             (20, 'unpriced_requests', 'coalesce(#unpriced_requests#, 0)'),
-            (21, 'cached_requests', 'coalesce(#cached_requests#, 0)')
+            (21, 'cached_requests', 'coalesce(#cached_requests#, 0)'),
+            (22, 'timed_requests', '(#requests# - coalesce(#untimed_requests#, 0))'),
+            (23, 'total_duration_ms', 'trim_scale(coalesce(#duration_ms#, 0))')
         ) AS m (place, name, expression);
     ungrouped := regexp_replace(measures, '[#@](\w+)[#@]', 'r.\1', 'g');
     grouped := regexp_replace(measures, '@(\w+)@',
@@ -267,12 +269,14 @@ BEGIN
             ('cost', 'Cost, exact; NULL where no call is priced. Calls without a price add nothing to it: see unpriced_requests and unpriced_usage.'),
             ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
             ('cost_source', 'computed, reported or unpriced.'),
-            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
+            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one; of several rows: sum(total_duration_ms) / sum(timed_requests).'),
             ('p50_duration_ms', 'Median of the durations in milliseconds, estimated from a histogram: see duration_percentile().'),
             ('p95_duration_ms', '95th percentile of the durations in milliseconds, estimated.'),
             ('p99_duration_ms', '99th percentile of the durations in milliseconds, estimated.'),
             ('unpriced_requests', 'Number of calls without a cost.'),
             ('cached_requests', 'Number of calls answered from the application''s own cache.'),
+            ('timed_requests', 'Number of calls that have a duration.'),
+            ('total_duration_ms', 'Sum of the durations in milliseconds of the calls that have one, exact.'),
             ('previous_cost', 'Cost of the day before; NULL on the first day.'),
             ('change', 'Cost less that of the day before.'),
             ('change_percentage', 'Change in percent of the day before''s cost, to two decimals; NULL where that is 0.'),
