@@ -1,9 +1,9 @@
 /*
  * Advice: where money could be saved.
  *
- * All of it is read from the aggregate views, never from the ledger, and
- * priced by cost() with the tokens that were used: what the same calls would
- * cost at another model, in the batch tier, or with more of their input
+ * It is read from the aggregate views, but for what these do not tell apart,
+ * and priced by cost() with the tokens that were used: what the same calls
+ * would cost at another model, in the batch tier, or with more of their input
  * cached.  A saving is the difference to what the price book says of the calls
  * as they were made, or to what they did cost if that is less; so what the
  * price book does not know of (contract prices of single organisations in a
@@ -120,9 +120,6 @@ BEGIN
         SELECT m.*, b.book_cost,
                -- what the price book does not explain is not to be saved
                least(m.cost, b.book_cost) AS base_cost,
-               usage_monitor._cost_of_calls(
-                   m.calls, m.plain, m.cache_read, m.cache_write, m.output, m.reasoning,
-                   nullif(m.provider, ''), m.model, 'batch', m.org, m.at) AS batch_cost,
                CASE WHEN m.is_uncached THEN
                    usage_monitor._cost_of_calls(
                        m.calls, c.input - w.cache_read - w.cache_write, w.cache_read, w.cache_write, m.output, m.reasoning,
@@ -153,9 +150,6 @@ BEGIN
                sum(p.cost) AS cost,
                sum(p.input_cost) AS input_cost,
                sum(p.book_cost) AS book_cost,
-               sum(p.book_cost) FILTER (WHERE p.batch_cost < p.book_cost) AS batch_book_cost,
-               sum(p.batch_cost) FILTER (WHERE p.batch_cost < p.book_cost) AS batch_cost,
-               sum(p.cost) FILTER (WHERE p.batch_cost < p.book_cost) AS batch_actual_cost,
                sum(p.base_cost) FILTER (WHERE p.caching_cost < p.book_cost) AS caching_base_cost,
                sum(p.caching_cost) FILTER (WHERE p.caching_cost < p.book_cost) AS caching_cost
           FROM priced p
@@ -202,50 +196,6 @@ BEGIN
          WHERE a.cost < a.base_cost
         WINDOW which AS (PARTITION BY a.org, a.provider, a.model
                          ORDER BY a.base_cost - a.cost DESC, a.alternative COLLATE "C", a.alternative_provider COLLATE "C")
-    ), batch AS (
-        -- which part of the cost is of models with a batch tier, and which part of it the tier takes off
-        SELECT m.org,
-               min(m.scope_cost) AS scope_cost,
-               coalesce(sum(m.batch_actual_cost) / nullif(min(m.scope_cost), 0), 0) AS share,
-               coalesce(1 - sum(m.batch_cost) / nullif(sum(m.batch_book_cost), 0), 0) AS discount
-          FROM model m
-         GROUP BY m.org
-    ), work AS (
-        SELECT NULL::text AS org, 'operation' AS dimension, o.operation AS name, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.operation_total o
-         WHERE o.day >= since AND o.day <= until AND with_total
-        UNION ALL
-        SELECT o.org, 'operation', o.operation, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.operation_usage o
-         WHERE o.org = ANY (orgs) AND o.day >= since AND o.day <= until
-        UNION ALL
-        SELECT NULL, 'source', o.source, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.source_total o
-         WHERE o.day >= since AND o.day <= until AND with_total
-        UNION ALL
-        SELECT o.org, 'source', o.source, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.source_usage o
-         WHERE o.org = ANY (orgs) AND o.day >= since AND o.day <= until
-    ), offline AS (
-        SELECT w.org, w.dimension, w.name,
-               sum(w.requests) AS requests,
-               sum(w.cost) AS cost,
-               round((sum(w.avg_duration_ms * w.requests) / nullif(sum(w.requests) FILTER (WHERE w.avg_duration_ms IS NOT NULL), 0))::numeric) AS duration_ms
-          FROM work w
-         WHERE w.name IS NOT NULL
-         GROUP BY w.org, w.dimension, w.name
-    ), tier AS (
-        SELECT NULL::text AS org, t.cost
-          FROM usage_monitor.service_tier_total t
-         WHERE t.day >= since AND t.day <= until AND t.service_tier = 'standard' AND with_total
-        UNION ALL
-        SELECT t.org, t.cost
-          FROM usage_monitor.service_tier_usage t
-         WHERE t.org = ANY (orgs) AND t.day >= since AND t.day <= until AND t.service_tier = 'standard'
-    ), standard AS (
-        SELECT t.org, sum(t.cost) AS cost
-          FROM tier t
-         GROUP BY t.org
     )
     SELECT 'model', f.org, f.model,
            format('%s in place of %s', b.alternative, f.model),
@@ -286,29 +236,6 @@ BEGIN
      WHERE f.caching_cost IS NOT NULL
        AND f.calls >= 100
     UNION ALL
-    SELECT 'tier', o.org, o.name,
-           format('Batch tier for %s "%s"', o.dimension, o.name),
-           format('%s calls of %s "%s" cost %s %s in %s days, and nobody seems to wait for them; the batch tier takes some %s %% off the models that have one.',
-                  o.requests, o.dimension, o.name, round(o.cost, 2), currency, days, round(100 * b.discount)),
-           o.cost,
-           round(s.cost * b.share * b.discount, 6),
-           ARRAY['Send them through the provider''s batch interface, which answers within a day.',
-                 'Record them with service_tier batch.'],
-           'medium',
-           b.scope_cost,
-           jsonb_build_object(
-               'from', since, 'to', until, o.dimension, o.name, 'requests', o.requests, 'cost', o.cost,
-               'average_duration_ms', o.duration_ms,
-               'why', CASE WHEN usage_monitor._looks_offline(o.name) THEN 'its name' ELSE 'calls take a minute or more' END,
-               'standard_tier_cost', s.cost, 'share_of_models_with_batch_tier', round(b.share, 4), 'batch_discount', round(b.discount, 4),
-               'estimate', 'standard_tier_cost * share * discount, as if it used the models in the proportion of all calls')
-      FROM offline o
-      JOIN batch b ON b.org IS NOT DISTINCT FROM o.org
-      -- no more than is not in another tier already
-      JOIN (SELECT x.org, x.cost FROM standard x) AS y ON y.org IS NOT DISTINCT FROM o.org
-     CROSS JOIN LATERAL (SELECT least(o.cost, y.cost) AS cost) AS s
-     WHERE usage_monitor._looks_offline(o.name) OR o.duration_ms >= 60000
-    UNION ALL
     SELECT 'usage_pattern', f.org, f.model,
            format('Calls to %s that fail', f.model),
            format('%s of %s calls to %s failed in %s days (%s %%); their input alone cost some %s %s.',
@@ -332,6 +259,148 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor._usage_advice(date, date, text[], boolean) IS
     'What the calls of these days suggest: of these organisations, and of all together.';
+
+/*
+ * Which models an operation or a source calls, in which tier, no rollup knows.
+ * So the rollups tell which of them have calls in the standard tier that may
+ * be waited for and could save something worth while; of those alone, and of
+ * these days, the ledger is read, and each call priced in both tiers.
+ */
+CREATE FUNCTION usage_monitor._tier_advice(since date, until date, orgs text[], with_total boolean)
+RETURNS TABLE (
+    type text, org text, subject text, title text, description text,
+    current_cost numeric, potential_savings numeric,
+    recommendations text[], effort text, scope_cost numeric, evidence jsonb
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    days       CONSTANT integer := until - since + 1;
+    currency   CONSTANT text := usage_monitor.ledger_currency();
+    starts     CONSTANT timestamptz := usage_monitor._day_start(since);
+    ends       CONSTANT timestamptz := usage_monitor._day_start(until + 1);
+    found      jsonb;
+    operations text[];
+    sources    text[];
+BEGIN
+    WITH rollup AS MATERIALIZED (
+        SELECT NULL::text AS org, r.key1 AS operation, r.key2 AS source, r.key3 = 'standard' AS is_standard,
+               r.requests, r.cost, coalesce(r.duration_ms, 0) AS duration_ms, r.requests - coalesce(r.untimed_requests, 0) AS timed_requests
+          FROM usage_monitor._live_operation_total r
+         WHERE r.day >= since AND r.day <= until AND with_total
+        UNION ALL
+        SELECT r.org, r.key1, r.key2, r.key3 = 'standard',
+               r.requests, r.cost, coalesce(r.duration_ms, 0), r.requests - coalesce(r.untimed_requests, 0)
+          FROM usage_monitor._live_operation r
+         WHERE r.org = ANY (orgs) AND r.day >= since AND r.day <= until
+    ), scope AS (
+        SELECT r.org, sum(r.cost) AS cost
+          FROM rollup r
+         GROUP BY r.org
+    ), work AS (
+        SELECT r.org, n.dimension, n.name,
+               sum(r.requests) AS requests,
+               sum(r.cost) AS cost,
+               sum(r.cost) FILTER (WHERE r.is_standard) AS standard_cost,
+               round(sum(r.duration_ms) FILTER (WHERE r.is_standard)
+                     / nullif(sum(r.timed_requests) FILTER (WHERE r.is_standard), 0)) AS duration_ms
+          FROM rollup r
+         CROSS JOIN LATERAL (VALUES ('operation', r.operation), ('source', r.source)) AS n (dimension, name)
+         WHERE n.name IS NOT NULL
+         GROUP BY r.org, n.dimension, n.name
+    )
+    SELECT jsonb_agg(jsonb_build_object(
+               'org', w.org, 'dimension', w.dimension, 'name', w.name, 'requests', w.requests, 'cost', w.cost,
+               'standard_cost', w.standard_cost, 'duration_ms', w.duration_ms, 'scope_cost', s.cost)),
+           array_agg(DISTINCT w.name) FILTER (WHERE w.dimension = 'operation'),
+           array_agg(DISTINCT w.name) FILTER (WHERE w.dimension = 'source')
+      INTO found, operations, sources
+      FROM work w
+      JOIN scope s ON s.org IS NOT DISTINCT FROM w.org
+     WHERE (usage_monitor._looks_offline(w.name) OR w.duration_ms >= 60000)
+       AND w.standard_cost > 0
+       AND w.standard_cost >= least(1, 0.01 * s.cost);
+
+    IF found IS NULL THEN
+        RETURN;
+    END IF;
+
+    RETURN QUERY
+    WITH call AS MATERIALIZED (
+        -- of models that have a batch tier; what the price book does not explain is not to be saved
+        SELECT u.org, u.operation, u.source, u.provider, u.model,
+               count(*) AS calls,
+               sum(least(u.cost, c.standard_cost)) AS base_cost,
+               sum(c.batch_cost) AS batch_cost
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL (
+               SELECT usage_monitor.cost(
+                          u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
+                          u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,
+                          u.reasoning_output_tokens, u.input_audio_tokens, u.output_audio_tokens, u.units,
+                          u.provider, 'standard', u.org, u.ts) AS standard_cost,
+                      usage_monitor.cost(
+                          u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
+                          u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,
+                          u.reasoning_output_tokens, u.input_audio_tokens, u.output_audio_tokens, u.units,
+                          u.provider, 'batch', u.org, u.ts) AS batch_cost
+               OFFSET 0) AS c  -- once a row
+         WHERE u.ts >= starts
+           AND u.ts < ends
+           AND u.service_tier = 'standard'
+           AND NOT u.cached
+           AND u.cost IS NOT NULL
+           AND u.operation IS DISTINCT FROM 'correction'
+           AND (u.operation = ANY (operations) OR u.source = ANY (sources))
+           AND (with_total OR u.org = ANY (orgs))
+           AND c.batch_cost < c.standard_cost
+         GROUP BY u.org, u.operation, u.source, u.provider, u.model
+    ), model AS (
+        SELECT o.org, o.dimension, o.name, o.requests, o.cost, o.standard_cost, o.duration_ms, o.scope_cost,
+               sum(c.calls) AS calls,
+               sum(c.base_cost) AS base_cost,
+               sum(c.batch_cost) AS batch_cost,
+               jsonb_build_object('provider', c.provider, 'model', c.model, 'calls', sum(c.calls),
+                                  'in_place_of', trim_scale(sum(c.base_cost)), 'cost', trim_scale(sum(c.batch_cost))) AS evidence
+          FROM jsonb_to_recordset(found) AS o (
+                   org text, dimension text, name text, requests numeric, cost numeric,
+                   standard_cost numeric, duration_ms numeric, scope_cost numeric)
+          JOIN (SELECT x.*, n.dimension, n.name
+                  FROM call x
+                 CROSS JOIN LATERAL (VALUES ('operation', x.operation), ('source', x.source)) AS n (dimension, name)) AS c
+            ON c.dimension = o.dimension
+           AND c.name = o.name
+           AND (o.org IS NULL OR c.org = o.org)
+         GROUP BY o.org, o.dimension, o.name, o.requests, o.cost, o.standard_cost, o.duration_ms, o.scope_cost, c.provider, c.model
+        HAVING sum(c.batch_cost) < sum(c.base_cost)
+    )
+    SELECT 'tier', m.org, m.name,
+           format('Batch tier for %s "%s"', m.dimension, m.name),
+           format('%s calls of %s "%s" cost %s %s in %s days, and nobody seems to wait for them; %s of them, which cost %s, would have cost %s in the batch tier.',
+                  m.requests, m.dimension, m.name, round(m.cost, 2), currency, days,
+                  sum(m.calls), round(sum(m.base_cost), 2), round(sum(m.batch_cost), 2)),
+           m.cost,
+           sum(m.base_cost) - sum(m.batch_cost),
+           ARRAY['Send them through the provider''s batch interface, which answers within a day.',
+                 'Record them with service_tier batch.'],
+           'medium',
+           m.scope_cost,
+           jsonb_build_object(
+               'from', since, 'to', until, m.dimension, m.name, 'requests', m.requests, 'cost', m.cost,
+               'average_duration_ms', m.duration_ms,
+               'why', CASE WHEN usage_monitor._looks_offline(m.name) THEN 'its name' ELSE 'calls take a minute or more' END,
+               'standard_tier_cost', m.standard_cost, 'priced_calls', sum(m.calls),
+               'base_cost', trim_scale(sum(m.base_cost)), 'batch_cost', trim_scale(sum(m.batch_cost)),
+               'models', jsonb_agg(m.evidence ORDER BY m.base_cost - m.batch_cost DESC, m.evidence ->> 'model' COLLATE "C", m.evidence ->> 'provider' COLLATE "C"))
+      FROM model m
+     GROUP BY m.org, m.dimension, m.name, m.requests, m.cost, m.standard_cost, m.duration_ms, m.scope_cost;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._tier_advice(date, date, text[], boolean) IS
+    'What calls of the standard tier that nobody waits for would have cost in the batch tier, call by call; for the same arguments as _usage_advice().';
 
 CREATE FUNCTION usage_monitor._quota_advice(at timestamptz, of_org text)
 RETURNS TABLE (
@@ -567,7 +636,9 @@ BEGIN
                       WHEN u.potential_savings >= 0.03 * u.scope_cost THEN 'medium'
                       ELSE 'low' END AS priority,
                  u.evidence
-            FROM usage_monitor._usage_advice(since, until, orgs, of_org IS NULL) u
+            FROM (SELECT m.* FROM usage_monitor._usage_advice(since, until, orgs, of_org IS NULL) m
+                  UNION ALL
+                  SELECT t.* FROM usage_monitor._tier_advice(since, until, orgs, of_org IS NULL) t) AS u
            WHERE u.potential_savings >= least(1, 0.01 * u.scope_cost)
              AND u.potential_savings > 0
           UNION ALL
@@ -597,7 +668,7 @@ COMMENT ON VIEW usage_monitor.optimization_suggestion IS
     'Where money could be saved, by what was used in the last 30 days, the most first: of all together (org NULL), and of the five organisations that cost most, if there are several. Savings do not add up: those of an organisation are in those of all, and a call can only be saved once. What saves less than 1 in the ledger''s currency and less than 1 % of the cost of all, or of the organisation, is left out. For others, ask suggest_optimizations().';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.title IS 'What to do, or what is the matter, in a few words.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.description IS 'The same in a sentence, with figures rounded.';
-COMMENT ON COLUMN usage_monitor.optimization_suggestion.type IS 'model: a cheaper one by model_alternative, priced with the same tokens. caching: inputs of 2,048 tokens or more on average, of which less than a fifth is read from the provider''s cache; priced as if half were, and a twentieth written. tier: operations and sources whose name or duration (a minute or more) says that nobody waits for them. usage_pattern: models of which 20 calls or more, and 5 %, fail. quota: quotas at their limit in half of their periods, or below 30 % of it in all. anomaly: days and calls of the last seven days beyond three deviations that nobody has resolved.';
+COMMENT ON COLUMN usage_monitor.optimization_suggestion.type IS 'model: a cheaper one by model_alternative, priced with the same tokens. caching: inputs of 2,048 tokens or more on average, of which less than a fifth is read from the provider''s cache; priced as if half were, and a twentieth written. tier: operations and sources whose name or duration (a minute or more) says that nobody waits for them, and what their calls in the standard tier would have cost in the batch tier, each by itself. usage_pattern: models of which 20 calls or more, and 5 %, fail. quota: quotas at their limit in half of their periods, or below 30 % of it in all. anomaly: days and calls of the last seven days beyond three deviations that nobody has resolved.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.org IS 'Organisation; NULL: all together, or a quota of no organisation.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.subject IS 'The model, operation, source or quota that it is about; NULL: none.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.current_cost IS 'What the subject cost in these days; of a quota, the most in a period, and of an anomaly, what is anomalous.';

@@ -108,6 +108,20 @@ SELECT type, subject, title, description, current_cost, potential_savings, savin
 SELECT n, usage_monitor._looks_offline(n) FROM unnest('{batch,embeddings,Nightly Report,etl_job,my-eval-2,chat,debate,combat,reindexes,evaluate,pipeline}'::text[]) AS n;
 DELETE FROM usage_monitor.usage;
 
+-- what is in the batch tier already is not to be saved again, nor what has none; the rest is priced call by call
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, source, service_tier)
+SELECT '2026-05-20', (ARRAY['one', 'two'])[1 + n % 2], 'acme', m, 1000 + n, 100, s, t
+  FROM (VALUES ('big', 'nightly', 'batch', 400), ('middle', 'etl', 'standard', 400), ('big', 'web', 'standard', 600), ('big', 'cron', 'batch', 100), ('big', 'cron', 'standard', 100), ('middle', 'cron', 'standard', 100)) AS c (m, s, t, calls), generate_series(1, calls) AS n;
+SELECT s.org, s.subject, s.description, s.current_cost, s.potential_savings, s.evidence->'models' AS models, s.evidence->'standard_tier_cost' AS standard_tier_cost FROM pg_temp.suggestions s WHERE type = 'tier';
+SELECT o.org, sum(u.cost - usage_monitor.cost(u.model, u.input_tokens, u.output_tokens, provider => 'acme', service_tier => 'batch', at => u.ts)) AS known
+  FROM usage_monitor.usage u, unnest('{NULL,one,two}'::text[]) AS o (org) WHERE u.source = 'cron' AND u.service_tier = 'standard' AND (o.org IS NULL OR u.org = o.org) GROUP BY o.org ORDER BY o.org NULLS FIRST;
+-- a reported cost below the batch tier's price is no saving, and one above it is one down from the list price
+UPDATE usage_monitor.usage SET cost = 0.001, input_cost = NULL, output_cost = NULL WHERE source = 'cron' AND model = 'big' AND service_tier = 'standard';
+SELECT count(*) FROM pg_temp.suggestions s WHERE type = 'tier';
+UPDATE usage_monitor.usage SET cost = 0.1, input_cost = NULL, output_cost = NULL WHERE source = 'cron' AND model = 'big' AND service_tier = 'standard';
+SELECT org, subject, current_cost, potential_savings, evidence->'base_cost' AS base_cost FROM pg_temp.suggestions s WHERE type = 'tier';
+DELETE FROM usage_monitor.usage;
+
 -- Caching: large inputs, little of which is cached
 INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, cache_read_input_tokens, output_tokens)
 SELECT '2026-05-20', 'one', 'acme', m, i, r, 100
