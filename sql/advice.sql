@@ -69,11 +69,19 @@ RETURNS TABLE (
 AS $$
 #variable_conflict use_column
 DECLARE
-    days     CONSTANT integer := until - since + 1;
-    currency CONSTANT text := usage_monitor.ledger_currency();
+    days      CONSTANT integer := until - since + 1;
+    currency  CONSTANT text := usage_monitor.ledger_currency();
+    starts    CONSTANT timestamptz := usage_monitor._day_start(since);
+    ends      CONSTANT timestamptz := usage_monitor._day_start(until + 1);
+    has_tiers CONSTANT boolean := EXISTS (
+        SELECT
+          FROM usage_monitor.service_tier_total t
+         WHERE t.day >= since
+           AND t.day <= until
+           AND t.service_tier <> 'standard');
 BEGIN
     RETURN QUERY
-    WITH used AS (
+    WITH whole AS (
         SELECT NULL::text AS org, m.provider, m.model, m.day, m.requests, m.errors,
                m.input_tokens, m.output_tokens, m.cache_read_input_tokens,
                m.cache_creation_input_tokens, m.reasoning_output_tokens,
@@ -91,9 +99,68 @@ BEGIN
          WHERE m.org = ANY (orgs)
            AND m.day >= since
            AND m.day <= until
+    ), tiered AS MATERIALIZED (
+        -- in which tier calls were, the rollups of models do not know
+        SELECT u.org, u.provider, u.model, d.day, u.service_tier,
+               count(*) AS requests,
+               count(*) FILTER (WHERE NOT u.success) AS errors,
+               sum(u.input_tokens) AS input_tokens,
+               sum(u.output_tokens) AS output_tokens,
+               sum(u.cache_read_input_tokens) AS cache_read_input_tokens,
+               sum(u.cache_creation_input_tokens) AS cache_creation_input_tokens,
+               sum(u.reasoning_output_tokens) AS reasoning_output_tokens,
+               sum(u.input_cost) AS input_cost,
+               sum(u.cost) AS cost,
+               count(*) FILTER (WHERE u.cost IS NULL) AS unpriced_requests,
+               count(*) FILTER (WHERE u.cached) AS cached_requests
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL (SELECT usage_monitor.ledger_day(u.ts) AS day) AS d
+         WHERE has_tiers
+           AND u.ts >= starts
+           AND u.ts < ends
+           AND u.service_tier <> 'standard'
+           AND (with_total OR u.org = ANY (orgs))
+         GROUP BY u.org, u.provider, u.model, d.day, u.service_tier
+    ), in_tier AS (
+        SELECT NULL::text AS of_org, t.*
+          FROM tiered t
+         WHERE with_total
+        UNION ALL
+        SELECT t.org, t.*
+          FROM tiered t
+         WHERE t.org = ANY (orgs)
+    ), used AS (
+        -- the standard tier is what is left of the whole
+        SELECT x.org, x.provider, x.model, x.day, x.service_tier,
+               sum(x.requests) AS requests,
+               sum(x.errors) AS errors,
+               coalesce(sum(x.input_tokens), 0) AS input_tokens,
+               coalesce(sum(x.output_tokens), 0) AS output_tokens,
+               sum(x.cache_read_input_tokens) AS cache_read_input_tokens,
+               sum(x.cache_creation_input_tokens) AS cache_creation_input_tokens,
+               sum(x.reasoning_output_tokens) AS reasoning_output_tokens,
+               sum(x.input_cost) AS input_cost,
+               sum(x.cost) AS cost,
+               sum(x.unpriced_requests) AS unpriced_requests,
+               sum(x.cached_requests) AS cached_requests
+          FROM (
+              SELECT w.org, w.provider, w.model, w.day, 'standard' AS service_tier, w.requests, w.errors,
+                     w.input_tokens, w.output_tokens, w.cache_read_input_tokens,
+                     w.cache_creation_input_tokens, w.reasoning_output_tokens,
+                     w.input_cost, w.cost, w.unpriced_requests, w.cached_requests
+                FROM whole w
+              UNION ALL
+              SELECT t.of_org, t.provider, t.model, t.day, k.service_tier, k.sign * t.requests, k.sign * t.errors,
+                     k.sign * t.input_tokens, k.sign * t.output_tokens, k.sign * t.cache_read_input_tokens,
+                     k.sign * t.cache_creation_input_tokens, k.sign * t.reasoning_output_tokens,
+                     k.sign * t.input_cost, k.sign * t.cost, k.sign * t.unpriced_requests, k.sign * t.cached_requests
+                FROM in_tier t
+               CROSS JOIN LATERAL (VALUES (t.service_tier, 1), ('standard', -1)) AS k (service_tier, sign)) AS x
+         GROUP BY x.org, x.provider, x.model, x.day, x.service_tier
+        HAVING sum(x.requests) > 0
     ), mix AS MATERIALIZED (
         -- calls that have a cost, and their part of the tokens; of those models that could save something worth while
-        SELECT u.org, coalesce(u.provider, '') AS provider, u.model, u.day, u.requests, u.errors,
+        SELECT u.org, coalesce(u.provider, '') AS provider, u.model, u.day, u.service_tier, u.requests, u.errors,
                u.cost, u.input_cost, u.scope_cost, u.calls,
                -- large inputs, of which little is cached
                u.model_input >= 2048 * u.model_requests AND u.model_cache_read < 0.2 * u.model_input AS is_uncached,
@@ -123,13 +190,13 @@ BEGIN
                CASE WHEN m.is_uncached THEN
                    usage_monitor._cost_of_calls(
                        m.calls, c.input - w.cache_read - w.cache_write, w.cache_read, w.cache_write, m.output, m.reasoning,
-                       nullif(m.provider, ''), m.model, 'standard', m.org, m.at)
+                       nullif(m.provider, ''), m.model, m.service_tier, m.org, m.at)
                END AS caching_cost
           FROM mix m
          CROSS JOIN LATERAL (
                SELECT usage_monitor._cost_of_calls(
                           m.calls, m.plain, m.cache_read, m.cache_write, m.output, m.reasoning,
-                          nullif(m.provider, ''), m.model, 'standard', m.org, m.at) AS book_cost
+                          nullif(m.provider, ''), m.model, m.service_tier, m.org, m.at) AS book_cost
                OFFSET 0) AS b  -- once a row
          CROSS JOIN LATERAL (SELECT m.plain + m.cache_read + m.cache_write AS input) AS c
          -- half of the input read from the cache, a twentieth written to it
@@ -173,7 +240,7 @@ BEGIN
          CROSS JOIN LATERAL usage_monitor._alternatives(nullif(n.provider, ''), n.model) a
     ), alternative AS (
         SELECT d.org, d.provider, d.model, a.alternative, a.alternative_provider, a.note,
-               count(*) AS days,
+               count(DISTINCT d.day) AS days_priced,
                sum(d.base_cost) AS base_cost,
                sum(c.cost) AS cost
           FROM cheaper a
@@ -181,7 +248,7 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT usage_monitor._cost_of_calls(
                           d.calls, d.plain, d.cache_read, d.cache_write, d.output, d.reasoning,
-                          a.alternative_provider, a.alternative, 'standard', d.org, d.at) AS cost
+                          a.alternative_provider, a.alternative, d.service_tier, d.org, d.at) AS cost
                OFFSET 0) AS c
          WHERE c.cost IS NOT NULL
          GROUP BY d.org, d.provider, d.model, a.alternative, a.alternative_provider, a.note
@@ -190,7 +257,7 @@ BEGIN
                row_number() OVER which AS rank,
                jsonb_agg(jsonb_build_object(
                    'model', a.alternative, 'provider', a.alternative_provider, 'note', a.note,
-                   'cost', trim_scale(a.cost), 'in_place_of', trim_scale(a.base_cost), 'days', a.days)) OVER (
+                   'cost', trim_scale(a.cost), 'in_place_of', trim_scale(a.base_cost), 'days', a.days_priced)) OVER (
                    which ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS alternatives
           FROM alternative a
          WHERE a.cost < a.base_cost
@@ -211,7 +278,7 @@ BEGIN
            f.evidence || jsonb_build_object(
                'base_cost', trim_scale(b.base_cost), 'alternative', b.alternative,
                'alternative_provider', b.alternative_provider, 'alternative_cost', trim_scale(b.cost),
-               'days_priced', b.days, 'alternatives', b.alternatives)
+               'days_priced', b.days_priced, 'alternatives', b.alternatives)
       FROM best b
       JOIN facts f ON f.org IS NOT DISTINCT FROM b.org AND f.provider = b.provider AND f.model = b.model
      WHERE b.rank = 1

@@ -122,6 +122,20 @@ UPDATE usage_monitor.usage SET cost = 0.1, input_cost = NULL, output_cost = NULL
 SELECT org, subject, current_cost, potential_savings, evidence->'base_cost' AS base_cost FROM pg_temp.suggestions s WHERE type = 'tier';
 DELETE FROM usage_monitor.usage;
 
+-- A cheaper model is compared in the tier of the calls, as what_if() does; the same for each organisation
+SELECT count(usage_monitor.set_price('small', 0.5, 2, provider => 'acme', service_tier => 'batch'));
+INSERT INTO usage_monitor.model_alternative (pattern, alternative) VALUES ('big', 'small');
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, cache_read_input_tokens, reasoning_output_tokens, service_tier, success)
+SELECT '2026-05-20'::timestamptz + n * interval '10 minutes', (ARRAY['one', 'two'])[1 + n % 2], 'acme', 'big', 10000 + n % 5, 500, 3000, 100, t, n % 50 > 0
+  FROM (VALUES ('batch', 400), ('standard', 200), ('priority', 10)) AS c (t, calls), generate_series(1, calls) AS n;
+SELECT s.org, s.current_cost, s.potential_savings, s.evidence->'alternative_cost' AS alternative_cost, s.evidence->'requests' AS requests, s.evidence->'price_book_cost' AS price_book_cost, s.evidence->'days_priced' AS days FROM pg_temp.suggestions s WHERE type = 'model';
+SELECT w.requests, w.actual_cost, w.actual_cost - w.what_if_cost AS saving, trim_scale(w.what_if_cost) AS what_if_cost FROM usage_monitor.what_if('big', 'small') w;
+DELETE FROM usage_monitor.usage WHERE service_tier <> 'batch';
+SELECT s.org, s.description FROM pg_temp.suggestions s WHERE type = 'model';
+SELECT w.what_if_cost FROM usage_monitor.what_if('big', 'small') w;
+DELETE FROM usage_monitor.usage;
+DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
+
 -- Caching: large inputs, little of which is cached
 INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, cache_read_input_tokens, output_tokens)
 SELECT '2026-05-20', 'one', 'acme', m, i, r, 100
