@@ -653,22 +653,23 @@ DECLARE
     since date;
     orgs  text[];
 BEGIN
-    IF at IS NULL OR NOT isfinite(at) THEN
+    IF NOT usage_monitor._has_period(at) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('no days end with the instant %s', at),
+            MESSAGE = format('argument "at" must be an instant%s, but is %s',
+                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
             HINT = 'Give the instant at which the days to look at end, or leave "at" out for now.';
     END IF;
     IF days IS NULL OR days NOT BETWEEN 1 AND 366 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('days must be from 1 to 366, but is %s', days),
+            MESSAGE = format('days must be from 1 to 366, but is %s', coalesce(days::text, 'NULL')),
             HINT = 'It is how many days are looked at, the instant''s own included; 30 if it is left out.';
     END IF;
     IF organisations IS NULL OR organisations < 0 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('organisations must be zero or more, but is %s', organisations),
+            MESSAGE = format('organisations must be zero or more, but is %s', coalesce(organisations::text, 'NULL')),
             HINT = 'It is for how many organisations, the dearest, there are suggestions beside those for all together.';
     END IF;
 
@@ -724,6 +725,42 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.suggest_optimizations(timestamptz, text, integer, integer) IS
     'Where money could be saved, by what was used in so many days until that instant: of all together and of the organisations that cost most, or of one organisation (of_org). The columns are those of optimization_suggestion. Error: UM001 for arguments that are none.';
+
+CREATE FUNCTION usage_monitor.suggest_optimizations(
+    at date,
+    of_org text DEFAULT NULL,
+    days integer DEFAULT 30,
+    organisations integer DEFAULT 5
+) RETURNS TABLE (
+    title text, description text, type text, org text, subject text,
+    current_cost numeric, potential_savings numeric, savings_percentage numeric,
+    recommendations text[], effort text, priority text, evidence jsonb, currency text
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.suggest_optimizations(usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
+END;
+
+COMMENT ON FUNCTION usage_monitor.suggest_optimizations(date, text, integer, integer) IS
+    'The same for so many days of the ledger''s calendar, the last of which is given, whatever the session''s time zone is. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.suggest_optimizations(
+    at text,
+    of_org text DEFAULT NULL,
+    days integer DEFAULT 30,
+    organisations integer DEFAULT 5
+) RETURNS TABLE (
+    title text, description text, type text, org text, subject text,
+    current_cost numeric, potential_savings numeric, savings_percentage numeric,
+    recommendations text[], effort text, priority text, evidence jsonb, currency text
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.suggest_optimizations(usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
+END;
+
+COMMENT ON FUNCTION usage_monitor.suggest_optimizations(text, text, integer, integer) IS
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for what is none.';
 
 CREATE VIEW usage_monitor.optimization_suggestion WITH (security_invoker = true) AS
 SELECT s.title, s.description, s.type, s.org, s.subject,

@@ -23,7 +23,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "group_by" must be a known grouping, but is "%s"', group_by),
+            MESSAGE = format('argument "group_by" must be a known grouping, but is %s', coalesce(format('"%s"', group_by), 'NULL')),
             HINT = 'Group by hour, day, week, month, org, department, project, user, session, provider, model, operation, source, service_tier or tag.';
     END IF;
     IF "from" IS NULL OR "to" IS NULL OR "from" > "to" THEN
@@ -68,13 +68,30 @@ CREATE FUNCTION usage_monitor.usage_between(
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT b.*
-      FROM usage_monitor.usage_between(usage_monitor._day_start(usage_between."from"),
-                                       usage_monitor._day_start(usage_between."to"),
+      FROM usage_monitor.usage_between(usage_monitor._instant(usage_between."from"),
+                                       usage_monitor._instant(usage_between."to"),
                                        usage_between.group_by, usage_between.org) AS b;
 END;
 
 COMMENT ON FUNCTION usage_monitor.usage_between(date, date, text, text) IS
     'The same for days of the ledger''s calendar, whatever the session''s time zone is, from the first to the one before the second: usage_between(date ''2026-11-01'', date ''2026-12-01'') is November. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.usage_between(
+    "from" text,
+    "to" text,
+    group_by text DEFAULT 'day',
+    org text DEFAULT NULL
+) RETURNS SETOF usage_monitor.usage_summary
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT b.*
+      FROM usage_monitor.usage_between(usage_monitor._instant(usage_between."from"),
+                                       usage_monitor._instant(usage_between."to"),
+                                       usage_between.group_by, usage_between.org) AS b;
+END;
+
+COMMENT ON FUNCTION usage_monitor.usage_between(text, text, text, text) IS
+    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: usage_between(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for what is none.';
 
 CREATE FUNCTION usage_monitor.hourly_summary(hours_ago integer DEFAULT 0, org text DEFAULT NULL)
     RETURNS usage_monitor.usage_summary

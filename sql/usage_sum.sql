@@ -185,6 +185,51 @@ RETURN CASE WHEN isfinite(day)
 
 COMMENT ON FUNCTION usage_monitor._day_start(date) IS 'When the day of the ledger''s calendar begins.';
 
+/*
+ * Days and instants that functions are asked for.  A day is one of the
+ * ledger's calendar, and so is what is written without a zone, as a literal
+ * is that has no type: the session's zone must not make another day of it.
+ */
+CREATE FUNCTION usage_monitor._instant(day date) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF isfinite(day) AND (day < '4710-01-01 BC' OR day >= '294276-01-01') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('day %s is out of range', day),
+            HINT = 'Days are from 4710-01-01 BC to 294275-12-31.';
+    END IF;
+    RETURN usage_monitor._day_start(day);
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._instant(date) IS
+    'When the day of the ledger''s calendar begins. Error: UM001 a day so far away that its month has no end.';
+
+CREATE FUNCTION usage_monitor._instant(at text) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    -- restored at the end, whatever is set meanwhile
+    SET timezone = 'UTC'
+AS $$
+BEGIN
+    PERFORM set_config('timezone', usage_monitor.ledger_time_zone(), true);
+    RETURN at::timestamptz;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._instant(text) IS
+    'The instant that is written, by the ledger''s clock where it names no zone; a day is when it begins. Error: 22007 none is.';
+
+CREATE FUNCTION usage_monitor._has_period(at timestamptz) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(at >= '4710-01-01 00:00+00 BC' AND at < '294276-01-01 00:00+00', false);
+
+COMMENT ON FUNCTION usage_monitor._has_period(timestamptz) IS
+    'Whether the instant is one, and its month and those beside it have a start and an end.';
+
 CREATE FUNCTION usage_monitor._period_name(period text, at timestamptz) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
 RETURN to_char(at AT TIME ZONE usage_monitor.ledger_time_zone(),
