@@ -469,6 +469,13 @@ $$;
 COMMENT ON FUNCTION usage_monitor._tier_advice(date, date, text[], boolean) IS
     'What calls of the standard tier that nobody waits for would have cost in the batch tier, call by call; for the same arguments as _usage_advice().';
 
+CREATE FUNCTION usage_monitor._about(value numeric, digits integer) RETURNS numeric
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE WHEN value = 0 THEN 0
+            ELSE trim_scale(round(value, digits - 1 - floor(log(abs(value)))::integer)) END;
+
+COMMENT ON FUNCTION usage_monitor._about(numeric, integer) IS 'The number to so many significant digits.';
+
 CREATE FUNCTION usage_monitor._quota_advice(at timestamptz, of_org text)
 RETURNS TABLE (
     org text, subject text, title text, description text, current_cost numeric,
@@ -519,12 +526,17 @@ BEGIN ATOMIC
                 ELSE format('Quota "%s" is at its limit', f.name) END,
            CASE WHEN f.is_far
                 THEN format('In the last %s periods (%s) no more than %s of %s %s were used: it would not stop what goes wrong.',
-                            f.periods, f.period, trim_scale(round(f.highest, 6)), trim_scale(f.amount), f.unit)
+                            f.periods, f.period, CASE WHEN f.highest < 1 THEN usage_monitor._about(f.highest, 6) ELSE trim_scale(round(f.highest, 6)) END,
+                            trim_scale(f.amount), f.unit)
                 ELSE format('%s of the last %s periods (%s) reached %s %s.',
                             f.reached, f.periods, f.period, trim_scale(f.amount), f.unit) END,
            CASE WHEN f.metric = 'cost' THEN f.highest END,
-           CASE WHEN f.is_far
-                THEN ARRAY[format('Lower it to some %s, half more than the most that was used.', trim_scale(round(1.5 * f.highest, 2)))]
+           CASE WHEN f.is_far AND f.highest <= 0
+                THEN ARRAY['Nothing of it was used: is it still needed?']
+                WHEN f.is_far
+                THEN ARRAY[format('Lower it to some %s, half more than the most that was used.',
+                                  CASE f.metric WHEN 'cost' THEN usage_monitor._about(1.5 * f.highest, 2)
+                                                ELSE greatest(ceil(1.5 * f.highest), usage_monitor._about(1.5 * f.highest, 2)) END)]
                 ELSE ARRAY['Find out who uses it: user_usage, model_usage.',
                            'Raise it if the use is meant, or the alert will be overlooked.'] END,
            CASE WHEN f.is_far THEN 'low' WHEN f.enforcement = 'block' THEN 'high' ELSE 'medium' END,

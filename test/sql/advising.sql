@@ -165,6 +165,12 @@ SELECT org, subject FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z'
 SELECT count(*) FROM usage_monitor.suggest_optimizations('2026-05-17 06:00Z') WHERE type = 'quota' AND subject IN ('far', 'at');
 DELETE FROM usage_monitor.quota;
 DELETE FROM usage_monitor.usage;
+-- what to lower one to has two digits, and is something that can be counted: never nothing
+SELECT count(usage_monitor.set_quota(n, 'org', n, a, 'day', m)) FROM (VALUES ('0.002', 5, 'cost'), ('0.0000123456789', 5, 'cost'), ('1.23', 50, 'cost'), ('1234.5', 9999, 'cost'), ('free', 5, 'cost'), ('calls', 10, 'requests'), ('tokens', 99999, 'tokens')) AS q (n, a, m);
+INSERT INTO usage_monitor.usage (ts, org, model, cost, input_tokens) SELECT '2026-05-31 12:00Z'::timestamptz - d * interval '1 day', o, 'm', CASE WHEN o ~ '^[0-9]' THEN o::numeric ELSE 0 END, 4567 FROM generate_series(1, 20) AS d, unnest('{0.002,0.0000123456789,1.23,1234.5,free,calls,tokens}'::text[]) AS o;
+SELECT subject, description, recommendations FROM pg_temp.suggestions WHERE type = 'quota' ORDER BY subject;
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.usage;
 
 -- Anomalies of the last week, until they are resolved
 INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT '2026-05-31 12:00Z'::timestamptz - d * interval '1 day', o, 'm', CASE WHEN d IN (2, 20) AND o = 'one' THEN 500 ELSE 100 + d % 3 END FROM generate_series(1, 40) AS d, unnest('{one,two}'::text[]) AS o;
