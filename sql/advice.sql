@@ -272,7 +272,7 @@ BEGIN
            b.base_cost - b.cost,
            ARRAY[format('Evaluate %s on a sample of these calls (%s).', b.alternative, coalesce(b.note, 'an alternative of your own')),
                  'Move what it does well enough; keep the rest.',
-                 format('To see no more of it: INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES (%L, %L, false).', f.model, b.alternative)],
+                 format('To see no more of it: INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES (%L, %L, false) ON CONFLICT (pattern, alternative, origin) DO UPDATE SET enabled = false.', f.model, b.alternative)],
            'medium',
            f.scope_cost,
            f.evidence || jsonb_build_object(

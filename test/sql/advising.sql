@@ -51,6 +51,18 @@ INSERT INTO usage_monitor.model_alternative (pattern, alternative, note, enabled
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, provider) VALUES ('gpt-4o*', 'deepseek-chat', 'DeepSeek');
 SELECT a.* FROM usage_monitor._alternatives('openai', 'gpt-4o-2024-08-06') AS a;
 DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
+-- and takes out what was suggested by another name, for that model; a closer row of one's own brings it back; nothing at one provider alone
+CREATE VIEW pg_temp.for_4o AS
+SELECT m.model, string_agg(a.alternative || ' at ' || a.provider, ', ' ORDER BY a.alternative, a.provider) AS alternatives
+  FROM unnest('{gpt-4o,gpt-4o-2024-08-06,openai/gpt-4o-2024-11-20}'::text[]) AS m (model) LEFT JOIN LATERAL usage_monitor._alternatives('openai', m.model) AS a ON true GROUP BY m.model ORDER BY m.model;
+INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4o-2024-08-06', 'gpt-4o-mini', false);
+SELECT * FROM pg_temp.for_4o;
+INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4*', 'gpt-4o-mini', false), ('gpt-4o-2024-11-20', 'gpt-4o-mini', true);
+SELECT * FROM pg_temp.for_4o;
+DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
+INSERT INTO usage_monitor.model_alternative (pattern, alternative, provider, enabled) VALUES ('gpt-4o*', 'deepseek-chat', 'deepseek', true), ('gpt-4o', 'gpt-4o-mini', 'azure', false), ('gpt-4o-2024-08-06', 'deepseek-chat', NULL, false), ('gpt-4o', 'deepseek-chat', 'openai', false);
+SELECT * FROM pg_temp.for_4o;
+DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
 
 -- Calls of one size cost what they cost one by one; the last takes the remainder
 SELECT count(usage_monitor.set_price('big', 10, 40, cache_read => 1, cache_write => 12.5, provider => 'acme')),
@@ -78,6 +90,22 @@ SELECT s.org, s.current_cost = sum(u.cost) AS same_cost, s.potential_savings = s
  CROSS JOIN LATERAL usage_monitor.cost('small', u.input_tokens, u.output_tokens, u.cache_read_input_tokens, reasoning_output_tokens => u.reasoning_output_tokens, provider => 'acme', at => u.ts) AS c (cost)
  WHERE s.type = 'model' GROUP BY s.org, s.current_cost, s.potential_savings ORDER BY s.org NULLS FIRST;
 SELECT description, recommendations, jsonb_pretty(evidence) FROM pg_temp.suggestions WHERE org IS NULL;
+-- what it says to see no more of it does that, again and again, whatever the alternative comes from
+BEGIN;
+CREATE FUNCTION pg_temp.see_no_more() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR n IN 1..3 LOOP
+        SELECT substring(s.recommendations[3] FROM 'INSERT.*[^.]') INTO statement FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z') s WHERE type = 'model' AND org IS NULL;
+        EXIT WHEN statement IS NULL;
+        RETURN NEXT statement;
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+SELECT * FROM pg_temp.see_no_more();
+ROLLBACK;
 -- of one organisation, of fewer days, of none beside all together
 SELECT org, subject, current_cost, evidence->>'from' AS since FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z', 'one');
 SELECT org, subject, current_cost, evidence->>'from' AS since FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z', days => 1);
