@@ -161,6 +161,18 @@ VALUES (now(), 'umtest', 'cheap', 1500, 500, 250, true, 0.002),
 SELECT provider, model, requests, errors, error_rate, total_tokens, cost, cost_per_1k_tokens, cost_per_request, avg_duration_ms, tokens_per_second,
        unpriced_requests, cost_rank
 FROM usage_monitor.model_efficiency ORDER BY cost_rank, model;
+-- calls that the application's own cache answered make no model cheap: 990 of one, all of another, of whatever size, folded or not
+DELETE FROM usage_monitor.usage;
+INSERT INTO usage_monitor.usage (ts, provider, model, input_tokens, output_tokens, cached, cost)
+SELECT now() - n % 5 * interval '1 day', 'umtest', m, 1000 * s, 1000 * s, c, CASE WHEN NOT c THEN p END
+FROM (VALUES ('large', 1, false, 0.02, 10), ('large', 1, true, 0, 500), ('large', 0, true, 0, 490), ('small', 1, false, 0.002, 10), ('all cached', 1, true, 0, 5)) AS m (m, s, c, p, calls), generate_series(1, calls) AS n;
+SELECT model, requests, cached_requests AS cached, total_tokens, cost, cost_per_1k_tokens, cost_per_request, cost_rank FROM usage_monitor.model_efficiency ORDER BY model;
+-- of a day that the ledger does not have any more, nobody can tell which tokens were billed
+DELETE FROM usage_monitor.usage;
+INSERT INTO usage_monitor._archive_model_total (day, name_hash, requests, total_tokens, cost, key1, key2, cached_requests)
+VALUES (usage_monitor.ledger_day(now()) - 9, 1, 100, 100000, 1, 'large', 'umtest', 99), (usage_monitor.ledger_day(now()) - 8, 1, 100, 100000, 1, 'large', 'umtest', NULL);
+SELECT model, requests, cached_requests AS cached, cost, cost_per_1k_tokens, cost_per_request FROM usage_monitor.model_efficiency;
+DELETE FROM usage_monitor._archive_model_total;
 -- two calls of two days and 99 without a duration: the average is that of the two, wherever they are added up
 DELETE FROM usage_monitor.usage;
 INSERT INTO usage_monitor.usage (ts, user_id, provider, model, output_tokens, duration_ms, cost)
