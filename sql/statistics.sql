@@ -300,22 +300,42 @@ RETURNS TABLE (
     SET jit = off
 AS $$
 DECLARE
-    today CONSTANT date := usage_monitor.ledger_day(now());
+    today  CONSTANT date := usage_monitor.ledger_day(now());
+    source CONSTANT text := CASE WHEN org IS NULL THEN 'usage_monitor.daily_total AS d WHERE true'
+                                 ELSE 'usage_monitor.daily_usage AS d WHERE d.org = $3' END;
 BEGIN
     PERFORM usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
+    -- not by the views, which have every day since the first call, however long ago that was
     RETURN QUERY EXECUTE '
-        SELECT d.day,
-               coalesce(t.requests, 0),
-               coalesce(t.total_tokens, 0),
-               CASE WHEN t.day IS NULL THEN 0 ELSE t.cost END,
-               usage_monitor.ledger_currency(),
-               coalesce(t.unpriced_requests, 0),
-               t.previous_cost, t.change, t.change_percentage, t.average_7d_cost, t.average_7d_requests
-          FROM (SELECT $1 - n AS day FROM generate_series(0, $2 - 1) AS n) AS d
-          LEFT JOIN (SELECT * FROM ' || CASE WHEN org IS NULL THEN 'usage_monitor.trend_total'
-                                             ELSE 'usage_monitor.usage_trend WHERE org = $3' END || ') AS t ON t.day = d.day
-         ORDER BY d.day'
+        SELECT t.day, t.requests, t.total_tokens, t.cost, usage_monitor.ledger_currency(), t.unpriced_requests,
+               CASE WHEN t.has_past THEN t.previous_cost END,
+               CASE WHEN t.has_past THEN t.cost - t.previous_cost END,
+               CASE WHEN t.has_past THEN round(100.0 * (t.cost - t.previous_cost) / nullif(t.previous_cost, 0.0), 2) END,
+               CASE WHEN t.has_past THEN t.average_7d_cost END,
+               CASE WHEN t.has_past THEN t.average_7d_requests END
+          FROM (
+              SELECT e.*,
+                     lag(e.cost) OVER days AS previous_cost,
+                     avg(e.cost) OVER week AS average_7d_cost,
+                     avg(e.requests) OVER week AS average_7d_requests
+                FROM (
+                    SELECT c.day,
+                           coalesce(u.requests, 0) AS requests,
+                           coalesce(u.total_tokens, 0) AS total_tokens,
+                           CASE WHEN u.day IS NULL THEN 0 ELSE u.cost END AS cost,
+                           coalesce(u.unpriced_requests, 0) AS unpriced_requests,
+                           coalesce(c.day >= f.day, false) AS has_past
+                      FROM (SELECT $1 - n AS day FROM generate_series(0, $2 + 6) AS n) AS c
+                     CROSS JOIN (SELECT min(d.day) AS day FROM ' || source || ') AS f
+                      LEFT JOIN (SELECT d.day, d.requests, d.total_tokens, d.cost, d.unpriced_requests
+                                   FROM ' || source || ' AND d.day >= $1 - $2 - 6 AND d.day <= $1) AS u ON u.day = c.day
+                ) AS e
+              WINDOW days AS (PARTITION BY e.has_past ORDER BY e.day),
+                     week AS (days ROWS 6 PRECEDING)
+          ) AS t
+         WHERE t.day > $1 - $2
+         ORDER BY t.day'
     USING today, days, org;
 END
 $$;

@@ -157,7 +157,9 @@ COMMENT ON VIEW usage_monitor.session_usage IS
  * Each day with usage also stands for the idle days that follow it, until the
  * next one or today: an average over seven rows is then one over seven days.
  * Without a look at the ledger's first day apart, a condition on org reaches
- * the ledger through both windows.
+ * the ledger through both windows.  Of a gap of more than a century, which is
+ * a mistake in somebody's ts, the first hundred years and the last week are
+ * shown: millions of days would take everybody else's time.
  */
 CREATE VIEW usage_monitor.usage_trend WITH (security_invoker = true) AS
 SELECT day,
@@ -185,13 +187,16 @@ FROM (
                    OVER (PARTITION BY org ORDER BY day) AS next_day
         FROM usage_monitor.daily_usage
     ) AS d
-    CROSS JOIN LATERAL generate_series(0, d.next_day - d.day - 1) AS idle
+    CROSS JOIN LATERAL (
+        SELECT n + CASE WHEN n >= 36600 THEN greatest(d.next_day - d.day - 1 - 36606, 0) ELSE 0 END AS idle
+        FROM generate_series(0, least(d.next_day - d.day - 1, 36606)) AS n
+    ) AS i
 ) AS every_day
 WINDOW days AS (PARTITION BY org ORDER BY day),
        week AS (days ROWS 6 PRECEDING);
 
 COMMENT ON VIEW usage_monitor.usage_trend IS
-    'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change.';
+    'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change. Of idle days in a row, 36,600 are shown and the last seven.';
 
 CREATE VIEW usage_monitor.unpriced_usage WITH (security_invoker = true) AS
 SELECT provider,

@@ -282,3 +282,26 @@ EXECUTE of_text(timestamptz '2026-11-02 00:00Z');
 SELECT usage_monitor.report('weekly') IS NOT NULL AND usage_monitor.report('weekly', now()) IS NOT NULL AND usage_monitor.report('weekly', current_date) IS NOT NULL AND usage_monitor.report('weekly', localtimestamp) IS NOT NULL
        AND usage_monitor.report('weekly', org => 'acme') IS NOT NULL AND usage_monitor.report(org => 'acme', period => 'daily', at => current_date) IS NOT NULL AS all_there;
 ROLLBACK;
+
+-- Calls of a wrong century: every answer stays quick and what it was, but for the calls themselves
+BEGIN;
+DELETE FROM usage_monitor.usage;
+SELECT usage_monitor.configure('USD', 'Asia/Kathmandu');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT now() - n * interval '1 day', 'acme', 'm', n FROM generate_series(0, 40) AS n WHERE n % 7 > 1;
+CREATE TEMP TABLE trend_before AS SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(60) AS t UNION ALL SELECT 'acme', t.* FROM usage_monitor.cost_trend(60, 'acme') AS t;
+CREATE TEMP TABLE shown_before AS TABLE usage_monitor.trend_total;
+CREATE TEMP TABLE org_before AS TABLE usage_monitor.usage_trend;
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('58000-01-01 00:00Z', 'acme', 'm', 7), ('9999-12-31 00:00Z', 'acme', 'm', 1), ('58000-01-02 00:00Z', 'globex', 'm', 1);
+SET LOCAL statement_timeout = '5s';
+SELECT count(*) FROM (SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(60) AS t UNION ALL SELECT 'acme', t.* FROM usage_monitor.cost_trend(60, 'acme') AS t EXCEPT TABLE trend_before) AS d;
+SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
+SELECT count(*) AS missing FROM (TABLE shown_before EXCEPT TABLE usage_monitor.trend_total) AS d;
+SELECT count(*) AS missing FROM (TABLE org_before EXCEPT TABLE usage_monitor.usage_trend) AS d;
+SELECT day, cost, previous_cost, change, average_7d_cost FROM usage_monitor.trend_total WHERE day > '9999-12-29' AND day < '9999-12-31' OR day >= '57999-12-31' ORDER BY day;
+-- before the first day of all, which is long ago now, there is no day without a change
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('4000-01-01 00:00Z BC', 'acme', 'm', 7);
+SELECT count(*) FROM (SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(40) AS t EXCEPT TABLE trend_before) AS d;
+SELECT count(*), count(change) AS changes FROM usage_monitor.cost_trend(60);
+SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
+SELECT count(*) FROM usage_monitor.forecast('today', 'all');
+ROLLBACK;
