@@ -8,9 +8,10 @@ CREATE TABLE usage_monitor.archived_partition (
     to_ts       timestamptz NOT NULL,
     requests    bigint NOT NULL,
     cost        numeric,
-    archived_at timestamptz NOT NULL DEFAULT now(),
+    archived_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     archived_by text NOT NULL DEFAULT session_user,
-    CONSTRAINT archived_partition_pkey PRIMARY KEY (name, from_ts)
+    -- a name comes again, with the same bounds, where calls came late
+    CONSTRAINT archived_partition_pkey PRIMARY KEY (name, from_ts, archived_at)
 );
 
 COMMENT ON TABLE usage_monitor.archived_partition IS
