@@ -213,7 +213,7 @@ WHERE cost IS NULL
 GROUP BY provider, model, service_tier, unpriced_reason;
 
 COMMENT ON VIEW usage_monitor.unpriced_usage IS
-    'Models with calls that have no cost, because no price was known for them.';
+    'Models with calls that have no cost, because no price was known for them. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
 
 CREATE VIEW usage_monitor.recent_usage WITH (security_invoker = true) AS
 SELECT usage_id, ts, org, department, project, user_id, session_id,

@@ -119,7 +119,7 @@ CREATE TABLE usage_2024_02 (LIKE usage_monitor.usage_default INCLUDING ALL);
 ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2024_02 FOR VALUES FROM (MINVALUE) TO ('2024-03-01 00:00+00');
 INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2024-02-27 12:00-05', 'acme', 'm', 2);
 SELECT name, from_ts, requests, cost FROM usage_monitor.drop_usage_before('2024-06-01');
-SELECT name, from_ts, requests, cost FROM usage_monitor.archived_partition WHERE name ~ '2024_02' ORDER BY archived_at;
+SELECT name, from_ts, requests, cost, unpriced_requests FROM usage_monitor.archived_partition WHERE name ~ '2024_02' ORDER BY archived_at;
 SELECT sum(t.requests) - (SELECT r.requests FROM pg_temp.requests r) AS more FROM usage_monitor.daily_total t;
 SELECT count(*) FROM usage_monitor.verify();
 
