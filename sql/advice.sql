@@ -331,7 +331,8 @@ COMMENT ON FUNCTION usage_monitor._usage_advice(date, date, text[], boolean) IS
  * Which models an operation or a source calls, in which tier, no rollup knows.
  * So the rollups tell which of them have calls in the standard tier that may
  * be waited for and could save something worth while; of those alone, and of
- * these days, the ledger is read, and each call priced in both tiers.
+ * these days, the ledger is read, and each call priced in both tiers; not at
+ * all where the batch tier of no model is cheaper.
  */
 CREATE FUNCTION usage_monitor._tier_advice(since date, until date, orgs text[], with_total boolean)
 RETURNS TABLE (
@@ -351,6 +352,7 @@ DECLARE
     found      jsonb;
     operations text[];
     sources    text[];
+    models     text[];
 BEGIN
     WITH rollup AS MATERIALIZED (
         SELECT NULL::text AS org, r.key1 AS operation, r.key2 AS source, r.key3 = 'standard' AS is_standard,
@@ -394,6 +396,25 @@ BEGIN
         RETURN;
     END IF;
 
+    SELECT array_agg(DISTINCT m.model)
+      INTO models
+      FROM (SELECT n.provider, n.model,
+                   (n.day + time '12:00') AT TIME ZONE usage_monitor.ledger_time_zone() AS at
+              FROM usage_monitor.model_total n
+             WHERE n.day >= since AND n.day <= until) AS m
+     WHERE EXISTS (
+               -- small and large inputs; embeddings have no price for output
+               SELECT
+                 FROM (VALUES (1000, 0), (1000, 1000), (1000000, 0), (1000000, 1000)) AS t (input, output)
+                WHERE usage_monitor.cost(m.model, t.input, t.output, provider => m.provider, service_tier => 'batch', at => m.at)
+                      < usage_monitor.cost(m.model, t.input, t.output, provider => m.provider, service_tier => 'standard', at => m.at))
+           -- a contract may know of one
+        OR EXISTS (SELECT FROM usage_monitor.price p WHERE p.org IS NOT NULL AND p.service_tier = 'batch');
+
+    IF models IS NULL THEN
+        RETURN;
+    END IF;
+
     RETURN QUERY
     WITH call AS MATERIALIZED (
         -- of models that have a batch tier; what the price book does not explain is not to be saved
@@ -421,6 +442,7 @@ BEGIN
            AND u.cost IS NOT NULL
            AND u.operation IS DISTINCT FROM 'correction'
            AND (u.operation = ANY (operations) OR u.source = ANY (sources))
+           AND u.model = ANY (models)
            AND (with_total OR u.org = ANY (orgs))
            AND c.batch_cost < c.standard_cost
          GROUP BY u.org, u.operation, u.source, u.provider, u.model

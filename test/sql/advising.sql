@@ -149,6 +149,12 @@ SELECT count(*) FROM pg_temp.suggestions s WHERE type = 'tier';
 UPDATE usage_monitor.usage SET cost = 0.1, input_cost = NULL, output_cost = NULL WHERE source = 'cron' AND model = 'big' AND service_tier = 'standard';
 SELECT org, subject, current_cost, potential_savings, evidence->'base_cost' AS base_cost FROM pg_temp.suggestions s WHERE type = 'tier';
 DELETE FROM usage_monitor.usage;
+-- a model that has a price for input alone, and one that has a batch tier by a contract
+SELECT count(usage_monitor.set_price('embedder', 2, NULL, provider => 'acme')), count(usage_monitor.set_price('embedder', 1, NULL, provider => 'acme', service_tier => 'batch')), count(usage_monitor.set_price('middle', 1, 4, provider => 'acme', service_tier => 'batch', org => 'two'));
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, operation) SELECT '2026-05-20', o, 'acme', m, 1000000, 'indexing' FROM unnest('{one,two}'::text[]) AS o, unnest('{embedder,middle}'::text[]) AS m;
+SELECT s.org, s.potential_savings, s.evidence->'models' AS models FROM pg_temp.suggestions s WHERE type = 'tier';
+DELETE FROM usage_monitor.usage;
+DELETE FROM usage_monitor.price WHERE model = 'middle' AND org = 'two';
 
 -- A cheaper model is compared in the tier of the calls, as what_if() does; the same for each organisation
 SELECT count(usage_monitor.set_price('small', 0.5, 2, provider => 'acme', service_tier => 'batch'));
