@@ -34,7 +34,7 @@ FROM unnest(ARRAY[
     'usage_between(timestamptz ''2026-01-01 00:00+00'', ''2026-02-01 00:00+08'')',
     'usage_between(timestamptz ''2026-01-01 00:00+08'', ''2026-02-01 00:00:00.000001+08'', ''model'')',
     'usage_between(timestamptz ''2026-01-01 00:00+08'', ''2026-01-01 11:30+08'', ''hour'')',
-    'usage_between(''2026-01-01'', ''tomorrow week'')', 'usage_between(date ''2026-01-01'', date ''5874897-12-31'')', 'usage_between(date ''2026-01-01'', date ''294276-12-31'')',
+    'usage_between(''2026-01-01'', ''tomorrow week'')', 'usage_between(date ''2026-01-01'', date ''5874897-12-31'')', 'usage_between(date ''2026-01-01'', date ''294276-12-31'')', 'usage_between(''2026-01-01 00:00+08'', timestamptz ''294276-12-31 00:00+00'')', 'usage_between(''4713-01-02 BC'', ''infinity'', ''month'')',
     'report(''monthly'', ''294276-12-31'')', 'report(''daily'', date ''5874897-12-31'')', 'report(''weekly'', ''4713-01-01 BC'')', 'report(''daily'', ''tomorrow week'')', 'report(''daily'', date ''-infinity'')', 'report(''daily'', NULL::date)',
     'forecast(''294276-12-30'')', 'forecast(date ''294276-12-31'')', 'suggest_optimizations(''294276-12-30'')', 'suggest_optimizations(NULL::date)',
     'report(''yearly'')', 'report(NULL)', 'report(''daily'', NULL)', 'report(''daily'', ''infinity'')']) AS call;
