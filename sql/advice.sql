@@ -1,9 +1,9 @@
 /*
  * Advice: where money could be saved.
  *
- * All of it is read from the aggregate views, never from the ledger, and
- * priced by cost() with the tokens that were used: what the same calls would
- * cost at another model, in the batch tier, or with more of their input
+ * It is read from the aggregate views, but for what these do not tell apart,
+ * and priced by cost() with the tokens that were used: what the same calls
+ * would cost at another model, in the batch tier, or with more of their input
  * cached.  A saving is the difference to what the price book says of the calls
  * as they were made, or to what they did cost if that is less; so what the
  * price book does not know of (contract prices of single organisations in a
@@ -69,11 +69,19 @@ RETURNS TABLE (
 AS $$
 #variable_conflict use_column
 DECLARE
-    days     CONSTANT integer := until - since + 1;
-    currency CONSTANT text := usage_monitor.ledger_currency();
+    days      CONSTANT integer := until - since + 1;
+    currency  CONSTANT text := usage_monitor.ledger_currency();
+    starts    CONSTANT timestamptz := usage_monitor._day_start(since);
+    ends      CONSTANT timestamptz := usage_monitor._day_start(until + 1);
+    has_tiers CONSTANT boolean := EXISTS (
+        SELECT
+          FROM usage_monitor.service_tier_total t
+         WHERE t.day >= since
+           AND t.day <= until
+           AND t.service_tier <> 'standard');
 BEGIN
     RETURN QUERY
-    WITH used AS (
+    WITH whole AS (
         SELECT NULL::text AS org, m.provider, m.model, m.day, m.requests, m.errors,
                m.input_tokens, m.output_tokens, m.cache_read_input_tokens,
                m.cache_creation_input_tokens, m.reasoning_output_tokens,
@@ -91,9 +99,68 @@ BEGIN
          WHERE m.org = ANY (orgs)
            AND m.day >= since
            AND m.day <= until
+    ), tiered AS MATERIALIZED (
+        -- in which tier calls were, the rollups of models do not know
+        SELECT u.org, u.provider, u.model, d.day, u.service_tier,
+               count(*) AS requests,
+               count(*) FILTER (WHERE NOT u.success) AS errors,
+               sum(u.input_tokens) AS input_tokens,
+               sum(u.output_tokens) AS output_tokens,
+               sum(u.cache_read_input_tokens) AS cache_read_input_tokens,
+               sum(u.cache_creation_input_tokens) AS cache_creation_input_tokens,
+               sum(u.reasoning_output_tokens) AS reasoning_output_tokens,
+               sum(u.input_cost) AS input_cost,
+               sum(u.cost) AS cost,
+               count(*) FILTER (WHERE u.cost IS NULL) AS unpriced_requests,
+               count(*) FILTER (WHERE u.cached) AS cached_requests
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL (SELECT usage_monitor.ledger_day(u.ts) AS day) AS d
+         WHERE has_tiers
+           AND u.ts >= starts
+           AND u.ts < ends
+           AND u.service_tier <> 'standard'
+           AND (with_total OR u.org = ANY (orgs))
+         GROUP BY u.org, u.provider, u.model, d.day, u.service_tier
+    ), in_tier AS (
+        SELECT NULL::text AS of_org, t.*
+          FROM tiered t
+         WHERE with_total
+        UNION ALL
+        SELECT t.org, t.*
+          FROM tiered t
+         WHERE t.org = ANY (orgs)
+    ), used AS (
+        -- the standard tier is what is left of the whole
+        SELECT x.org, x.provider, x.model, x.day, x.service_tier,
+               sum(x.requests) AS requests,
+               sum(x.errors) AS errors,
+               coalesce(sum(x.input_tokens), 0) AS input_tokens,
+               coalesce(sum(x.output_tokens), 0) AS output_tokens,
+               sum(x.cache_read_input_tokens) AS cache_read_input_tokens,
+               sum(x.cache_creation_input_tokens) AS cache_creation_input_tokens,
+               sum(x.reasoning_output_tokens) AS reasoning_output_tokens,
+               sum(x.input_cost) AS input_cost,
+               sum(x.cost) AS cost,
+               sum(x.unpriced_requests) AS unpriced_requests,
+               sum(x.cached_requests) AS cached_requests
+          FROM (
+              SELECT w.org, w.provider, w.model, w.day, 'standard' AS service_tier, w.requests, w.errors,
+                     w.input_tokens, w.output_tokens, w.cache_read_input_tokens,
+                     w.cache_creation_input_tokens, w.reasoning_output_tokens,
+                     w.input_cost, w.cost, w.unpriced_requests, w.cached_requests
+                FROM whole w
+              UNION ALL
+              SELECT t.of_org, t.provider, t.model, t.day, k.service_tier, k.sign * t.requests, k.sign * t.errors,
+                     k.sign * t.input_tokens, k.sign * t.output_tokens, k.sign * t.cache_read_input_tokens,
+                     k.sign * t.cache_creation_input_tokens, k.sign * t.reasoning_output_tokens,
+                     k.sign * t.input_cost, k.sign * t.cost, k.sign * t.unpriced_requests, k.sign * t.cached_requests
+                FROM in_tier t
+               CROSS JOIN LATERAL (VALUES (t.service_tier, 1), ('standard', -1)) AS k (service_tier, sign)) AS x
+         GROUP BY x.org, x.provider, x.model, x.day, x.service_tier
+        HAVING sum(x.requests) > 0
     ), mix AS MATERIALIZED (
         -- calls that have a cost, and their part of the tokens; of those models that could save something worth while
-        SELECT u.org, coalesce(u.provider, '') AS provider, u.model, u.day, u.requests, u.errors,
+        SELECT u.org, coalesce(u.provider, '') AS provider, u.model, u.day, u.service_tier, u.requests, u.errors,
                u.cost, u.input_cost, u.scope_cost, u.calls,
                -- large inputs, of which little is cached
                u.model_input >= 2048 * u.model_requests AND u.model_cache_read < 0.2 * u.model_input AS is_uncached,
@@ -120,19 +187,16 @@ BEGIN
         SELECT m.*, b.book_cost,
                -- what the price book does not explain is not to be saved
                least(m.cost, b.book_cost) AS base_cost,
-               usage_monitor._cost_of_calls(
-                   m.calls, m.plain, m.cache_read, m.cache_write, m.output, m.reasoning,
-                   nullif(m.provider, ''), m.model, 'batch', m.org, m.at) AS batch_cost,
                CASE WHEN m.is_uncached THEN
                    usage_monitor._cost_of_calls(
                        m.calls, c.input - w.cache_read - w.cache_write, w.cache_read, w.cache_write, m.output, m.reasoning,
-                       nullif(m.provider, ''), m.model, 'standard', m.org, m.at)
+                       nullif(m.provider, ''), m.model, m.service_tier, m.org, m.at)
                END AS caching_cost
           FROM mix m
          CROSS JOIN LATERAL (
                SELECT usage_monitor._cost_of_calls(
                           m.calls, m.plain, m.cache_read, m.cache_write, m.output, m.reasoning,
-                          nullif(m.provider, ''), m.model, 'standard', m.org, m.at) AS book_cost
+                          nullif(m.provider, ''), m.model, m.service_tier, m.org, m.at) AS book_cost
                OFFSET 0) AS b  -- once a row
          CROSS JOIN LATERAL (SELECT m.plain + m.cache_read + m.cache_write AS input) AS c
          -- half of the input read from the cache, a twentieth written to it
@@ -153,9 +217,6 @@ BEGIN
                sum(p.cost) AS cost,
                sum(p.input_cost) AS input_cost,
                sum(p.book_cost) AS book_cost,
-               sum(p.book_cost) FILTER (WHERE p.batch_cost < p.book_cost) AS batch_book_cost,
-               sum(p.batch_cost) FILTER (WHERE p.batch_cost < p.book_cost) AS batch_cost,
-               sum(p.cost) FILTER (WHERE p.batch_cost < p.book_cost) AS batch_actual_cost,
                sum(p.base_cost) FILTER (WHERE p.caching_cost < p.book_cost) AS caching_base_cost,
                sum(p.caching_cost) FILTER (WHERE p.caching_cost < p.book_cost) AS caching_cost
           FROM priced p
@@ -179,7 +240,7 @@ BEGIN
          CROSS JOIN LATERAL usage_monitor._alternatives(nullif(n.provider, ''), n.model) a
     ), alternative AS (
         SELECT d.org, d.provider, d.model, a.alternative, a.alternative_provider, a.note,
-               count(*) AS days,
+               count(DISTINCT d.day) AS days_priced,
                sum(d.base_cost) AS base_cost,
                sum(c.cost) AS cost
           FROM cheaper a
@@ -187,7 +248,7 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT usage_monitor._cost_of_calls(
                           d.calls, d.plain, d.cache_read, d.cache_write, d.output, d.reasoning,
-                          a.alternative_provider, a.alternative, 'standard', d.org, d.at) AS cost
+                          a.alternative_provider, a.alternative, d.service_tier, d.org, d.at) AS cost
                OFFSET 0) AS c
          WHERE c.cost IS NOT NULL
          GROUP BY d.org, d.provider, d.model, a.alternative, a.alternative_provider, a.note
@@ -196,56 +257,12 @@ BEGIN
                row_number() OVER which AS rank,
                jsonb_agg(jsonb_build_object(
                    'model', a.alternative, 'provider', a.alternative_provider, 'note', a.note,
-                   'cost', trim_scale(a.cost), 'in_place_of', trim_scale(a.base_cost), 'days', a.days)) OVER (
+                   'cost', trim_scale(a.cost), 'in_place_of', trim_scale(a.base_cost), 'days', a.days_priced)) OVER (
                    which ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS alternatives
           FROM alternative a
          WHERE a.cost < a.base_cost
         WINDOW which AS (PARTITION BY a.org, a.provider, a.model
                          ORDER BY a.base_cost - a.cost DESC, a.alternative COLLATE "C", a.alternative_provider COLLATE "C")
-    ), batch AS (
-        -- which part of the cost is of models with a batch tier, and which part of it the tier takes off
-        SELECT m.org,
-               min(m.scope_cost) AS scope_cost,
-               coalesce(sum(m.batch_actual_cost) / nullif(min(m.scope_cost), 0), 0) AS share,
-               coalesce(1 - sum(m.batch_cost) / nullif(sum(m.batch_book_cost), 0), 0) AS discount
-          FROM model m
-         GROUP BY m.org
-    ), work AS (
-        SELECT NULL::text AS org, 'operation' AS dimension, o.operation AS name, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.operation_total o
-         WHERE o.day >= since AND o.day <= until AND with_total
-        UNION ALL
-        SELECT o.org, 'operation', o.operation, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.operation_usage o
-         WHERE o.org = ANY (orgs) AND o.day >= since AND o.day <= until
-        UNION ALL
-        SELECT NULL, 'source', o.source, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.source_total o
-         WHERE o.day >= since AND o.day <= until AND with_total
-        UNION ALL
-        SELECT o.org, 'source', o.source, o.requests, o.cost, o.avg_duration_ms
-          FROM usage_monitor.source_usage o
-         WHERE o.org = ANY (orgs) AND o.day >= since AND o.day <= until
-    ), offline AS (
-        SELECT w.org, w.dimension, w.name,
-               sum(w.requests) AS requests,
-               sum(w.cost) AS cost,
-               round((sum(w.avg_duration_ms * w.requests) / nullif(sum(w.requests) FILTER (WHERE w.avg_duration_ms IS NOT NULL), 0))::numeric) AS duration_ms
-          FROM work w
-         WHERE w.name IS NOT NULL
-         GROUP BY w.org, w.dimension, w.name
-    ), tier AS (
-        SELECT NULL::text AS org, t.cost
-          FROM usage_monitor.service_tier_total t
-         WHERE t.day >= since AND t.day <= until AND t.service_tier = 'standard' AND with_total
-        UNION ALL
-        SELECT t.org, t.cost
-          FROM usage_monitor.service_tier_usage t
-         WHERE t.org = ANY (orgs) AND t.day >= since AND t.day <= until AND t.service_tier = 'standard'
-    ), standard AS (
-        SELECT t.org, sum(t.cost) AS cost
-          FROM tier t
-         GROUP BY t.org
     )
     SELECT 'model', f.org, f.model,
            format('%s in place of %s', b.alternative, f.model),
@@ -255,13 +272,13 @@ BEGIN
            b.base_cost - b.cost,
            ARRAY[format('Evaluate %s on a sample of these calls (%s).', b.alternative, coalesce(b.note, 'an alternative of your own')),
                  'Move what it does well enough; keep the rest.',
-                 format('To see no more of it: INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES (%L, %L, false).', f.model, b.alternative)],
+                 format('To see no more of it: INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES (%L, %L, false) ON CONFLICT (pattern, alternative, origin) DO UPDATE SET enabled = false.', f.model, b.alternative)],
            'medium',
            f.scope_cost,
            f.evidence || jsonb_build_object(
                'base_cost', trim_scale(b.base_cost), 'alternative', b.alternative,
                'alternative_provider', b.alternative_provider, 'alternative_cost', trim_scale(b.cost),
-               'days_priced', b.days, 'alternatives', b.alternatives)
+               'days_priced', b.days_priced, 'alternatives', b.alternatives)
       FROM best b
       JOIN facts f ON f.org IS NOT DISTINCT FROM b.org AND f.provider = b.provider AND f.model = b.model
      WHERE b.rank = 1
@@ -286,29 +303,6 @@ BEGIN
      WHERE f.caching_cost IS NOT NULL
        AND f.calls >= 100
     UNION ALL
-    SELECT 'tier', o.org, o.name,
-           format('Batch tier for %s "%s"', o.dimension, o.name),
-           format('%s calls of %s "%s" cost %s %s in %s days, and nobody seems to wait for them; the batch tier takes some %s %% off the models that have one.',
-                  o.requests, o.dimension, o.name, round(o.cost, 2), currency, days, round(100 * b.discount)),
-           o.cost,
-           round(s.cost * b.share * b.discount, 6),
-           ARRAY['Send them through the provider''s batch interface, which answers within a day.',
-                 'Record them with service_tier batch.'],
-           'medium',
-           b.scope_cost,
-           jsonb_build_object(
-               'from', since, 'to', until, o.dimension, o.name, 'requests', o.requests, 'cost', o.cost,
-               'average_duration_ms', o.duration_ms,
-               'why', CASE WHEN usage_monitor._looks_offline(o.name) THEN 'its name' ELSE 'calls take a minute or more' END,
-               'standard_tier_cost', s.cost, 'share_of_models_with_batch_tier', round(b.share, 4), 'batch_discount', round(b.discount, 4),
-               'estimate', 'standard_tier_cost * share * discount, as if it used the models in the proportion of all calls')
-      FROM offline o
-      JOIN batch b ON b.org IS NOT DISTINCT FROM o.org
-      -- no more than is not in another tier already
-      JOIN (SELECT x.org, x.cost FROM standard x) AS y ON y.org IS NOT DISTINCT FROM o.org
-     CROSS JOIN LATERAL (SELECT least(o.cost, y.cost) AS cost) AS s
-     WHERE usage_monitor._looks_offline(o.name) OR o.duration_ms >= 60000
-    UNION ALL
     SELECT 'usage_pattern', f.org, f.model,
            format('Calls to %s that fail', f.model),
            format('%s of %s calls to %s failed in %s days (%s %%); their input alone cost some %s %s.',
@@ -332,6 +326,177 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor._usage_advice(date, date, text[], boolean) IS
     'What the calls of these days suggest: of these organisations, and of all together.';
+
+/*
+ * Which models an operation or a source calls, in which tier, no rollup knows.
+ * So the rollups tell which of them have calls in the standard tier that may
+ * be waited for and could save something worth while; of those alone, and of
+ * these days, the ledger is read, and each call priced in both tiers; not at
+ * all where the batch tier of no model is cheaper.
+ */
+CREATE FUNCTION usage_monitor._tier_advice(since date, until date, orgs text[], with_total boolean)
+RETURNS TABLE (
+    type text, org text, subject text, title text, description text,
+    current_cost numeric, potential_savings numeric,
+    recommendations text[], effort text, scope_cost numeric, evidence jsonb
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    days       CONSTANT integer := until - since + 1;
+    currency   CONSTANT text := usage_monitor.ledger_currency();
+    starts     CONSTANT timestamptz := usage_monitor._day_start(since);
+    ends       CONSTANT timestamptz := usage_monitor._day_start(until + 1);
+    found      jsonb;
+    operations text[];
+    sources    text[];
+    models     text[];
+BEGIN
+    WITH rollup AS MATERIALIZED (
+        SELECT NULL::text AS org, r.key1 AS operation, r.key2 AS source, r.key3 = 'standard' AS is_standard,
+               r.requests, r.cost, coalesce(r.duration_ms, 0) AS duration_ms, r.requests - coalesce(r.untimed_requests, 0) AS timed_requests
+          FROM usage_monitor._live_operation_total r
+         WHERE r.day >= since AND r.day <= until AND with_total
+        UNION ALL
+        SELECT r.org, r.key1, r.key2, r.key3 = 'standard',
+               r.requests, r.cost, coalesce(r.duration_ms, 0), r.requests - coalesce(r.untimed_requests, 0)
+          FROM usage_monitor._live_operation r
+         WHERE r.org = ANY (orgs) AND r.day >= since AND r.day <= until
+    ), scope AS (
+        SELECT r.org, sum(r.cost) AS cost
+          FROM rollup r
+         GROUP BY r.org
+    ), work AS (
+        SELECT r.org, n.dimension, n.name,
+               sum(r.requests) AS requests,
+               sum(r.cost) AS cost,
+               sum(r.cost) FILTER (WHERE r.is_standard) AS standard_cost,
+               round(sum(r.duration_ms) FILTER (WHERE r.is_standard)
+                     / nullif(sum(r.timed_requests) FILTER (WHERE r.is_standard), 0)) AS duration_ms
+          FROM rollup r
+         CROSS JOIN LATERAL (VALUES ('operation', r.operation), ('source', r.source)) AS n (dimension, name)
+         WHERE n.name IS NOT NULL
+         GROUP BY r.org, n.dimension, n.name
+    )
+    SELECT jsonb_agg(jsonb_build_object(
+               'org', w.org, 'dimension', w.dimension, 'name', w.name, 'requests', w.requests, 'cost', w.cost,
+               'standard_cost', w.standard_cost, 'duration_ms', w.duration_ms, 'scope_cost', s.cost)),
+           array_agg(DISTINCT w.name) FILTER (WHERE w.dimension = 'operation'),
+           array_agg(DISTINCT w.name) FILTER (WHERE w.dimension = 'source')
+      INTO found, operations, sources
+      FROM work w
+      JOIN scope s ON s.org IS NOT DISTINCT FROM w.org
+     WHERE (usage_monitor._looks_offline(w.name) OR w.duration_ms >= 60000)
+       AND w.standard_cost > 0
+       AND w.standard_cost >= least(1, 0.01 * s.cost);
+
+    IF found IS NULL THEN
+        RETURN;
+    END IF;
+
+    SELECT array_agg(DISTINCT m.model)
+      INTO models
+      FROM (SELECT n.provider, n.model,
+                   (n.day + time '12:00') AT TIME ZONE usage_monitor.ledger_time_zone() AS at
+              FROM usage_monitor.model_total n
+             WHERE n.day >= since AND n.day <= until) AS m
+     WHERE EXISTS (
+               -- small and large inputs; embeddings have no price for output
+               SELECT
+                 FROM (VALUES (1000, 0), (1000, 1000), (1000000, 0), (1000000, 1000)) AS t (input, output)
+                WHERE usage_monitor.cost(m.model, t.input, t.output, provider => m.provider, service_tier => 'batch', at => m.at)
+                      < usage_monitor.cost(m.model, t.input, t.output, provider => m.provider, service_tier => 'standard', at => m.at))
+           -- a contract may know of one
+        OR EXISTS (SELECT FROM usage_monitor.price p WHERE p.org IS NOT NULL AND p.service_tier = 'batch');
+
+    IF models IS NULL THEN
+        RETURN;
+    END IF;
+
+    RETURN QUERY
+    WITH call AS MATERIALIZED (
+        -- of models that have a batch tier; what the price book does not explain is not to be saved
+        SELECT u.org, u.operation, u.source, u.provider, u.model,
+               count(*) AS calls,
+               sum(least(u.cost, c.standard_cost)) AS base_cost,
+               sum(c.batch_cost) AS batch_cost
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL (
+               SELECT usage_monitor.cost(
+                          u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
+                          u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,
+                          u.reasoning_output_tokens, u.input_audio_tokens, u.output_audio_tokens, u.units,
+                          u.provider, 'standard', u.org, u.ts) AS standard_cost,
+                      usage_monitor.cost(
+                          u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
+                          u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,
+                          u.reasoning_output_tokens, u.input_audio_tokens, u.output_audio_tokens, u.units,
+                          u.provider, 'batch', u.org, u.ts) AS batch_cost
+               OFFSET 0) AS c  -- once a row
+         WHERE u.ts >= starts
+           AND u.ts < ends
+           AND u.service_tier = 'standard'
+           AND NOT u.cached
+           AND u.cost IS NOT NULL
+           AND u.operation IS DISTINCT FROM 'correction'
+           AND (u.operation = ANY (operations) OR u.source = ANY (sources))
+           AND u.model = ANY (models)
+           AND (with_total OR u.org = ANY (orgs))
+           AND c.batch_cost < c.standard_cost
+         GROUP BY u.org, u.operation, u.source, u.provider, u.model
+    ), model AS (
+        SELECT o.org, o.dimension, o.name, o.requests, o.cost, o.standard_cost, o.duration_ms, o.scope_cost,
+               sum(c.calls) AS calls,
+               sum(c.base_cost) AS base_cost,
+               sum(c.batch_cost) AS batch_cost,
+               jsonb_build_object('provider', c.provider, 'model', c.model, 'calls', sum(c.calls),
+                                  'in_place_of', trim_scale(sum(c.base_cost)), 'cost', trim_scale(sum(c.batch_cost))) AS evidence
+          FROM jsonb_to_recordset(found) AS o (
+                   org text, dimension text, name text, requests numeric, cost numeric,
+                   standard_cost numeric, duration_ms numeric, scope_cost numeric)
+          JOIN (SELECT x.*, n.dimension, n.name
+                  FROM call x
+                 CROSS JOIN LATERAL (VALUES ('operation', x.operation), ('source', x.source)) AS n (dimension, name)) AS c
+            ON c.dimension = o.dimension
+           AND c.name = o.name
+           AND (o.org IS NULL OR c.org = o.org)
+         GROUP BY o.org, o.dimension, o.name, o.requests, o.cost, o.standard_cost, o.duration_ms, o.scope_cost, c.provider, c.model
+        HAVING sum(c.batch_cost) < sum(c.base_cost)
+    )
+    SELECT 'tier', m.org, m.name,
+           format('Batch tier for %s "%s"', m.dimension, m.name),
+           format('%s calls of %s "%s" cost %s %s in %s days, and nobody seems to wait for them; %s of them, which cost %s, would have cost %s in the batch tier.',
+                  m.requests, m.dimension, m.name, round(m.cost, 2), currency, days,
+                  sum(m.calls), round(sum(m.base_cost), 2), round(sum(m.batch_cost), 2)),
+           m.cost,
+           sum(m.base_cost) - sum(m.batch_cost),
+           ARRAY['Send them through the provider''s batch interface, which answers within a day.',
+                 'Record them with service_tier batch.'],
+           'medium',
+           m.scope_cost,
+           jsonb_build_object(
+               'from', since, 'to', until, m.dimension, m.name, 'requests', m.requests, 'cost', m.cost,
+               'average_duration_ms', m.duration_ms,
+               'why', CASE WHEN usage_monitor._looks_offline(m.name) THEN 'its name' ELSE 'calls take a minute or more' END,
+               'standard_tier_cost', m.standard_cost, 'priced_calls', sum(m.calls),
+               'base_cost', trim_scale(sum(m.base_cost)), 'batch_cost', trim_scale(sum(m.batch_cost)),
+               'models', jsonb_agg(m.evidence ORDER BY m.base_cost - m.batch_cost DESC, m.evidence ->> 'model' COLLATE "C", m.evidence ->> 'provider' COLLATE "C"))
+      FROM model m
+     GROUP BY m.org, m.dimension, m.name, m.requests, m.cost, m.standard_cost, m.duration_ms, m.scope_cost;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._tier_advice(date, date, text[], boolean) IS
+    'What calls of the standard tier that nobody waits for would have cost in the batch tier, call by call; for the same arguments as _usage_advice().';
+
+CREATE FUNCTION usage_monitor._about(value numeric, digits integer) RETURNS numeric
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE WHEN value = 0 THEN 0
+            ELSE trim_scale(round(value, digits - 1 - floor(log(abs(value)))::integer)) END;
+
+COMMENT ON FUNCTION usage_monitor._about(numeric, integer) IS 'The number to so many significant digits.';
 
 CREATE FUNCTION usage_monitor._quota_advice(at timestamptz, of_org text)
 RETURNS TABLE (
@@ -383,12 +548,17 @@ BEGIN ATOMIC
                 ELSE format('Quota "%s" is at its limit', f.name) END,
            CASE WHEN f.is_far
                 THEN format('In the last %s periods (%s) no more than %s of %s %s were used: it would not stop what goes wrong.',
-                            f.periods, f.period, trim_scale(round(f.highest, 6)), trim_scale(f.amount), f.unit)
+                            f.periods, f.period, CASE WHEN f.highest < 1 THEN usage_monitor._about(f.highest, 6) ELSE trim_scale(round(f.highest, 6)) END,
+                            trim_scale(f.amount), f.unit)
                 ELSE format('%s of the last %s periods (%s) reached %s %s.',
                             f.reached, f.periods, f.period, trim_scale(f.amount), f.unit) END,
            CASE WHEN f.metric = 'cost' THEN f.highest END,
-           CASE WHEN f.is_far
-                THEN ARRAY[format('Lower it to some %s, half more than the most that was used.', trim_scale(round(1.5 * f.highest, 2)))]
+           CASE WHEN f.is_far AND f.highest <= 0
+                THEN ARRAY['Nothing of it was used: is it still needed?']
+                WHEN f.is_far
+                THEN ARRAY[format('Lower it to some %s, half more than the most that was used.',
+                                  CASE f.metric WHEN 'cost' THEN usage_monitor._about(1.5 * f.highest, 2)
+                                                ELSE greatest(ceil(1.5 * f.highest), usage_monitor._about(1.5 * f.highest, 2)) END)]
                 ELSE ARRAY['Find out who uses it: user_usage, model_usage.',
                            'Raise it if the use is meant, or the alert will be overlooked.'] END,
            CASE WHEN f.is_far THEN 'low' WHEN f.enforcement = 'block' THEN 'high' ELSE 'medium' END,
@@ -517,22 +687,23 @@ DECLARE
     since date;
     orgs  text[];
 BEGIN
-    IF at IS NULL OR NOT isfinite(at) THEN
+    IF NOT usage_monitor._has_period(at) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('no days end with the instant %s', at),
+            MESSAGE = format('argument "at" must be an instant%s, but is %s',
+                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
             HINT = 'Give the instant at which the days to look at end, or leave "at" out for now.';
     END IF;
     IF days IS NULL OR days NOT BETWEEN 1 AND 366 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('days must be from 1 to 366, but is %s', days),
+            MESSAGE = format('days must be from 1 to 366, but is %s', coalesce(days::text, 'NULL')),
             HINT = 'It is how many days are looked at, the instant''s own included; 30 if it is left out.';
     END IF;
     IF organisations IS NULL OR organisations < 0 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('organisations must be zero or more, but is %s', organisations),
+            MESSAGE = format('organisations must be zero or more, but is %s', coalesce(organisations::text, 'NULL')),
             HINT = 'It is for how many organisations, the dearest, there are suggestions beside those for all together.';
     END IF;
 
@@ -567,7 +738,9 @@ BEGIN
                       WHEN u.potential_savings >= 0.03 * u.scope_cost THEN 'medium'
                       ELSE 'low' END AS priority,
                  u.evidence
-            FROM usage_monitor._usage_advice(since, until, orgs, of_org IS NULL) u
+            FROM (SELECT m.* FROM usage_monitor._usage_advice(since, until, orgs, of_org IS NULL) m
+                  UNION ALL
+                  SELECT t.* FROM usage_monitor._tier_advice(since, until, orgs, of_org IS NULL) t) AS u
            WHERE u.potential_savings >= least(1, 0.01 * u.scope_cost)
              AND u.potential_savings > 0
           UNION ALL
@@ -587,6 +760,42 @@ $$;
 COMMENT ON FUNCTION usage_monitor.suggest_optimizations(timestamptz, text, integer, integer) IS
     'Where money could be saved, by what was used in so many days until that instant: of all together and of the organisations that cost most, or of one organisation (of_org). The columns are those of optimization_suggestion. Error: UM001 for arguments that are none.';
 
+CREATE FUNCTION usage_monitor.suggest_optimizations(
+    at date,
+    of_org text DEFAULT NULL,
+    days integer DEFAULT 30,
+    organisations integer DEFAULT 5
+) RETURNS TABLE (
+    title text, description text, type text, org text, subject text,
+    current_cost numeric, potential_savings numeric, savings_percentage numeric,
+    recommendations text[], effort text, priority text, evidence jsonb, currency text
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.suggest_optimizations(usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
+END;
+
+COMMENT ON FUNCTION usage_monitor.suggest_optimizations(date, text, integer, integer) IS
+    'The same for so many days of the ledger''s calendar, the last of which is given, whatever the session''s time zone is. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.suggest_optimizations(
+    at text,
+    of_org text DEFAULT NULL,
+    days integer DEFAULT 30,
+    organisations integer DEFAULT 5
+) RETURNS TABLE (
+    title text, description text, type text, org text, subject text,
+    current_cost numeric, potential_savings numeric, savings_percentage numeric,
+    recommendations text[], effort text, priority text, evidence jsonb, currency text
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.suggest_optimizations(usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
+END;
+
+COMMENT ON FUNCTION usage_monitor.suggest_optimizations(text, text, integer, integer) IS
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for what is none.';
+
 CREATE VIEW usage_monitor.optimization_suggestion WITH (security_invoker = true) AS
 SELECT s.title, s.description, s.type, s.org, s.subject,
        s.current_cost, s.potential_savings, s.savings_percentage,
@@ -597,7 +806,7 @@ COMMENT ON VIEW usage_monitor.optimization_suggestion IS
     'Where money could be saved, by what was used in the last 30 days, the most first: of all together (org NULL), and of the five organisations that cost most, if there are several. Savings do not add up: those of an organisation are in those of all, and a call can only be saved once. What saves less than 1 in the ledger''s currency and less than 1 % of the cost of all, or of the organisation, is left out. For others, ask suggest_optimizations().';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.title IS 'What to do, or what is the matter, in a few words.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.description IS 'The same in a sentence, with figures rounded.';
-COMMENT ON COLUMN usage_monitor.optimization_suggestion.type IS 'model: a cheaper one by model_alternative, priced with the same tokens. caching: inputs of 2,048 tokens or more on average, of which less than a fifth is read from the provider''s cache; priced as if half were, and a twentieth written. tier: operations and sources whose name or duration (a minute or more) says that nobody waits for them. usage_pattern: models of which 20 calls or more, and 5 %, fail. quota: quotas at their limit in half of their periods, or below 30 % of it in all. anomaly: days and calls of the last seven days beyond three deviations that nobody has resolved.';
+COMMENT ON COLUMN usage_monitor.optimization_suggestion.type IS 'model: a cheaper one by model_alternative, priced with the same tokens. caching: inputs of 2,048 tokens or more on average, of which less than a fifth is read from the provider''s cache; priced as if half were, and a twentieth written. tier: operations and sources whose name or duration (a minute or more) says that nobody waits for them, and what their calls in the standard tier would have cost in the batch tier, each by itself. usage_pattern: models of which 20 calls or more, and 5 %, fail. quota: quotas at their limit in half of their periods, or below 30 % of it in all. anomaly: days and calls of the last seven days beyond three deviations that nobody has resolved.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.org IS 'Organisation; NULL: all together, or a quota of no organisation.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.subject IS 'The model, operation, source or quota that it is about; NULL: none.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.current_cost IS 'What the subject cost in these days; of a quota, the most in a period, and of an anomaly, what is anomalous.';

@@ -13,12 +13,12 @@ CREATE TABLE usage_monitor.model_alternative (
 );
 
 COMMENT ON TABLE usage_monitor.model_alternative IS
-    'Models that may do the work of dearer ones: what optimization_suggestion compares with. Add rows of your own; one of the same pattern and alternative precedes the shipped one, and with enabled false takes it out.';
+    'Models that may do the work of dearer ones: what optimization_suggestion compares with. Add rows of your own: one of the same pattern and alternative precedes the shipped one, and one with enabled false takes the alternative out for every model that its pattern fits, but where another row of yours comes closer to the name.';
 COMMENT ON COLUMN usage_monitor.model_alternative.pattern IS 'The dearer model, by any of the names that resolve_model() shows for a call to it; * stands for any run of characters.';
 COMMENT ON COLUMN usage_monitor.model_alternative.alternative IS 'The model that may do.';
 COMMENT ON COLUMN usage_monitor.model_alternative.provider IS 'Who offers it; NULL: the provider of the dearer one.';
 COMMENT ON COLUMN usage_monitor.model_alternative.note IS 'How they compare, for people.';
-COMMENT ON COLUMN usage_monitor.model_alternative.enabled IS 'False: not suggested.';
+COMMENT ON COLUMN usage_monitor.model_alternative.enabled IS 'False: not suggested, by whatever row it would be; with a provider: not at that one.';
 COMMENT ON COLUMN usage_monitor.model_alternative.origin IS 'shipped (read only) or user.';
 
 -- only what changes the bill much; whether the answers do is for an evaluation to say
@@ -157,21 +157,36 @@ RETURNS TABLE (alternative text, provider text, note text)
     LANGUAGE sql STABLE ROWS 2
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT DISTINCT ON (a.alternative, a.provider) a.alternative, coalesce(a.provider, $1), a.note
-      FROM usage_monitor.model_alternative a
-      JOIN usage_monitor._model_names($1, $2) n
-        ON n.name <> '*'
-       AND n.name LIKE usage_monitor._like_pattern(a.pattern)
-     WHERE a.enabled
-       AND a.alternative <> $2
-       AND (a.origin = 'user'
-            OR NOT EXISTS (
-                   SELECT
-                     FROM usage_monitor.model_alternative u
-                    WHERE u.pattern = a.pattern
-                      AND u.alternative = a.alternative
-                      AND u.origin = 'user'))
-     ORDER BY a.alternative, a.provider, a.origin DESC, a.pattern;
+    WITH fitting AS (
+        -- how close a row comes: first the name that it fits, then how much of that it spells out
+        SELECT a.alternative, coalesce(a.provider, $1) AS provider, a.note, a.enabled, a.origin, a.pattern,
+               a.provider IS NULL AS is_any_provider,
+               min(n.step) AS step,
+               length(replace(a.pattern, '*', '')) AS spelled
+          FROM usage_monitor.model_alternative a
+          JOIN usage_monitor._model_names($1, $2) n
+            ON n.name <> '*'
+           AND n.name LIKE usage_monitor._like_pattern(a.pattern)
+         WHERE a.alternative <> $2
+         GROUP BY a.pattern, a.alternative, a.origin
+    )
+    SELECT DISTINCT ON (f.alternative, f.provider) f.alternative, f.provider, f.note
+      FROM fitting f
+     WHERE f.enabled
+       AND NOT EXISTS (
+               SELECT
+                 FROM fitting u
+                WHERE u.origin = 'user'
+                  AND u.alternative = f.alternative
+                  AND CASE WHEN f.origin = 'user'
+                           -- who takes one out that he has added means calls that the row comes closer to
+                           THEN NOT u.enabled
+                                AND (u.is_any_provider OR u.provider = f.provider)
+                                AND (u.step, -u.spelled) <= (f.step, -f.spelled)
+                           ELSE u.pattern = f.pattern
+                                OR (NOT u.enabled AND (u.is_any_provider OR u.provider = f.provider))
+                      END)
+     ORDER BY f.alternative, f.provider, f.origin DESC, f.step, f.spelled DESC, f.pattern;
 END;
 
 COMMENT ON FUNCTION usage_monitor._alternatives(text, text) IS

@@ -66,7 +66,29 @@ COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_creation_premium_estimate
 COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_hit_rate IS 'Calls answered from the application''s own cache among all, from 0 to 1, to four decimals.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the organisation''s other calls to the model on that day that have a cost, at the same provider if there is one; NULL: there is none.';
 
+/*
+ * Calls that the application's own cache answered cost nothing and say nothing
+ * of a model's price, and how many tokens they had no rollup knows.  So where
+ * there are such calls the ledger is asked, once for all models; where there
+ * are none it is not read.  Of a day that it does not have whole any more,
+ * for it is archived, that cannot be said, and it is left out.
+ */
 CREATE VIEW usage_monitor.model_efficiency WITH (security_invoker = true) AS
+WITH used AS MATERIALIZED (
+    SELECT *
+    FROM usage_monitor.model_total
+    WHERE day > usage_monitor.ledger_day(now()) - 30
+), cached AS MATERIALIZED (
+    SELECT c.day, u.provider, u.model, count(*) AS requests, sum(u.total_tokens) AS total_tokens
+    FROM usage_monitor.usage AS u
+    CROSS JOIN LATERAL (SELECT usage_monitor.ledger_day(u.ts) AS day) AS c
+    WHERE u.cached
+      -- a condition on no row: it is looked at once
+      AND EXISTS (SELECT FROM used AS d WHERE d.cached_requests > 0)
+      -- from a day before, for the day may begin earlier than midnight
+      AND u.ts >= (SELECT (min(d.day) - 1)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() FROM used AS d WHERE d.cached_requests > 0)
+    GROUP BY c.day, u.provider, u.model
+)
 SELECT provider,
        model,
        requests,
@@ -78,7 +100,7 @@ SELECT provider,
        cost,
        usage_monitor.ledger_currency() AS currency,
        trim_scale(1000 * priced_cost / nullif(priced_tokens, 0)) AS cost_per_1k_tokens,
-       trim_scale(cost / nullif(requests - unpriced_requests, 0)) AS cost_per_request,
+       trim_scale(cost / nullif(requests - unpriced_requests - cached_requests, 0)) AS cost_per_request,
        avg_duration_ms,
        1000 * output_tokens / (requests * nullif(avg_duration_ms, 0)) AS tokens_per_second,
        unpriced_requests,
@@ -87,32 +109,40 @@ SELECT provider,
             THEN rank() OVER (ORDER BY priced_cost / nullif(priced_tokens, 0))
        END AS cost_rank
 FROM (
-    SELECT provider,
-           model,
-           sum(requests)::bigint AS requests,
-           sum(errors)::bigint AS errors,
-           sum(input_tokens)::bigint AS input_tokens,
-           sum(output_tokens)::bigint AS output_tokens,
-           sum(total_tokens)::bigint AS total_tokens,
-           sum(cost) AS cost,
+    SELECT u.provider,
+           u.model,
+           sum(u.requests)::bigint AS requests,
+           sum(u.errors)::bigint AS errors,
+           sum(u.input_tokens)::bigint AS input_tokens,
+           sum(u.output_tokens)::bigint AS output_tokens,
+           sum(u.total_tokens)::bigint AS total_tokens,
+           sum(u.cost) AS cost,
            -- what the calls without a price used is not known apart
-           sum(cost) FILTER (WHERE unpriced_requests = 0) AS priced_cost,
-           sum(total_tokens) FILTER (WHERE unpriced_requests = 0) AS priced_tokens,
-           sum(avg_duration_ms * requests)
-               / (sum(requests) FILTER (WHERE avg_duration_ms IS NOT NULL))::double precision AS avg_duration_ms,
-           sum(unpriced_requests)::bigint AS unpriced_requests,
-           sum(cached_requests)::bigint AS cached_requests
-    FROM usage_monitor.model_total
-    WHERE day > usage_monitor.ledger_day(now()) - 30
-    GROUP BY provider, model
+           sum(u.cost) FILTER (WHERE p.is_known) AS priced_cost,
+           sum(u.total_tokens - coalesce(c.total_tokens, 0)) FILTER (WHERE p.is_known) AS priced_tokens,
+           sum(u.total_duration_ms)::double precision
+               / nullif(sum(u.timed_requests), 0)::double precision AS avg_duration_ms,
+           sum(u.unpriced_requests)::bigint AS unpriced_requests,
+           sum(u.cached_requests)::bigint AS cached_requests
+    FROM used AS u
+    LEFT JOIN cached AS c
+      ON c.day = u.day
+     AND c.model = u.model
+     AND coalesce(c.provider, '') = coalesce(u.provider, '')
+    CROSS JOIN LATERAL (
+        SELECT u.unpriced_requests = 0
+               AND u.cached_requests < u.requests
+               AND u.cached_requests = coalesce(c.requests, 0) AS is_known
+    ) AS p
+    GROUP BY u.provider, u.model
 ) AS m;
 
 COMMENT ON VIEW usage_monitor.model_efficiency IS
     'What each provider''s model gave for its money over the last 30 days, today included, and all organisations.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.error_rate IS 'Calls that failed among all, from 0 to 1, to four decimals.';
-COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_1k_tokens IS 'Cost of 1,000 input and output tokens on average, over the days on which every call has a cost; NULL: there is none, or no token.';
-COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_request IS 'Cost of a call on average, of those that have one.';
-COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average duration of a call in milliseconds, each day weighing as much as it has calls.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_1k_tokens IS 'Cost of 1,000 input and output tokens on average, over the days on which every call has a cost, and without the calls that the application''s own cache answered; NULL: there is no such day, or no token.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_request IS 'Cost of a call on average, of those that have one and that the application''s own cache did not answer; NULL: there is none.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average duration in milliseconds of the calls that have one.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.tokens_per_second IS 'Output tokens for each second that calls took, as if calls without a duration had taken the average.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_rank IS 'Place by cost_per_1k_tokens, the cheapest first; NULL where that is.';
 

@@ -44,17 +44,18 @@ AS $$
 #variable_conflict use_column
 DECLARE
     today       CONSTANT date := usage_monitor.ledger_day(at);
-    month_start CONSTANT date := date_trunc('month', today::timestamp)::date;
-    next_month  CONSTANT date := (month_start + interval '1 month')::date;
+    month_start date;
+    next_month  date;
     -- with two days or more of each weekday, a weekday has a mean and the line a slope
     enough      CONSTANT integer := 14;
     oldest      date;
     first_read  date;
 BEGIN
-    IF at IS NULL OR NOT isfinite(at) THEN
+    IF NOT usage_monitor._has_period(at) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('no month has the instant %s', at),
+            MESSAGE = format('argument "at" must be an instant%s, but is %s',
+                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
             HINT = 'Give an instant of the month that is to be forecast, or leave "at" out for this one.';
     END IF;
     IF of_scope NOT IN ('all', 'org', 'model') THEN
@@ -66,9 +67,11 @@ BEGIN
     IF history IS NULL OR history NOT BETWEEN 7 AND 731 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('history must be from 7 to 731 days, but is %s', history),
+            MESSAGE = format('history must be from 7 to 731 days, but is %s', coalesce(history::text, 'NULL')),
             HINT = 'It is how many days before today are looked at; 90 if it is left out.';
     END IF;
+    month_start := date_trunc('month', today::timestamp)::date;
+    next_month := (month_start + interval '1 month')::date;
     oldest := today - history;
     first_read := least(oldest, month_start);
 
@@ -216,6 +219,46 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.forecast(timestamptz, text, integer) IS
     'What the month of that instant will cost by its end, of everything, of each organisation and of each model (of_scope: one of all, org and model; NULL: all three), from so many days before the instant''s day, which counts whole. With 14 days or more: weekdays and a straight line by least squares, idle days being 0; with fewer: their average. No row for what had no usage before that day. The columns are those of cost_forecast. Errors: UM001 no instant, or history that is not from 7 to 731 days; UM008 unknown scope.';
+
+CREATE FUNCTION usage_monitor.forecast(
+    at date,
+    of_scope text DEFAULT NULL,
+    history integer DEFAULT 90
+) RETURNS TABLE (
+    scope text, subject text, provider text, month date,
+    month_to_date numeric, days_elapsed integer, days_left integer,
+    forecast numeric, lower_bound numeric, upper_bound numeric, simple_forecast numeric,
+    daily_trend numeric, history_days integer,
+    r_squared numeric, error_percentage numeric, recent_error_percentage numeric,
+    confidence text, unpriced_requests bigint, currency text
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.forecast(usage_monitor._instant(forecast.at), forecast.of_scope, forecast.history);
+END;
+
+COMMENT ON FUNCTION usage_monitor.forecast(date, text, integer) IS
+    'The same as of a day of the ledger''s calendar, whatever the session''s time zone is. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.forecast(
+    at text,
+    of_scope text DEFAULT NULL,
+    history integer DEFAULT 90
+) RETURNS TABLE (
+    scope text, subject text, provider text, month date,
+    month_to_date numeric, days_elapsed integer, days_left integer,
+    forecast numeric, lower_bound numeric, upper_bound numeric, simple_forecast numeric,
+    daily_trend numeric, history_days integer,
+    r_squared numeric, error_percentage numeric, recent_error_percentage numeric,
+    confidence text, unpriced_requests bigint, currency text
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.forecast(usage_monitor._instant(forecast.at), forecast.of_scope, forecast.history);
+END;
+
+COMMENT ON FUNCTION usage_monitor.forecast(text, text, integer) IS
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for what is none.';
 
 CREATE VIEW usage_monitor.cost_forecast WITH (security_invoker = true) AS
 SELECT f.scope, f.subject, f.provider, f.month,

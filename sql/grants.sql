@@ -37,8 +37,13 @@ BEGIN
             'SELECT ON ALL TABLES IN SCHEMA usage_monitor',
             'SELECT, USAGE ON ALL SEQUENCES IN SCHEMA usage_monitor',
             'INSERT, UPDATE, DELETE ON usage_monitor.price, usage_monitor.price_rate, usage_monitor.model_alias, usage_monitor.model_alternative, usage_monitor.provider_alias, usage_monitor.exchange_rate, usage_monitor.discount, usage_monitor.quota, usage_monitor.alert_rule',
-            'UPDATE ON usage_monitor.alert',
-            'EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor']
+            'UPDATE ON usage_monitor.alert']
+            -- what drops rows of the ledger, or grants, is its owner's
+            || ARRAY(SELECT 'EXECUTE ON FUNCTION ' || p.oid::regprocedure
+                       FROM pg_proc p
+                      WHERE p.pronamespace = 'usage_monitor'::regnamespace
+                        AND p.prokind IN ('f', 'a', 'w')
+                        AND p.proname NOT IN ('drop_usage_before', 'grant_access'))
     END;
     IF grants IS NULL THEN
         RAISE EXCEPTION USING

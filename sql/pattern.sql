@@ -27,7 +27,10 @@ FROM (
                lead(day, 1, greatest(day, usage_monitor.ledger_day(now())) + 1) OVER (ORDER BY day) AS next_day
         FROM usage_monitor.daily_total
     ) AS d
-    CROSS JOIN LATERAL generate_series(0, d.next_day - d.day - 1) AS idle
+    CROSS JOIN LATERAL (
+        SELECT n + CASE WHEN n >= 36600 THEN greatest(d.next_day - d.day - 1 - 36606, 0) ELSE 0 END AS idle
+        FROM generate_series(0, least(d.next_day - d.day - 1, 36606)) AS n
+    ) AS i
 ) AS every_day
 WINDOW days AS (ORDER BY day),
        week AS (days ROWS 6 PRECEDING);

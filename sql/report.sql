@@ -271,13 +271,14 @@ BEGIN
     IF unit IS NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "period" must be a known period, but is "%s"', period),
+            MESSAGE = format('argument "period" must be a known period, but is %s', coalesce(format('"%s"', period), 'NULL')),
             HINT = 'Reports are daily, weekly or monthly.';
     END IF;
-    IF at IS NULL OR NOT isfinite(at) THEN
+    IF NOT usage_monitor._has_period(at) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('argument "at" must be an instant, but is %s', coalesce(at::text, 'NULL')),
+            MESSAGE = format('argument "at" must be an instant%s, but is %s',
+                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
             HINT = 'The report is on the day, week or month that it falls in; leave it out for the one that runs.';
     END IF;
 
@@ -374,6 +375,24 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.report(text, timestamptz, text) IS
     'The daily, weekly (ISO) or monthly report on the time that the instant falls in, of one organisation or of all, as JSON: period, summary, comparison with the period before (and, while the period runs, of its full hours with the same of the one before: to_date), trend by hour or day, by_org, by_department, by_project, by_user, by_provider, by_model, by_operation, by_source and by_service_tier (the 50 dearest of each; others has the sums of the rest), unpriced models, alerts that were raised in it, and quotas as they stand now. Rates are from 0 to 1, percentages of 100; savings are the estimates of cache_efficiency. Errors: UM008 unknown period, UM001 no instant.';
+
+CREATE FUNCTION usage_monitor.report(period text, at date, org text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT usage_monitor.report(report.period, usage_monitor._instant(report.at), report.org);
+END;
+
+COMMENT ON FUNCTION usage_monitor.report(text, date, text) IS
+    'The same of the day, week or month of a day of the ledger''s calendar, whatever the session''s time zone is. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.report(period text, at text, org text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT usage_monitor.report(report.period, usage_monitor._instant(report.at), report.org);
+END;
+
+COMMENT ON FUNCTION usage_monitor.report(text, text, text) IS
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone: report(''monthly'', ''2026-11-01'') is November. Errors: as above, and 22007 for what is none.';
 
 CREATE FUNCTION usage_monitor._no_usage(unit text, starts timestamptz, ends timestamptz) RETURNS usage_monitor.usage_summary
     LANGUAGE sql STABLE PARALLEL SAFE

@@ -3,14 +3,16 @@
  * in an archive that views and counters go on to include.
  */
 CREATE TABLE usage_monitor.archived_partition (
-    name        text NOT NULL,
-    from_ts     timestamptz NOT NULL,
-    to_ts       timestamptz NOT NULL,
-    requests    bigint NOT NULL,
-    cost        numeric,
-    archived_at timestamptz NOT NULL DEFAULT now(),
-    archived_by text NOT NULL DEFAULT session_user,
-    CONSTRAINT archived_partition_pkey PRIMARY KEY (name, from_ts)
+    name              text NOT NULL,
+    from_ts           timestamptz NOT NULL,
+    to_ts             timestamptz NOT NULL,
+    requests          bigint NOT NULL,
+    cost              numeric,
+    unpriced_requests bigint NOT NULL DEFAULT 0,
+    archived_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    archived_by       text NOT NULL DEFAULT session_user,
+    -- a name comes again, with the same bounds, where calls came late
+    CONSTRAINT archived_partition_pkey PRIMARY KEY (name, from_ts, archived_at)
 );
 
 COMMENT ON TABLE usage_monitor.archived_partition IS
@@ -20,6 +22,7 @@ COMMENT ON COLUMN usage_monitor.archived_partition.from_ts IS 'From when on it h
 COMMENT ON COLUMN usage_monitor.archived_partition.to_ts IS 'Before when.';
 COMMENT ON COLUMN usage_monitor.archived_partition.requests IS 'How many calls it had.';
 COMMENT ON COLUMN usage_monitor.archived_partition.cost IS 'What they cost, in the ledger''s currency.';
+COMMENT ON COLUMN usage_monitor.archived_partition.unpriced_requests IS 'How many of them have no cost, and will never have one.';
 COMMENT ON COLUMN usage_monitor.archived_partition.archived_at IS 'When it was dropped.';
 COMMENT ON COLUMN usage_monitor.archived_partition.archived_by IS 'By whom.';
 
@@ -123,13 +126,18 @@ BEGIN
                                       dropped.from_ts, dropped.to_ts, with_adjustments => false) c
          WHERE c.used <> 0;
 
-        INSERT INTO usage_monitor.archived_partition (name, from_ts, to_ts, requests, cost)
-        SELECT dropped.name, dropped.from_ts, dropped.to_ts, count(*), sum(u.cost)
+        INSERT INTO usage_monitor.archived_partition (name, from_ts, to_ts, requests, cost, unpriced_requests)
+        SELECT dropped.name, dropped.from_ts, dropped.to_ts, count(*), sum(u.cost), count(*) - count(u.cost)
           FROM usage_monitor.usage u
          WHERE u.ts >= dropped.from_ts
            AND u.ts < dropped.to_ts
         RETURNING * INTO archived;
 
+        IF archived.unpriced_requests > 0 THEN
+            RAISE NOTICE USING
+                MESSAGE = format('%s of the calls of partition %s have no cost, and cannot be priced any more', archived.unpriced_requests, archived.name),
+                HINT = 'They stay in unpriced_requests of the views, and leave unpriced_usage. To price them, roll back, set their prices, and call reprice().';
+        END IF;
         EXECUTE format('ALTER TABLE usage_monitor.usage DETACH PARTITION %s', dropped.partition);
         EXECUTE format('DROP TABLE %s', dropped.partition);
         RETURN NEXT archived;
@@ -138,4 +146,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.drop_usage_before(date) IS
-    'Drops the partitions of the ledger that end before that day (in the ledger''s time zone), and returns them: first verify() must agree and their rows are folded, then what they add up to is moved to the archive, which is dumped. Views and counters stay as they are; calls that come late for those days still count. Nobody can record or read while it archives, some seconds for a million rows. A request_id that was dropped is not recognised any more, and a quota that is made later does not count what was dropped. Errors: UM001 no such day, UM013 verify() finds differences, 25001 as for refresh().';
+    'Drops the partitions of the ledger that end before that day (in the ledger''s time zone), and returns them: first verify() must agree and their rows are folded, then what they add up to is moved to the archive, which is dumped. Views and counters stay as they are; calls that come late for those days still count. Nobody can record or read while it archives, some seconds for a million rows. Calls without a cost can never be priced: a notice says how many they were. A request_id that was dropped is not recognised any more, and a quota that is made later does not count what was dropped. Errors: UM001 no such day, UM013 verify() finds differences, 25001 as for refresh().';

@@ -23,7 +23,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "group_by" must be a known grouping, but is "%s"', group_by),
+            MESSAGE = format('argument "group_by" must be a known grouping, but is %s', coalesce(format('"%s"', group_by), 'NULL')),
             HINT = 'Group by hour, day, week, month, org, department, project, user, session, provider, model, operation, source, service_tier or tag.';
     END IF;
     IF "from" IS NULL OR "to" IS NULL OR "from" > "to" THEN
@@ -36,6 +36,12 @@ BEGIN
 
     -- the views know whole hours and days; a part of one would be a guess
     FOR bound IN SELECT b.* FROM (VALUES ('from', "from"), ('to', "to")) AS b (name, at) WHERE isfinite(b.at) LOOP
+        IF NOT usage_monitor._has_period(bound.at) THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM001',
+                MESSAGE = format('argument "%s" must be an instant of the years 4710 BC to 294275, but is %s', bound.name, bound.at),
+                HINT = 'Write -infinity and infinity for all time.';
+        END IF;
         start := CASE unit WHEN 'hour' THEN usage_monitor.ledger_hour(bound.at)
                            ELSE usage_monitor._day_start(usage_monitor.ledger_day(bound.at)) END;
         IF bound.at <> start THEN
@@ -68,13 +74,30 @@ CREATE FUNCTION usage_monitor.usage_between(
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT b.*
-      FROM usage_monitor.usage_between(usage_monitor._day_start(usage_between."from"),
-                                       usage_monitor._day_start(usage_between."to"),
+      FROM usage_monitor.usage_between(usage_monitor._instant(usage_between."from"),
+                                       usage_monitor._instant(usage_between."to"),
                                        usage_between.group_by, usage_between.org) AS b;
 END;
 
 COMMENT ON FUNCTION usage_monitor.usage_between(date, date, text, text) IS
     'The same for days of the ledger''s calendar, whatever the session''s time zone is, from the first to the one before the second: usage_between(date ''2026-11-01'', date ''2026-12-01'') is November. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.usage_between(
+    "from" text,
+    "to" text,
+    group_by text DEFAULT 'day',
+    org text DEFAULT NULL
+) RETURNS SETOF usage_monitor.usage_summary
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT b.*
+      FROM usage_monitor.usage_between(usage_monitor._instant(usage_between."from"),
+                                       usage_monitor._instant(usage_between."to"),
+                                       usage_between.group_by, usage_between.org) AS b;
+END;
+
+COMMENT ON FUNCTION usage_monitor.usage_between(text, text, text, text) IS
+    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: usage_between(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for what is none.';
 
 CREATE FUNCTION usage_monitor.hourly_summary(hours_ago integer DEFAULT 0, org text DEFAULT NULL)
     RETURNS usage_monitor.usage_summary
@@ -283,22 +306,42 @@ RETURNS TABLE (
     SET jit = off
 AS $$
 DECLARE
-    today CONSTANT date := usage_monitor.ledger_day(now());
+    today  CONSTANT date := usage_monitor.ledger_day(now());
+    source CONSTANT text := CASE WHEN org IS NULL THEN 'usage_monitor.daily_total AS d WHERE true'
+                                 ELSE 'usage_monitor.daily_usage AS d WHERE d.org = $3' END;
 BEGIN
     PERFORM usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
+    -- not by the views, which have every day since the first call, however long ago that was
     RETURN QUERY EXECUTE '
-        SELECT d.day,
-               coalesce(t.requests, 0),
-               coalesce(t.total_tokens, 0),
-               CASE WHEN t.day IS NULL THEN 0 ELSE t.cost END,
-               usage_monitor.ledger_currency(),
-               coalesce(t.unpriced_requests, 0),
-               t.previous_cost, t.change, t.change_percentage, t.average_7d_cost, t.average_7d_requests
-          FROM (SELECT $1 - n AS day FROM generate_series(0, $2 - 1) AS n) AS d
-          LEFT JOIN (SELECT * FROM ' || CASE WHEN org IS NULL THEN 'usage_monitor.trend_total'
-                                             ELSE 'usage_monitor.usage_trend WHERE org = $3' END || ') AS t ON t.day = d.day
-         ORDER BY d.day'
+        SELECT t.day, t.requests, t.total_tokens, t.cost, usage_monitor.ledger_currency(), t.unpriced_requests,
+               CASE WHEN t.has_past THEN t.previous_cost END,
+               CASE WHEN t.has_past THEN t.cost - t.previous_cost END,
+               CASE WHEN t.has_past THEN round(100.0 * (t.cost - t.previous_cost) / nullif(t.previous_cost, 0.0), 2) END,
+               CASE WHEN t.has_past THEN t.average_7d_cost END,
+               CASE WHEN t.has_past THEN t.average_7d_requests END
+          FROM (
+              SELECT e.*,
+                     lag(e.cost) OVER days AS previous_cost,
+                     avg(e.cost) OVER week AS average_7d_cost,
+                     avg(e.requests) OVER week AS average_7d_requests
+                FROM (
+                    SELECT c.day,
+                           coalesce(u.requests, 0) AS requests,
+                           coalesce(u.total_tokens, 0) AS total_tokens,
+                           CASE WHEN u.day IS NULL THEN 0 ELSE u.cost END AS cost,
+                           coalesce(u.unpriced_requests, 0) AS unpriced_requests,
+                           coalesce(c.day >= f.day, false) AS has_past
+                      FROM (SELECT $1 - n AS day FROM generate_series(0, $2 + 6) AS n) AS c
+                     CROSS JOIN (SELECT min(d.day) AS day FROM ' || source || ') AS f
+                      LEFT JOIN (SELECT d.day, d.requests, d.total_tokens, d.cost, d.unpriced_requests
+                                   FROM ' || source || ' AND d.day >= $1 - $2 - 6 AND d.day <= $1) AS u ON u.day = c.day
+                ) AS e
+              WINDOW days AS (PARTITION BY e.has_past ORDER BY e.day),
+                     week AS (days ROWS 6 PRECEDING)
+          ) AS t
+         WHERE t.day > $1 - $2
+         ORDER BY t.day'
     USING today, days, org;
 END
 $$;

@@ -145,7 +145,7 @@ BEGIN
             ('cost_percentage', 'Share of the cost of all rows, in percent, to two decimals; of a tag: of the rows of its key. Rows that a limit left out count too. NULL where one row is for everything.'),
             ('cost_per_request', 'Cost of a call on average, of those that have one.'),
             ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
-            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one. Where it is made of the averages of several hours or days, each weighs as much as it has calls, with and without a duration.'),
+            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
             ('unpriced_requests', 'Number of calls without a cost.'),
             ('cached_requests', 'Number of calls answered from the application''s own cache.'),
             ('active_days', 'On how many of the days there was a call.'),
@@ -184,6 +184,51 @@ RETURN CASE WHEN isfinite(day)
             ELSE day::timestamp AT TIME ZONE 'UTC' END;
 
 COMMENT ON FUNCTION usage_monitor._day_start(date) IS 'When the day of the ledger''s calendar begins.';
+
+/*
+ * Days and instants that functions are asked for.  A day is one of the
+ * ledger's calendar, and so is what is written without a zone, as a literal
+ * is that has no type: the session's zone must not make another day of it.
+ */
+CREATE FUNCTION usage_monitor._instant(day date) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF isfinite(day) AND (day < '4710-01-01 BC' OR day >= '294276-01-01') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('day %s is out of range', day),
+            HINT = 'Days are from 4710-01-01 BC to 294275-12-31.';
+    END IF;
+    RETURN usage_monitor._day_start(day);
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._instant(date) IS
+    'When the day of the ledger''s calendar begins. Error: UM001 a day so far away that its month has no end.';
+
+CREATE FUNCTION usage_monitor._instant(at text) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    -- restored at the end, whatever is set meanwhile
+    SET timezone = 'UTC'
+AS $$
+BEGIN
+    PERFORM set_config('timezone', usage_monitor.ledger_time_zone(), true);
+    RETURN at::timestamptz;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._instant(text) IS
+    'The instant that is written, by the ledger''s clock where it names no zone; a day is when it begins. Error: 22007 none is.';
+
+CREATE FUNCTION usage_monitor._has_period(at timestamptz) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(at >= '4710-01-01 00:00+00 BC' AND at < '294276-01-01 00:00+00', false);
+
+COMMENT ON FUNCTION usage_monitor._has_period(timestamptz) IS
+    'Whether the instant is one, and its month and those beside it have a start and an end.';
 
 CREATE FUNCTION usage_monitor._period_name(period text, at timestamptz) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -330,10 +375,8 @@ BEGIN
                       CASE WHEN count(*) = 0 THEN 0 ELSE sum(v.output_cost) END AS output_cost,
                       CASE WHEN count(*) = 0 THEN 0 ELSE sum(v.other_cost) END AS other_cost,
                       CASE WHEN count(*) = 0 THEN 0 ELSE sum(v.cost) END AS cost,
-                      CASE WHEN count(v.avg_duration_ms) = 1 THEN min(v.avg_duration_ms)
-                           ELSE sum(v.avg_duration_ms * v.requests)
-                                / (sum(v.requests) FILTER (WHERE v.avg_duration_ms IS NOT NULL))::double precision
-                      END AS avg_duration_ms,
+                      sum(v.total_duration_ms)::double precision
+                      / nullif(sum(v.timed_requests), 0)::double precision AS avg_duration_ms,
                       coalesce(sum(v.unpriced_requests), 0)::bigint AS unpriced_requests,
                       coalesce(sum(v.cached_requests), 0)::bigint AS cached_requests
                  FROM ' || format('usage_monitor.%I AS v WHERE %s', source.view, range)

@@ -43,7 +43,7 @@ BEGIN
                      GROUP BY 1, 2, 3, 4, 5, 6) d
              WHERE d.columns <> '{}'
             $query$, dimension.name, measures, negated, differing,
-            '_archive_' || dimension.name, '_live_' || dimension.name);
+            '_archived_' || dimension.name, '_live_' || dimension.name);
     END LOOP;
 END
 $$;
@@ -53,10 +53,21 @@ COMMENT ON FUNCTION usage_monitor._verify_rollups() IS
 
 CREATE FUNCTION usage_monitor.verify()
 RETURNS TABLE (what text, key jsonb, expected text, found text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- counters know all rows: against some of them they would be wrong
+    IF NOT usage_monitor._rollups_apply() THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = 'row security hides some of the ledger, so that nothing can be compared with it',
+            HINT = 'Call verify() as somebody for whom no policy of table usage holds.';
+    END IF;
+
     -- one statement, so one snapshot: writers may go on meanwhile
+    RETURN QUERY
     WITH ledger AS (
         SELECT c.*
           FROM usage_monitor._counted(ARRAY(SELECT q.quota_id FROM usage_monitor.quota q)) c
@@ -109,10 +120,11 @@ BEGIN ATOMIC
      WHERE u.request_id IS NOT NULL
      GROUP BY u.org, u.request_id
     HAVING count(*) > 1;
-END;
+END
+$$;
 
 COMMENT ON FUNCTION usage_monitor.verify() IS
-    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup or ledger. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can.';
+    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup or ledger. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
 
 CREATE FUNCTION usage_monitor._recount_quota(quota_id bigint) RETURNS void
     LANGUAGE c STRICT
@@ -132,8 +144,12 @@ END;
 COMMENT ON FUNCTION usage_monitor.rebuild_counters() IS
     'Makes all counters anew from the ledger, just before the transaction commits, and returns the number of quotas. Alerts that were raised are not raised again. Writers wait meanwhile.';
 
+/*
+ * SECURITY DEFINER, so that managers, who may not write to the counters, can
+ * have them folded: it changes no sum, and shows nothing but a number.
+ */
 CREATE FUNCTION usage_monitor.fold_counters() RETURNS bigint
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -66,7 +66,9 @@ BEGIN
             (18, 'p95_duration_ms', format('usage_monitor.duration_percentile(0.95, %s)', histogram)),
             (19, 'p99_duration_ms', format('usage_monitor.duration_percentile(0.99, %s)', histogram)),
             (20, 'unpriced_requests', 'coalesce(#unpriced_requests#, 0)'),
-            (21, 'cached_requests', 'coalesce(#cached_requests#, 0)')
+            (21, 'cached_requests', 'coalesce(#cached_requests#, 0)'),
+            (22, 'timed_requests', '(#requests# - coalesce(#untimed_requests#, 0))'),
+            (23, 'total_duration_ms', 'trim_scale(coalesce(#duration_ms#, 0))')
         ) AS m (place, name, expression);
     ungrouped := regexp_replace(measures, '[#@](\w+)[#@]', 'r.\1', 'g');
     grouped := regexp_replace(measures, '@(\w+)@',
@@ -155,7 +157,9 @@ COMMENT ON VIEW usage_monitor.session_usage IS
  * Each day with usage also stands for the idle days that follow it, until the
  * next one or today: an average over seven rows is then one over seven days.
  * Without a look at the ledger's first day apart, a condition on org reaches
- * the ledger through both windows.
+ * the ledger through both windows.  Of a gap of more than a century, which is
+ * a mistake in somebody's ts, the first hundred years and the last week are
+ * shown: millions of days would take everybody else's time.
  */
 CREATE VIEW usage_monitor.usage_trend WITH (security_invoker = true) AS
 SELECT day,
@@ -183,13 +187,16 @@ FROM (
                    OVER (PARTITION BY org ORDER BY day) AS next_day
         FROM usage_monitor.daily_usage
     ) AS d
-    CROSS JOIN LATERAL generate_series(0, d.next_day - d.day - 1) AS idle
+    CROSS JOIN LATERAL (
+        SELECT n + CASE WHEN n >= 36600 THEN greatest(d.next_day - d.day - 1 - 36606, 0) ELSE 0 END AS idle
+        FROM generate_series(0, least(d.next_day - d.day - 1, 36606)) AS n
+    ) AS i
 ) AS every_day
 WINDOW days AS (PARTITION BY org ORDER BY day),
        week AS (days ROWS 6 PRECEDING);
 
 COMMENT ON VIEW usage_monitor.usage_trend IS
-    'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change.';
+    'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change. Of idle days in a row, 36,600 are shown and the last seven.';
 
 CREATE VIEW usage_monitor.unpriced_usage WITH (security_invoker = true) AS
 SELECT provider,
@@ -206,7 +213,7 @@ WHERE cost IS NULL
 GROUP BY provider, model, service_tier, unpriced_reason;
 
 COMMENT ON VIEW usage_monitor.unpriced_usage IS
-    'Models with calls that have no cost, because no price was known for them.';
+    'Models with calls that have no cost, because no price was known for them. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
 
 CREATE VIEW usage_monitor.recent_usage WITH (security_invoker = true) AS
 SELECT usage_id, ts, org, department, project, user_id, session_id,
@@ -267,12 +274,14 @@ BEGIN
             ('cost', 'Cost, exact; NULL where no call is priced. Calls without a price add nothing to it: see unpriced_requests and unpriced_usage.'),
             ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
             ('cost_source', 'computed, reported or unpriced.'),
-            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
+            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one; of several rows: sum(total_duration_ms) / sum(timed_requests).'),
             ('p50_duration_ms', 'Median of the durations in milliseconds, estimated from a histogram: see duration_percentile().'),
             ('p95_duration_ms', '95th percentile of the durations in milliseconds, estimated.'),
             ('p99_duration_ms', '99th percentile of the durations in milliseconds, estimated.'),
             ('unpriced_requests', 'Number of calls without a cost.'),
             ('cached_requests', 'Number of calls answered from the application''s own cache.'),
+            ('timed_requests', 'Number of calls that have a duration.'),
+            ('total_duration_ms', 'Sum of the durations in milliseconds of the calls that have one, exact.'),
             ('previous_cost', 'Cost of the day before; NULL on the first day.'),
             ('change', 'Cost less that of the day before.'),
             ('change_percentage', 'Change in percent of the day before''s cost, to two decimals; NULL where that is 0.'),

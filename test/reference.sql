@@ -85,7 +85,7 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT n,
                coalesce(p.proargmodes[n], 'i') IN ('i', 'v') AS is_input,
-               concat_ws(' ', quote_ident(p.proargnames[n]), pg_temp.type_name(type, NULL),
+               concat_ws(' ', CASE p.proargmodes[n] WHEN 'v' THEN 'VARIADIC' END, quote_ident(p.proargnames[n]), pg_temp.type_name(type, NULL),
                          'DEFAULT ' || pg_temp.expression(pg_get_function_arg_default(p.oid, n::integer))) AS declaration
         FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY AS t (type, n)
     ) AS a

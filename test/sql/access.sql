@@ -125,6 +125,22 @@ SELECT count(*) > 30 AS relations FROM pg_class WHERE relnamespace = 'usage_moni
 SELECT name, state FROM usage_monitor.quota_status ORDER BY name;
 SELECT statement FROM pg_temp.attempt
 WHERE statement !~ '\._' AND pg_temp.outcome(statement) <> 'denied' ORDER BY number;
+-- and finds that all is well, where he sees all
+SELECT count(*) AS differences FROM usage_monitor.verify();
+RESET ROLE;
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+UPDATE usage_monitor._rollup_day SET cost = cost + 1;
+UPDATE usage_monitor.quota_usage SET used = used + 1;
+SET ROLE regress_reader;
+SELECT what, count(*) > 0 AS found FROM usage_monitor.verify() GROUP BY what ORDER BY what;
+RESET ROLE;
+SELECT usage_monitor.rebuild_counters() > 0 AND usage_monitor.rebuild_rollups() > 0 AS mended;
+BEGIN;
+ALTER TABLE usage_monitor.usage ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_org ON usage_monitor.usage TO regress_reader USING (org = 'acme');
+SET ROLE regress_reader;
+SELECT * FROM usage_monitor.verify();
+ROLLBACK;
 
 -- a manager sets prices and quotas and handles alerts, and leaves the ledger alone
 SET ROLE regress_manager;
@@ -140,6 +156,13 @@ SELECT level, acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(a
 SELECT level, resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
 SELECT statement, pg_temp.outcome(statement) FROM pg_temp.attempt
 WHERE statement ~ '(usage_monitor\.usage|usage_default|quota_usage|session_replication_role|CREATE TABLE|INTO usage_monitor.alert)\M' ORDER BY number;
+-- and may call what is called with nothing, but for what drops the ledger's rows or grants
+SELECT count(*) AS differences FROM usage_monitor.verify();
+SELECT usage_monitor.fold_counters() >= 0 AS folded;
+SELECT usage_monitor.refresh() >= 0 AS refreshed;
+SELECT usage_monitor.rebuild_counters() > 0 AS counters, usage_monitor.rebuild_rollups() > 0 AS rollups;
+SELECT * FROM usage_monitor.drop_usage_before('2020-01-01');
+SELECT usage_monitor.grant_access('regress_manager', 'writer');
 RESET ROLE;
 
 -- Nothing is granted to PUBLIC

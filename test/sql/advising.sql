@@ -51,6 +51,18 @@ INSERT INTO usage_monitor.model_alternative (pattern, alternative, note, enabled
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, provider) VALUES ('gpt-4o*', 'deepseek-chat', 'DeepSeek');
 SELECT a.* FROM usage_monitor._alternatives('openai', 'gpt-4o-2024-08-06') AS a;
 DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
+-- and takes out what was suggested by another name, for that model; a closer row of one's own brings it back; nothing at one provider alone
+CREATE VIEW pg_temp.for_4o AS
+SELECT m.model, string_agg(a.alternative || ' at ' || a.provider, ', ' ORDER BY a.alternative, a.provider) AS alternatives
+  FROM unnest('{gpt-4o,gpt-4o-2024-08-06,openai/gpt-4o-2024-11-20}'::text[]) AS m (model) LEFT JOIN LATERAL usage_monitor._alternatives('openai', m.model) AS a ON true GROUP BY m.model ORDER BY m.model;
+INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4o-2024-08-06', 'gpt-4o-mini', false);
+SELECT * FROM pg_temp.for_4o;
+INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4*', 'gpt-4o-mini', false), ('gpt-4o-2024-11-20', 'gpt-4o-mini', true);
+SELECT * FROM pg_temp.for_4o;
+DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
+INSERT INTO usage_monitor.model_alternative (pattern, alternative, provider, enabled) VALUES ('gpt-4o*', 'deepseek-chat', 'deepseek', true), ('gpt-4o', 'gpt-4o-mini', 'azure', false), ('gpt-4o-2024-08-06', 'deepseek-chat', NULL, false), ('gpt-4o', 'deepseek-chat', 'openai', false);
+SELECT * FROM pg_temp.for_4o;
+DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
 
 -- Calls of one size cost what they cost one by one; the last takes the remainder
 SELECT count(usage_monitor.set_price('big', 10, 40, cache_read => 1, cache_write => 12.5, provider => 'acme')),
@@ -78,6 +90,22 @@ SELECT s.org, s.current_cost = sum(u.cost) AS same_cost, s.potential_savings = s
  CROSS JOIN LATERAL usage_monitor.cost('small', u.input_tokens, u.output_tokens, u.cache_read_input_tokens, reasoning_output_tokens => u.reasoning_output_tokens, provider => 'acme', at => u.ts) AS c (cost)
  WHERE s.type = 'model' GROUP BY s.org, s.current_cost, s.potential_savings ORDER BY s.org NULLS FIRST;
 SELECT description, recommendations, jsonb_pretty(evidence) FROM pg_temp.suggestions WHERE org IS NULL;
+-- what it says to see no more of it does that, again and again, whatever the alternative comes from
+BEGIN;
+CREATE FUNCTION pg_temp.see_no_more() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR n IN 1..3 LOOP
+        SELECT substring(s.recommendations[3] FROM 'INSERT.*[^.]') INTO statement FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z') s WHERE type = 'model' AND org IS NULL;
+        EXIT WHEN statement IS NULL;
+        RETURN NEXT statement;
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+SELECT * FROM pg_temp.see_no_more();
+ROLLBACK;
 -- of one organisation, of fewer days, of none beside all together
 SELECT org, subject, current_cost, evidence->>'from' AS since FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z', 'one');
 SELECT org, subject, current_cost, evidence->>'from' AS since FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z', days => 1);
@@ -108,6 +136,40 @@ SELECT type, subject, title, description, current_cost, potential_savings, savin
 SELECT n, usage_monitor._looks_offline(n) FROM unnest('{batch,embeddings,Nightly Report,etl_job,my-eval-2,chat,debate,combat,reindexes,evaluate,pipeline}'::text[]) AS n;
 DELETE FROM usage_monitor.usage;
 
+-- what is in the batch tier already is not to be saved again, nor what has none; the rest is priced call by call
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, source, service_tier)
+SELECT '2026-05-20', (ARRAY['one', 'two'])[1 + n % 2], 'acme', m, 1000 + n, 100, s, t
+  FROM (VALUES ('big', 'nightly', 'batch', 400), ('middle', 'etl', 'standard', 400), ('big', 'web', 'standard', 600), ('big', 'cron', 'batch', 100), ('big', 'cron', 'standard', 100), ('middle', 'cron', 'standard', 100)) AS c (m, s, t, calls), generate_series(1, calls) AS n;
+SELECT s.org, s.subject, s.description, s.current_cost, s.potential_savings, s.evidence->'models' AS models, s.evidence->'standard_tier_cost' AS standard_tier_cost FROM pg_temp.suggestions s WHERE type = 'tier';
+SELECT o.org, sum(u.cost - usage_monitor.cost(u.model, u.input_tokens, u.output_tokens, provider => 'acme', service_tier => 'batch', at => u.ts)) AS known
+  FROM usage_monitor.usage u, unnest('{NULL,one,two}'::text[]) AS o (org) WHERE u.source = 'cron' AND u.service_tier = 'standard' AND (o.org IS NULL OR u.org = o.org) GROUP BY o.org ORDER BY o.org NULLS FIRST;
+-- a reported cost below the batch tier's price is no saving, and one above it is one down from the list price
+UPDATE usage_monitor.usage SET cost = 0.001, input_cost = NULL, output_cost = NULL WHERE source = 'cron' AND model = 'big' AND service_tier = 'standard';
+SELECT count(*) FROM pg_temp.suggestions s WHERE type = 'tier';
+UPDATE usage_monitor.usage SET cost = 0.1, input_cost = NULL, output_cost = NULL WHERE source = 'cron' AND model = 'big' AND service_tier = 'standard';
+SELECT org, subject, current_cost, potential_savings, evidence->'base_cost' AS base_cost FROM pg_temp.suggestions s WHERE type = 'tier';
+DELETE FROM usage_monitor.usage;
+-- a model that has a price for input alone, and one that has a batch tier by a contract
+SELECT count(usage_monitor.set_price('embedder', 2, NULL, provider => 'acme')), count(usage_monitor.set_price('embedder', 1, NULL, provider => 'acme', service_tier => 'batch')), count(usage_monitor.set_price('middle', 1, 4, provider => 'acme', service_tier => 'batch', org => 'two'));
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, operation) SELECT '2026-05-20', o, 'acme', m, 1000000, 'indexing' FROM unnest('{one,two}'::text[]) AS o, unnest('{embedder,middle}'::text[]) AS m;
+SELECT s.org, s.potential_savings, s.evidence->'models' AS models FROM pg_temp.suggestions s WHERE type = 'tier';
+DELETE FROM usage_monitor.usage;
+DELETE FROM usage_monitor.price WHERE model = 'middle' AND org = 'two';
+
+-- A cheaper model is compared in the tier of the calls, as what_if() does; the same for each organisation
+SELECT count(usage_monitor.set_price('small', 0.5, 2, provider => 'acme', service_tier => 'batch'));
+INSERT INTO usage_monitor.model_alternative (pattern, alternative) VALUES ('big', 'small');
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, cache_read_input_tokens, reasoning_output_tokens, service_tier, success)
+SELECT '2026-05-20'::timestamptz + n * interval '10 minutes', (ARRAY['one', 'two'])[1 + n % 2], 'acme', 'big', 10000 + n % 5, 500, 3000, 100, t, n % 50 > 0
+  FROM (VALUES ('batch', 400), ('standard', 200), ('priority', 10)) AS c (t, calls), generate_series(1, calls) AS n;
+SELECT s.org, s.current_cost, s.potential_savings, s.evidence->'alternative_cost' AS alternative_cost, s.evidence->'requests' AS requests, s.evidence->'price_book_cost' AS price_book_cost, s.evidence->'days_priced' AS days FROM pg_temp.suggestions s WHERE type = 'model';
+SELECT w.requests, w.actual_cost, w.actual_cost - w.what_if_cost AS saving, trim_scale(w.what_if_cost) AS what_if_cost FROM usage_monitor.what_if('big', 'small') w;
+DELETE FROM usage_monitor.usage WHERE service_tier <> 'batch';
+SELECT s.org, s.description FROM pg_temp.suggestions s WHERE type = 'model';
+SELECT w.what_if_cost FROM usage_monitor.what_if('big', 'small') w;
+DELETE FROM usage_monitor.usage;
+DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
+
 -- Caching: large inputs, little of which is cached
 INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, cache_read_input_tokens, output_tokens)
 SELECT '2026-05-20', 'one', 'acme', m, i, r, 100
@@ -135,6 +197,12 @@ SELECT type, org, subject, title, description, current_cost, potential_savings, 
 SELECT org, subject FROM usage_monitor.suggest_optimizations('2026-05-31 23:00Z', 'two') WHERE type = 'quota';
 -- six periods are not enough to tell
 SELECT count(*) FROM usage_monitor.suggest_optimizations('2026-05-17 06:00Z') WHERE type = 'quota' AND subject IN ('far', 'at');
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.usage;
+-- what to lower one to has two digits, and is something that can be counted: never nothing
+SELECT count(usage_monitor.set_quota(n, 'org', n, a, 'day', m)) FROM (VALUES ('0.002', 5, 'cost'), ('0.0000123456789', 5, 'cost'), ('1.23', 50, 'cost'), ('1234.5', 9999, 'cost'), ('free', 5, 'cost'), ('calls', 10, 'requests'), ('tokens', 99999, 'tokens')) AS q (n, a, m);
+INSERT INTO usage_monitor.usage (ts, org, model, cost, input_tokens) SELECT '2026-05-31 12:00Z'::timestamptz - d * interval '1 day', o, 'm', CASE WHEN o ~ '^[0-9]' THEN o::numeric ELSE 0 END, 4567 FROM generate_series(1, 20) AS d, unnest('{0.002,0.0000123456789,1.23,1234.5,free,calls,tokens}'::text[]) AS o;
+SELECT subject, description, recommendations FROM pg_temp.suggestions WHERE type = 'quota' ORDER BY subject;
 DELETE FROM usage_monitor.quota;
 DELETE FROM usage_monitor.usage;
 

@@ -132,10 +132,11 @@ FROM (
                sum(tokens)::bigint AS tokens, sum(cost) AS cost,
                1000 * sum(CASE unpriced WHEN 0 THEN cost END) / sum(CASE unpriced WHEN 0 THEN tokens END) AS per_1k,
                sum(cost) / sum(calls - unpriced) AS per_request,
-               sum(duration * calls) / sum(CASE WHEN duration IS NOT NULL THEN calls END)::float8 AS duration,
+               sum(duration) / sum(timed) AS duration,
                sum(output) AS output, sum(unpriced)::bigint AS unpriced
         FROM (SELECT provider, model, (ts AT TIME ZONE 'Asia/Kathmandu')::date AS day, count(*) AS calls, sum(1 - success::int) AS bad,
-                     sum(input_tokens + output_tokens) AS tokens, sum(output_tokens) AS output, sum(cost) AS cost, avg(duration_ms) AS duration,
+                     sum(input_tokens + output_tokens) AS tokens, sum(output_tokens) AS output, sum(cost) AS cost,
+                     sum(duration_ms) AS duration, count(duration_ms) AS timed,
                      count(*) - count(cost) AS unpriced
               FROM usage_monitor.usage
               WHERE (ts AT TIME ZONE 'Asia/Kathmandu')::date > (now() AT TIME ZONE 'Asia/Kathmandu')::date - 30
@@ -160,6 +161,32 @@ VALUES (now(), 'umtest', 'cheap', 1500, 500, 250, true, 0.002),
 SELECT provider, model, requests, errors, error_rate, total_tokens, cost, cost_per_1k_tokens, cost_per_request, avg_duration_ms, tokens_per_second,
        unpriced_requests, cost_rank
 FROM usage_monitor.model_efficiency ORDER BY cost_rank, model;
+-- calls that the application's own cache answered make no model cheap: 990 of one, all of another, of whatever size, folded or not
+DELETE FROM usage_monitor.usage;
+INSERT INTO usage_monitor.usage (ts, provider, model, input_tokens, output_tokens, cached, cost)
+SELECT now() - n % 5 * interval '1 day', 'umtest', m, 1000 * s, 1000 * s, c, CASE WHEN NOT c THEN p END
+FROM (VALUES ('large', 1, false, 0.02, 10), ('large', 1, true, 0, 500), ('large', 0, true, 0, 490), ('small', 1, false, 0.002, 10), ('all cached', 1, true, 0, 5)) AS m (m, s, c, p, calls), generate_series(1, calls) AS n;
+SELECT model, requests, cached_requests AS cached, total_tokens, cost, cost_per_1k_tokens, cost_per_request, cost_rank FROM usage_monitor.model_efficiency ORDER BY model;
+-- of a day that the ledger does not have any more, nobody can tell which tokens were billed
+DELETE FROM usage_monitor.usage;
+INSERT INTO usage_monitor._archive_model_total (day, name_hash, requests, total_tokens, cost, key1, key2, cached_requests)
+VALUES (usage_monitor.ledger_day(now()) - 9, 1, 100, 100000, 1, 'large', 'umtest', 99), (usage_monitor.ledger_day(now()) - 8, 1, 100, 100000, 1, 'large', 'umtest', NULL);
+SELECT model, requests, cached_requests AS cached, cost, cost_per_1k_tokens, cost_per_request FROM usage_monitor.model_efficiency;
+DELETE FROM usage_monitor._archive_model_total;
+-- two calls of two days and 99 without a duration: the average is that of the two, wherever they are added up
+DELETE FROM usage_monitor.usage;
+INSERT INTO usage_monitor.usage (ts, user_id, provider, model, output_tokens, duration_ms, cost)
+SELECT usage_monitor._day_start(usage_monitor.ledger_day(now()) - day) + interval '1 hour', 'u', 'umtest', 'timed', 100, ms, 1
+FROM (VALUES (1, 10000.0), (2, 1000.0)) AS d (day, ms)
+UNION ALL
+SELECT usage_monitor._day_start(usage_monitor.ledger_day(now()) - 2) + interval '1 hour', 'u', 'umtest', 'timed', 100, NULL, 1
+FROM generate_series(1, 99);
+SELECT g AS group_by, array_agg(b.avg_duration_ms) AS avg_duration_ms
+FROM unnest('{org, user, provider, model, operation, source, service_tier}'::text[]) AS g
+CROSS JOIN LATERAL usage_monitor.usage_between('-infinity', 'infinity', g) AS b GROUP BY g ORDER BY g;
+SELECT avg_duration_ms, tokens_per_second FROM usage_monitor.model_efficiency;
+SELECT usage_monitor.dashboard() #> '{top_models,0,avg_duration_ms}' AS top_model,
+       (SELECT sum(total_duration_ms) / sum(timed_requests) FROM usage_monitor.user_usage) AS by_hand;
 DELETE FROM usage_monitor.usage;
 SELECT (SELECT count(*) FROM usage_monitor.model_efficiency) AS models, (SELECT count(*) FROM usage_monitor.cache_efficiency) AS caches;
 ROLLBACK;

@@ -77,16 +77,15 @@ BEGIN
                    sum(input) AS input, sum(output) AS output, sum(read) AS read, sum(written) AS written,
                    sum(reasoning) AS reasoning, sum(total) AS total,
                    sum(input_cost) AS input_cost, sum(output_cost) AS output_cost, sum(other_cost) AS other_cost, sum(cost) AS cost,
-                   sum(duration * calls) / sum(CASE WHEN duration IS NOT NULL THEN calls END)::float8 AS duration,
+                   sum(duration) / sum(timed) AS duration,
                    sum(unpriced) AS unpriced, sum(cached) AS cached
             FROM (
-                -- day by day, for the weight of the durations
                 SELECT %s AS org, %s::text AS provider, %s::text AS key, %s AS name, %s AS bucket,
                        sum(1) AS calls, sum(success::int) AS good, sum(input_tokens) AS input, sum(output_tokens) AS output,
                        sum(cache_read_input_tokens) AS read, sum(cache_creation_input_tokens) AS written,
                        sum(reasoning_output_tokens) AS reasoning, sum(total_tokens) AS total,
                        sum(input_cost) AS input_cost, sum(output_cost) AS output_cost, sum(other_cost) AS other_cost, sum(cost) AS cost,
-                       sum(duration_ms) / count(duration_ms) AS duration,
+                       sum(duration_ms) AS duration, count(duration_ms) AS timed,
                        sum((cost_source = 'unpriced')::int) AS unpriced, sum(cached::int) AS cached
                 FROM pg_temp.call %s
                 WHERE day >= $1 AND day < $2 AND coalesce(org = $3, true)

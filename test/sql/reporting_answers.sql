@@ -34,6 +34,9 @@ FROM unnest(ARRAY[
     'usage_between(timestamptz ''2026-01-01 00:00+00'', ''2026-02-01 00:00+08'')',
     'usage_between(timestamptz ''2026-01-01 00:00+08'', ''2026-02-01 00:00:00.000001+08'', ''model'')',
     'usage_between(timestamptz ''2026-01-01 00:00+08'', ''2026-01-01 11:30+08'', ''hour'')',
+    'usage_between(''2026-01-01'', ''tomorrow week'')', 'usage_between(date ''2026-01-01'', date ''5874897-12-31'')', 'usage_between(date ''2026-01-01'', date ''294276-12-31'')', 'usage_between(''2026-01-01 00:00+08'', timestamptz ''294276-12-31 00:00+00'')', 'usage_between(''4713-01-02 BC'', ''infinity'', ''month'')',
+    'report(''monthly'', ''294276-12-31'')', 'report(''daily'', date ''5874897-12-31'')', 'report(''weekly'', ''4713-01-01 BC'')', 'report(''daily'', ''tomorrow week'')', 'report(''daily'', date ''-infinity'')', 'report(''daily'', NULL::date)',
+    'forecast(''294276-12-30'')', 'forecast(date ''294276-12-31'')', 'suggest_optimizations(''294276-12-30'')', 'suggest_optimizations(NULL::date)',
     'report(''yearly'')', 'report(NULL)', 'report(''daily'', NULL)', 'report(''daily'', ''infinity'')']) AS call;
 
 -- What is not
@@ -42,7 +45,7 @@ FROM unnest(ARRAY[
     'hourly_summary(878400)', 'daily_summary(36600)', 'monthly_summary(1, 1)', 'monthly_summary(9999, 12)', 'top_users(2147483647, 36600)',
     'usage_between(timestamptz ''2026-01-01 00:00+08'', ''2026-01-01 00:00+08'')', 'usage_between(timestamptz ''2026-01-01 11:00+08'', ''2026-01-01 12:00+08'', ''hour'')',
     'usage_between(current_date - 7, current_date, ''user'')', 'usage_between(''-infinity'', ''infinity'', ''hour'')',
-    'report(''monthly'', ''0001-01-15'')', 'report(''weekly'', ''9999-12-15'')', 'dashboard(''nobody'')', 'session_stats(NULL)']) AS call;
+    'report(''monthly'', ''0001-01-15'')', 'report(''monthly'', ''294275-12-31'')', 'report(''monthly'', ''4710-01-02 BC'')', 'forecast(''294275-12-31'')', 'forecast(''4710-01-02 BC'')', 'suggest_optimizations(''294275-12-31'')', 'suggest_optimizations(''4710-01-02 BC'', days => 366)', 'usage_between(''-infinity'', date ''294275-12-31'')', 'usage_between(''today'', ''tomorrow'', ''hour'')', 'report(''weekly'', ''9999-12-15'')', 'dashboard(''nobody'')', 'session_stats(NULL)']) AS call;
 
 -- Of an empty ledger: every function has an answer
 SELECT period, name, requests, cost, success_rate, avg_duration_ms, currency
@@ -239,3 +242,66 @@ WHERE c.relnamespace = 'usage_monitor'::regnamespace
   AND (coalesce(obj_description(c.oid, 'pg_class'), obj_description(c.reltype, 'pg_type')) IS NULL
        OR col_description(c.oid, a.attnum) IS NULL
        OR c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (c.reloptions));
+
+-- A day is the ledger's, whatever the session's time zone is, and whether it is written as a date or without a type; an instant is what it is
+BEGIN;
+DELETE FROM usage_monitor.usage;
+SELECT usage_monitor.configure('USD', 'America/New_York');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT d + interval '12 hours', 'acme', 'm', 1 FROM generate_series('2026-10-01 00:00-04'::timestamptz, '2026-11-10', '1 day') AS d;
+CREATE FUNCTION pg_temp.days_asked() RETURNS TABLE (call text, answer text) LANGUAGE sql AS $$
+    SELECT r.call, r.report #>> '{period,name}'
+      FROM (VALUES ('monthly literal', usage_monitor.report('monthly', '2026-11-01')),
+                   ('monthly named', usage_monitor.report('monthly', at => '2026-11-01', org => 'acme')),
+                   ('monthly date', usage_monitor.report('monthly', date '2026-11-01')),
+                   ('daily date', usage_monitor.report('daily', date '2026-11-02')),
+                   ('daily literal', usage_monitor.report('daily', '2026-11-02', 'acme')),
+                   ('daily time', usage_monitor.report('daily', '2026-11-02 00:00')),
+                   ('weekly literal', usage_monitor.report('weekly', '2026-11-02')),
+                   ('daily instant', usage_monitor.report('daily', '2026-11-02 00:00+00')),
+                   ('daily timestamptz', usage_monitor.report('daily', timestamptz '2026-11-02 04:30+00'))) AS r (call, report)
+    UNION ALL
+    SELECT 'forecast ' || f.call, f.month::text
+      FROM (SELECT 'literal', (usage_monitor.forecast('2026-11-01', 'all')).month
+            UNION ALL SELECT 'date', (usage_monitor.forecast(at => date '2026-11-01', of_scope => 'all')).month
+            UNION ALL SELECT 'instant', (usage_monitor.forecast('2026-11-01 00:00Z', 'all')).month) AS f (call, month)
+    UNION ALL
+    SELECT 'between ' || b.call, b.names
+      FROM (SELECT 'literals', string_agg(name, ', ') FROM usage_monitor.usage_between('2026-11-02', '2026-11-03', 'hour')
+            UNION ALL SELECT 'dates', string_agg(name, ', ') FROM usage_monitor.usage_between(date '2026-11-02', date '2026-11-03', 'hour')
+            UNION ALL SELECT 'instants', string_agg(name, ', ') FROM usage_monitor.usage_between('2026-11-02 05:00Z', '2026-11-03 05:00Z', 'hour')) AS b (call, names)
+$$;
+SET LOCAL timezone = 'UTC';
+SELECT * FROM pg_temp.days_asked();
+SET LOCAL timezone = 'Asia/Tokyo';
+SELECT * FROM pg_temp.days_asked();
+SHOW timezone;
+-- nothing is ambiguous
+PREPARE of_text AS SELECT usage_monitor.report('weekly', $1) #>> '{period,name}' AS name;
+EXECUTE of_text('2026-11-02');
+EXECUTE of_text(timestamptz '2026-11-02 00:00Z');
+SELECT usage_monitor.report('weekly') IS NOT NULL AND usage_monitor.report('weekly', now()) IS NOT NULL AND usage_monitor.report('weekly', current_date) IS NOT NULL AND usage_monitor.report('weekly', localtimestamp) IS NOT NULL
+       AND usage_monitor.report('weekly', org => 'acme') IS NOT NULL AND usage_monitor.report(org => 'acme', period => 'daily', at => current_date) IS NOT NULL AS all_there;
+ROLLBACK;
+
+-- Calls of a wrong century: every answer stays quick and what it was, but for the calls themselves
+BEGIN;
+DELETE FROM usage_monitor.usage;
+SELECT usage_monitor.configure('USD', 'Asia/Kathmandu');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT now() - n * interval '1 day', 'acme', 'm', n FROM generate_series(0, 40) AS n WHERE n % 7 > 1;
+CREATE TEMP TABLE trend_before AS SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(60) AS t UNION ALL SELECT 'acme', t.* FROM usage_monitor.cost_trend(60, 'acme') AS t;
+CREATE TEMP TABLE shown_before AS TABLE usage_monitor.trend_total;
+CREATE TEMP TABLE org_before AS TABLE usage_monitor.usage_trend;
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('58000-01-01 00:00Z', 'acme', 'm', 7), ('9999-12-31 00:00Z', 'acme', 'm', 1), ('58000-01-02 00:00Z', 'globex', 'm', 1);
+SET LOCAL statement_timeout = '5s';
+SELECT count(*) FROM (SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(60) AS t UNION ALL SELECT 'acme', t.* FROM usage_monitor.cost_trend(60, 'acme') AS t EXCEPT TABLE trend_before) AS d;
+SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
+SELECT count(*) AS missing FROM (TABLE shown_before EXCEPT TABLE usage_monitor.trend_total) AS d;
+SELECT count(*) AS missing FROM (TABLE org_before EXCEPT TABLE usage_monitor.usage_trend) AS d;
+SELECT day, cost, previous_cost, change, average_7d_cost FROM usage_monitor.trend_total WHERE day > '9999-12-29' AND day < '9999-12-31' OR day >= '57999-12-31' ORDER BY day;
+-- before the first day of all, which is long ago now, there is no day without a change
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('4000-01-01 00:00Z BC', 'acme', 'm', 7);
+SELECT count(*) FROM (SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(40) AS t EXCEPT TABLE trend_before) AS d;
+SELECT count(*), count(change) AS changes FROM usage_monitor.cost_trend(60);
+SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
+SELECT count(*) FROM usage_monitor.forecast('today', 'all');
+ROLLBACK;

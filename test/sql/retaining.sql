@@ -109,6 +109,20 @@ SELECT usage_monitor.rebuild_rollups() = (SELECT count(*) FROM usage_monitor.usa
 SELECT * FROM pg_temp.changed('_kept');
 SELECT count(*) FROM usage_monitor.verify();
 
+-- A partition of a name and with bounds that were archived before, for calls that came late: it is another one
+CREATE TABLE pg_temp.requests AS SELECT sum(requests) AS requests FROM usage_monitor.daily_total;
+CREATE TABLE usage_2024_02 (LIKE usage_monitor.usage_default INCLUDING ALL);
+ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2024_02 FOR VALUES FROM (MINVALUE) TO ('2024-03-01 00:00+00');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2024-02-28 12:00-05', 'acme', 'm', 1);
+SELECT name, from_ts, requests, cost FROM usage_monitor.drop_usage_before('2024-06-01');
+CREATE TABLE usage_2024_02 (LIKE usage_monitor.usage_default INCLUDING ALL);
+ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2024_02 FOR VALUES FROM (MINVALUE) TO ('2024-03-01 00:00+00');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2024-02-27 12:00-05', 'acme', 'm', 2);
+SELECT name, from_ts, requests, cost FROM usage_monitor.drop_usage_before('2024-06-01');
+SELECT name, from_ts, requests, cost, unpriced_requests FROM usage_monitor.archived_partition WHERE name ~ '2024_02' ORDER BY archived_at;
+SELECT sum(t.requests) - (SELECT r.requests FROM pg_temp.requests r) AS more FROM usage_monitor.daily_total t;
+SELECT count(*) FROM usage_monitor.verify();
+
 -- The zone of the archive's days stays, though the ledger be empty
 DELETE FROM usage_monitor.usage;
 SELECT usage_monitor.configure(time_zone => 'UTC');
