@@ -22,6 +22,7 @@ SQL_PARTS = \
 	sql/ledger.sql \
 	sql/rollup.sql \
 	sql/quota.sql \
+	sql/calendar.sql \
 	sql/alert.sql \
 	sql/counter.sql \
 	sql/reserve.sql \

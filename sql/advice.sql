@@ -233,6 +233,21 @@ BEGIN
                    'output_tokens', m.output, 'reasoning_output_tokens', m.reasoning,
                    'cost', m.cost, 'price_book_cost', m.book_cost) AS evidence
           FROM model m
+    ), failing AS MATERIALIZED (
+        SELECT f.*
+          FROM facts f
+         WHERE f.errors >= 20
+           AND f.errors >= 0.05 * f.requests
+    ), failed AS MATERIALIZED (
+        -- what failed calls cost, the rollups do not know
+        SELECT u.org, coalesce(u.provider, '') AS provider, u.model, sum(u.cost) AS cost
+          FROM usage_monitor.usage u
+         WHERE EXISTS (SELECT FROM failing)
+           AND u.ts >= starts
+           AND u.ts < ends
+           AND NOT u.success
+           AND u.model IN (SELECT f.model FROM failing f)
+         GROUP BY u.org, u.provider, u.model
     ), cheaper AS MATERIALIZED (
         -- looked up once a model
         SELECT n.provider, n.model, a.alternative, a.provider AS alternative_provider, a.note
@@ -305,22 +320,25 @@ BEGIN
     UNION ALL
     SELECT 'usage_pattern', f.org, f.model,
            format('Calls to %s that fail', f.model),
-           format('%s of %s calls to %s failed in %s days (%s %%); their input alone cost some %s %s.',
+           format('%s of %s calls to %s failed in %s days (%s %%), and cost %s %s all the same.',
                   f.errors, f.requests, f.model, days, round(100 * f.errors / f.requests, 1),
-                  round(least(f.errors, f.calls) * f.input_cost / f.calls, 2), currency),
+                  round(x.cost, 2), currency),
            f.cost,
-           round(least(f.errors, f.calls) * f.input_cost / f.calls, 6),
+           x.cost,
            ARRAY['Look at column error of these calls in the ledger.',
                  'Wait longer before each retry; give up after a few.',
                  'Check the input before it is sent: its length, its format.'],
            'medium',
            f.scope_cost,
-           f.evidence || jsonb_build_object(
-               'errors', f.errors, 'input_cost', f.input_cost,
-               'estimate', 'errors * input_cost / priced_calls, as if failed calls were as large as the others, and billed without an answer')
-      FROM facts f
-     WHERE f.errors >= 20
-       AND f.errors >= 0.05 * f.requests;
+           f.evidence || jsonb_build_object('errors', f.errors, 'failed_cost', trim_scale(x.cost))
+      FROM failing f
+     CROSS JOIN LATERAL (
+           SELECT sum(c.cost) AS cost
+             FROM failed c
+            WHERE c.model = f.model
+              AND c.provider = f.provider
+              AND (f.org IS NULL OR c.org = f.org)) AS x
+     WHERE x.cost > 0;
 END
 $$;
 

@@ -247,6 +247,40 @@ $$;
 COMMENT ON FUNCTION usage_monitor.reprice(timestamptz, timestamptz, text, boolean, boolean) IS
     'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, and calls whose price is gone, stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 no such time.';
 
+CREATE FUNCTION usage_monitor.reprice(
+    since date,
+    until date,
+    model text DEFAULT NULL,
+    dry_run boolean DEFAULT true,
+    corrections boolean DEFAULT false
+) RETURNS SETOF usage_monitor.repriced
+    LANGUAGE sql
+BEGIN ATOMIC
+    SELECT *
+      FROM usage_monitor.reprice(usage_monitor._instant(reprice.since), usage_monitor._instant(reprice.until),
+                                 reprice.model, reprice.dry_run, reprice.corrections);
+END;
+
+COMMENT ON FUNCTION usage_monitor.reprice(date, date, text, boolean, boolean) IS
+    'The same for days of the ledger''s calendar, whatever the session''s time zone is, from the first to the one before the second. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.reprice(
+    since text,
+    until text,
+    model text DEFAULT NULL,
+    dry_run boolean DEFAULT true,
+    corrections boolean DEFAULT false
+) RETURNS SETOF usage_monitor.repriced
+    LANGUAGE sql
+BEGIN ATOMIC
+    SELECT *
+      FROM usage_monitor.reprice(usage_monitor._instant(reprice.since), usage_monitor._instant(reprice.until),
+                                 reprice.model, reprice.dry_run, reprice.corrections);
+END;
+
+COMMENT ON FUNCTION usage_monitor.reprice(text, text, text, boolean, boolean) IS
+    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: reprice(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for what is none.';
+
 /*
  * Adds what the calls of a closed time cost too little or too much, less what
  * was corrected before: one row for each day and whoever is charged for it.

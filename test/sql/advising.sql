@@ -186,7 +186,14 @@ DELETE FROM usage_monitor.usage;
 INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, success)
 SELECT '2026-05-20', 'one', 'acme', m, 10000, CASE WHEN n > f THEN 500 ELSE 0 END, n > f
   FROM (VALUES ('big', 400, 20), ('small', 100, 19), ('middle', 500, 24)) AS c (m, calls, f), generate_series(1, calls) AS n;
-SELECT type, subject, title, description, current_cost, potential_savings, priority, evidence->'errors' AS errors, evidence->'estimate' AS estimate FROM pg_temp.suggestions WHERE type = 'usage_pattern';
+SELECT type, subject, title, description, current_cost, potential_savings, priority, evidence->'errors' AS errors, evidence->'failed_cost' AS failed_cost FROM pg_temp.suggestions WHERE type = 'usage_pattern';
+DELETE FROM usage_monitor.usage;
+-- only those whose calls cost something all the same; what they cost is known where it is reported, too
+INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, success)
+SELECT '2026-05-20', 'one', 'acme', 'big', CASE WHEN n % 4 = 0 THEN 0 ELSE 20000 END, 0, n % 4 > 0 FROM generate_series(1, 400) AS n;
+INSERT INTO usage_monitor.usage (ts, org, model, input_tokens, cost, success)
+SELECT '2026-05-20', 'one', 'openrouter/x', 1000, 0.5, n % 2 = 0 FROM generate_series(1, 200) n;
+SELECT org, subject, description, current_cost, potential_savings FROM pg_temp.suggestions WHERE type = 'usage_pattern';
 DELETE FROM usage_monitor.usage;
 
 -- Quotas: far from their limit, at it, and neither

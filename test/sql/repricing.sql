@@ -87,6 +87,17 @@ SELECT model, requests, new_cost FROM usage_monitor.reprice('2026-03-01', '2026-
 UPDATE usage_monitor.usage SET cost = 0;
 RESET ROLE;
 
+-- Days are the ledger's, whatever the session's time zone is
+SELECT usage_monitor.set_price('tz', 1, 1) IS NOT NULL AS priced;
+INSERT INTO usage_monitor.usage (ts, model, input_tokens) VALUES ('2026-07-01 20:00Z', 'tz', 1000000);
+SELECT usage_monitor.set_price('tz', 2, 2, valid_from => '-infinity') IS NOT NULL AS priced;
+SET timezone = 'Asia/Tokyo';
+SELECT requests, difference FROM usage_monitor.reprice('2026-07-02', '2026-07-03', model => 'tz');
+SELECT requests, difference FROM usage_monitor.reprice('2026-07-01', '2026-07-02', model => 'tz');
+SELECT requests, difference FROM usage_monitor.reprice(date '2026-07-01', date '2026-07-02', model => 'tz');
+SELECT requests, difference FROM usage_monitor.reprice(timestamptz '2026-07-02', timestamptz '2026-07-03', model => 'tz');
+RESET timezone;
+
 DROP VIEW ledger;
 DROP EXTENSION usage_monitor;
 DROP ROLE regress_writer, regress_manager;
