@@ -215,7 +215,7 @@ refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric reserv
 			 may_see ? errdetail("%s of %s are used and %s reserved, and this adds %s.",
 								 shown(used), shown(quota->amount), shown(reserved),
 								 shown(delta)) : 0,
-			 errhint("Wait for the next period, or raise the quota with usage_monitor.set_quota().")));
+			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
 }
 
 /* Raises the levels that the usage has reached; returns where the next one is due, or NULL. */
