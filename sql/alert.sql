@@ -41,7 +41,7 @@ COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period, or o
 COMMENT ON COLUMN usage_monitor.alert.used IS 'What was used when it was raised, in the unit of the quota''s metric.';
 COMMENT ON COLUMN usage_monitor.alert.amount IS 'The quota''s amount at that time.';
 COMMENT ON COLUMN usage_monitor.alert.message IS 'The same for people.';
-COMMENT ON COLUMN usage_monitor.alert.details IS 'The quota''s name, scope, metric, period, threshold and share used.';
+COMMENT ON COLUMN usage_monitor.alert.details IS 'Of a quota: its name, scope, metric, period, threshold and share used, and who reached it: the user_id of the last call that the transaction recorded for it, and the role that did.';
 COMMENT ON COLUMN usage_monitor.alert.raised_at IS 'When: the time of the transaction that reached the threshold.';
 COMMENT ON COLUMN usage_monitor.alert.acknowledged_at IS 'When somebody took note.';
 COMMENT ON COLUMN usage_monitor.alert.acknowledged_by IS 'Who did.';
@@ -57,7 +57,8 @@ CREATE FUNCTION usage_monitor._new_quota_alert(
     period_start timestamptz,
     level text,
     threshold numeric,
-    used numeric
+    used numeric,
+    user_id text
 ) RETURNS SETOF usage_monitor.alert
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -85,14 +86,16 @@ BEGIN ATOMIC
                       ELSE format('%s from %s', q.period,
                                   to_char(_new_quota_alert.period_start AT TIME ZONE q.time_zone, 'YYYY-MM-DD HH24:MI'))
                   END) AS message,
-           jsonb_build_object(
+           jsonb_strip_nulls(jsonb_build_object(
                'quota', q.name,
                'scope', q.scope,
                'metric', q.metric,
                'period', q.period,
                'enforcement', q.enforcement,
                'threshold', _new_quota_alert.threshold,
-               'percentage', round(100 * _new_quota_alert.used / a.amount, 2)) AS details,
+               'percentage', round(100 * _new_quota_alert.used / a.amount, 2),
+               'user_id', _new_quota_alert.user_id,
+               'role', session_user)) AS details,
            NULL::timestamptz AS raised_at,
            NULL::timestamptz AS acknowledged_at,
            NULL::text AS acknowledged_by,
@@ -103,7 +106,7 @@ BEGIN ATOMIC
      WHERE q.quota_id = _new_quota_alert.quota_id;
 END;
 
-COMMENT ON FUNCTION usage_monitor._new_quota_alert(bigint, text, timestamptz, text, numeric, numeric) IS
+COMMENT ON FUNCTION usage_monitor._new_quota_alert(bigint, text, timestamptz, text, numeric, numeric, text) IS
     'The alert of a level that was reached.';
 
 CREATE FUNCTION usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT session_user)

@@ -21,12 +21,12 @@ static UmQuery insert_alert = {
 	" (alert_type, level, quota_id, subject, period_start, used, amount, message, details)"
 	" SELECT n.alert_type, n.level, n.quota_id, n.subject, n.period_start,"
 	" n.used, n.amount, n.message, n.details"
-	" FROM usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6) n"
+	" FROM usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6, $7) n"
 	" ON CONFLICT DO NOTHING"
 	" RETURNING pg_catalog.to_jsonb(a)::text,"
 	" (pg_catalog.to_jsonb(a) - 'details' - 'message')::text",
-	.nargs = 6,
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID}
+	.nargs = 7,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID}
 };
 
 /*
@@ -34,12 +34,12 @@ static UmQuery insert_alert = {
  * notifies if it did.
  */
 void
-um_alert_insert(UmQuery *query, Datum *values, bool notify)
+um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
 {
 	UmSpi		spi;
 
 	um_spi_begin(&spi);
-	um_spi_modify(query, values, NULL);
+	um_spi_modify(query, values, nulls);
 	if (SPI_processed == 1 && notify)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -64,7 +64,8 @@ um_alert_insert(UmQuery *query, Datum *values, bool notify)
 void
 um_alert_raise(const UmPending *counter, const UmLevel *level, Numeric used, bool notify)
 {
-	Datum		values[6];
+	Datum		values[7];
+	bool		has_user = counter->user.length > 0;
 
 	values[0] = Int64GetDatum(counter->quota_id);
 	values[1] = PointerGetDatum(cstring_to_text_with_len(counter->subject.data,
@@ -73,6 +74,8 @@ um_alert_raise(const UmPending *counter, const UmLevel *level, Numeric used, boo
 	values[3] = CStringGetTextDatum(level->name);
 	values[4] = NumericGetDatum(level->share);
 	values[5] = NumericGetDatum(used);
+	values[6] = !has_user ? (Datum) 0 :
+		PointerGetDatum(cstring_to_text_with_len(counter->user.data, counter->user.length));
 
-	um_alert_insert(&insert_alert, values, notify);
+	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n", notify);
 }

@@ -8,7 +8,7 @@
 #include "catalog.h"
 #include "pending.h"
 
-extern void um_alert_insert(UmQuery *query, Datum *values, bool notify);
+extern void um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify);
 extern void um_alert_raise(const UmPending *counter, const UmLevel *level,
 						   Numeric used, bool notify);
 

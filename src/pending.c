@@ -166,6 +166,8 @@ make(const UmPending *name)
 	pending->subject.data = subject;
 	pending->top = NULL;
 	pending->room = NULL;
+	pending->user = (UmString) {NULL, 0};
+	pending->user_space = 0;
 	file(pending);
 	count++;
 	return pending;
@@ -231,6 +233,22 @@ add_money(UmDelta *delta, Numeric amount, bool negative)
 	MemoryContextSwitchTo(old);
 }
 
+/* Notes whose call was counted last. */
+static void
+note_user(UmPending *pending, UmString user)
+{
+	if (user.data == NULL)
+		user.length = 0;
+	if (user.length > pending->user_space)
+	{
+		pending->user_space = Max(user.length, 64);
+		pending->user.data = MemoryContextAlloc(context, pending->user_space);
+	}
+	if (user.length > 0)
+		memcpy((char *) pending->user.data, user.data, user.length);
+	pending->user.length = user.length;
+}
+
 typedef struct CountContext
 {
 	const UmCounted *row;
@@ -272,6 +290,8 @@ count_for_quota(UmQuota *quota, UmString subject, TimestampTz period_start, void
 
 	delta = delta_of(pending);
 	delta->live |= counting->live;
+	if (counting->live)
+		note_user(pending, counting->row->subject[UM_SCOPE_USER]);
 	if (quota->metric == UM_METRIC_COST)
 		add_money(delta, counting->row->cost, counting->negative);
 	else if (counting->negative)

@@ -16,6 +16,8 @@ typedef struct UmPending
 	uint32		hash;			/* of the name, by um_pending_hash */
 	struct UmDelta *top;		/* the deltas of each nesting level */
 	Numeric		room;			/* of a blocking quota, when last looked at; NULL: not yet */
+	UmString	user;			/* of the last call that was counted */
+	int			user_space;
 	struct UmPending *next;		/* of the same bucket */
 } UmPending;
 

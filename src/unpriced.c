@@ -159,7 +159,7 @@ raise_noted(bool notify)
 			continue;
 		values[0] = CStringGetTextDatum(sorted[i]->model);
 		values[1] = DateADTGetDatum(sorted[i]->key.day);
-		um_alert_insert(&insert_alert, values, notify);
+		um_alert_insert(&insert_alert, values, NULL, notify);
 		sorted[i]->raised = true;
 	}
 	pfree(sorted);

@@ -150,3 +150,18 @@ INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES (now(), 'r', '
 SELECT amount, used, remaining, percentage, state FROM usage_monitor.quota_status;
 SELECT amount, used, remaining, percentage, state FROM usage_monitor.quota_history ORDER BY period_start;
 CALL pg_temp.clear();
+
+-- An alert says who reached the level, whoever's quota it is
+CREATE ROLE regress_caller;
+SELECT usage_monitor.grant_access('regress_caller', 'writer');
+SELECT usage_monitor.set_quota('who', 'org', 'whose', 3, 'month', 'requests', thresholds => ARRAY[0.3]) IS NOT NULL AS made;
+SET SESSION AUTHORIZATION regress_caller;
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('whose', 'ann', 'm', 1);
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('whose', 'ann', 'm', 1), ('whose', 'bob', 'm', 1);
+RESET SESSION AUTHORIZATION;
+SELECT usage_monitor.set_quota('who else', 'org', 'nobody', 1, 'month', 'requests') IS NOT NULL AS made;
+INSERT INTO usage_monitor.usage (org, model, input_tokens) VALUES ('nobody', 'm', 1);
+SELECT q.name, a.level, a.details->>'user_id' AS user_id, a.details->>'role' = session_user AS own_role, a.details->>'role' = 'regress_caller' AS caller
+FROM usage_monitor.alert AS a JOIN usage_monitor.quota AS q USING (quota_id) WHERE q.name LIKE 'who%' ORDER BY a.alert_id;
+DROP OWNED BY regress_caller;
+DROP ROLE regress_caller;
