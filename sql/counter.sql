@@ -34,6 +34,26 @@ CREATE FUNCTION usage_monitor._checked_tags(
 COMMENT ON FUNCTION usage_monitor._checked_tags(text, text, text, text, text, text, text, jsonb) IS
     'The tags of a call that is not made yet; refuses names and tags that the ledger would refuse (UM004).';
 
+CREATE FUNCTION usage_monitor._adjusted(quota_ids bigint[])
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT a.quota_id, a.subject, a.period_start, a.amount
+      FROM usage_monitor.quota_adjustment a
+      JOIN usage_monitor.quota q
+        ON q.quota_id = a.quota_id
+       AND q.enabled
+       AND usage_monitor._counts(q) = a.counts
+     WHERE a.quota_id = ANY (_adjusted.quota_ids)
+       AND NOT EXISTS (
+               SELECT FROM usage_monitor.quota o
+                WHERE o.overrides = a.quota_id AND o.subject = a.subject AND o.enabled);
+END;
+
+COMMENT ON FUNCTION usage_monitor._adjusted(bigint[]) IS
+    'What adjustments add to the counters of the quotas, of those that still hold.';
+
 CREATE FUNCTION usage_monitor._counted(
     quota_ids bigint[],
     since timestamptz DEFAULT '-infinity',
@@ -44,7 +64,7 @@ CREATE FUNCTION usage_monitor._counted(
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH wanted AS MATERIALIZED (
-        SELECT q.*, usage_monitor._counts(q) AS counts
+        SELECT q.*
           FROM usage_monitor.quota q
          WHERE q.quota_id = ANY (_counted.quota_ids)
            AND q.enabled
@@ -94,13 +114,9 @@ BEGIN ATOMIC
                AND (m.only_provider IS NULL OR m.only_provider = m.provider)
                AND (m.only_model IS NULL OR m.only_model = m.model)
             UNION ALL
-            SELECT a.quota_id, a.subject, a.period_start, a.amount
-              FROM usage_monitor.quota_adjustment a
-              JOIN wanted w ON w.quota_id = a.quota_id AND w.counts = a.counts
-             WHERE NOT EXISTS (
-                       SELECT FROM usage_monitor.quota o
-                        WHERE o.overrides = a.quota_id AND o.subject = a.subject AND o.enabled)
-               AND a.period_start >= _counted.since
+            SELECT a.quota_id, a.subject, a.period_start, a.used
+              FROM usage_monitor._adjusted(_counted.quota_ids) a
+             WHERE a.period_start >= _counted.since
                AND a.period_start < _counted.before
                AND _counted.with_adjustments) x
      GROUP BY 1, 2, 3;

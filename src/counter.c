@@ -726,7 +726,7 @@ um_counter_flush(bool is_prepare)
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
-		um_quota_change_apply();
+		um_quota_change_apply(&counters);
 	if (um_pending_stale())
 		um_recount();
 

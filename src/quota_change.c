@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "birth.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -55,18 +56,6 @@ static UmQuery insert_births = {
 	.text = "INSERT INTO usage_monitor._quota_birth (quota_id, counted_since)"
 	" SELECT quota_id, usage_monitor.period_start(pg_catalog.now(), period, time_zone, billing_day)"
 	" FROM usage_monitor.quota WHERE quota_id = ANY ($1) AND enabled",
-	.nargs = 1,
-	.argtypes = {INT8ARRAYOID}
-};
-
-/* revision 0 is no quota's: thresholds are looked at when the row is next used */
-static UmQuery insert_counters = {
-	.text = "INSERT INTO usage_monitor.quota_usage (quota_id, subject, period_start, used, revision)"
-	" SELECT c.quota_id, c.subject, c.period_start, c.used, 0"
-	" FROM usage_monitor._counted($1, (SELECT pg_catalog.min(counted_since)"
-	" FROM usage_monitor._quota_birth WHERE quota_id = ANY ($1))) c"
-	" JOIN usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
-	" WHERE c.period_start >= b.counted_since",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
@@ -245,7 +234,7 @@ changed_ids(bool recounted_only)
 
 /* Makes the counters of the changed quotas what the ledger says. */
 void
-um_quota_change_apply(void)
+um_quota_change_apply(UmCounters *counters)
 {
 	Datum		ids = changed_ids(true);
 	UmSpi		spi;
@@ -254,12 +243,12 @@ um_quota_change_apply(void)
 	um_spi_modify(&drop_counters, &ids, NULL);
 	um_spi_modify(&drop_births, &ids, NULL);
 	um_spi_modify(&insert_births, &ids, NULL);
-	um_spi_modify(&insert_counters, &ids, NULL);
 	um_spi_end(&spi);
 
 	/* the births belong to what is cached of the quotas */
 	CacheInvalidateRelcacheByRelid(um_relation(UM_QUOTA));
 	CommandCounterIncrement();
+	um_birth(counters, ids);
 }
 
 /*

@@ -5,10 +5,10 @@
 #ifndef UM_QUOTA_CHANGE_H
 #define UM_QUOTA_CHANGE_H
 
-#include "pending.h"
+#include "counter_row.h"
 
 extern bool um_quota_change_any(void);
-extern void um_quota_change_apply(void);
+extern void um_quota_change_apply(UmCounters *counters);
 extern UmPending **um_quota_change_merge(UmPending **sorted, int *count);
 extern bool um_quota_change_is_born(const UmQuota *quota, TimestampTz period_start);
 extern bool um_quota_change_is_live(const UmQuota *quota);

@@ -125,8 +125,9 @@ um_number_set_duration(UmNumber *number, double duration_ms)
 																  Float8GetDatum(duration_ms))));
 }
 
-static Numeric
-number_to_numeric(const UmNumber *number)
+/* The number. */
+Numeric
+um_number_to_numeric(const UmNumber *number)
 {
 	Numeric		small = um_decimal_to_numeric(number->mantissa, number->scale);
 
@@ -171,7 +172,7 @@ number_is_zero(const UmNumber *number)
 {
 	if (number->large == NULL)
 		return number->mantissa == 0;
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(number_to_numeric(number)),
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(um_number_to_numeric(number)),
 											 NumericGetDatum(int64_to_numeric(0)))) == 0;
 }
 
@@ -458,7 +459,7 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool 
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 		if (WANTED(COL_SUM(i)) &&
 			(!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS)))
-			SET(COL_SUM(i), NumericGetDatum(number_to_numeric(&measures->sum[i])));
+			SET(COL_SUM(i), NumericGetDatum(um_number_to_numeric(&measures->sum[i])));
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
 		if (WANTED(COL_COUNT(i)) && measures->count[i] != 0)
 			SET(COL_COUNT(i), Int64GetDatum(measures->count[i]));
@@ -608,5 +609,5 @@ usage_monitor_exact_ms(PG_FUNCTION_ARGS)
 	UmNumber	number;
 
 	um_number_set_duration(&number, PG_GETARG_FLOAT8(0));
-	PG_RETURN_NUMERIC(number_to_numeric(&number));
+	PG_RETURN_NUMERIC(um_number_to_numeric(&number));
 }

@@ -103,6 +103,7 @@ typedef struct UmRollupTable
 extern void um_number_set(UmNumber *number, Numeric value);
 extern void um_number_add(UmNumber *number, const UmNumber *value, int sign);
 extern void um_number_set_duration(UmNumber *number, double duration_ms);
+extern Numeric um_number_to_numeric(const UmNumber *number);
 extern int	um_duration_bucket(double duration_ms);
 extern uint32 um_string_hash(UmString string);
 extern void um_rollup_hash(UmRollupName *name);

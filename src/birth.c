@@ -1,0 +1,291 @@
+/*
+ * birth.c
+ *		What counters begin with when their quotas are made or changed: what
+ *		the ledger holds for them.
+ *
+ * Others wait meanwhile, so the ledger is read once for all of these quotas,
+ * and summed up in memory.  verify() tells the same by SQL.
+ */
+#include "postgres.h"
+
+#include "birth.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "rollup_row.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* A counter, and what it begins with. */
+typedef struct Birth
+{
+	UmPending	name;
+	int128		whole;			/* tokens, requests */
+	UmNumber	money;
+	int			scale;			/* decimals that are shown, as sum() has them */
+} Birth;
+
+/* All of them. */
+typedef struct Births
+{
+	DestReceiver pub;			/* gets the ledger's rows */
+	MemoryContext context;
+	MemoryContext row_context;	/* emptied by each row */
+	HTAB	   *quota_ids;
+	HTAB	   *counters;
+} Births;
+
+/* the columns of UmCounted */
+static UmQuery read_rows = {
+	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
+	" tags, ts, cost, total_tokens FROM usage_monitor.usage"
+	" WHERE ts >= (SELECT pg_catalog.min(counted_since)"
+	" FROM usage_monitor._quota_birth WHERE quota_id = ANY ($1))",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery read_adjustments = {
+	.text = "SELECT a.quota_id, a.subject, a.period_start, a.used"
+	" FROM usage_monitor._adjusted($1) a"
+	" JOIN usage_monitor._quota_birth b ON b.quota_id = a.quota_id"
+	" WHERE a.period_start >= b.counted_since",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static uint32
+counter_hash(const void *key, Size keysize)
+{
+	return um_pending_hash(key);
+}
+
+static int
+counter_match(const void *a, const void *b, Size keysize)
+{
+	return um_pending_compare(a, b);
+}
+
+/* The counter of that name, which begins with nothing if it is new. */
+static Birth *
+find_birth(Births *births, int64 quota_id, UmString subject, TimestampTz period_start)
+{
+	UmPending	name = {.quota_id = quota_id, .period_start = period_start, .subject = subject};
+	bool		found;
+	Birth	   *birth;
+
+	name.hash = um_pending_hash(&name);
+	birth = hash_search(births->counters, &name, HASH_ENTER, &found);
+	if (!found)
+	{
+		char	   *copy = MemoryContextAlloc(births->context, subject.length + 1);
+
+		memcpy(copy, subject.data, subject.length);
+		copy[subject.length] = '\0';
+		birth->name.subject.data = copy;
+		birth->whole = 0;
+		birth->money = (UmNumber) {0};
+		birth->scale = 0;
+	}
+	return birth;
+}
+
+/* Adds money to what a counter begins with. */
+static void
+add_money(Births *births, Birth *birth, Numeric amount)
+{
+	MemoryContext old = MemoryContextSwitchTo(births->context);
+	UmNumber	number;
+
+	um_number_set(&number, amount);
+	um_number_add(&birth->money, &number, 1);
+	MemoryContextSwitchTo(old);
+	birth->scale = Max(birth->scale,
+					   DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(amount))));
+}
+
+/* Adds a row to a counter, if that is one of those that are born. */
+static void
+add_row(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
+{
+	Births	   *births = ((void **) arg)[0];
+	const UmCounted *row = ((void **) arg)[1];
+	Birth	   *birth;
+
+	if (period_start < quota->counted_since ||
+		hash_search(births->quota_ids, &quota->quota_id, HASH_FIND, NULL) == NULL ||
+		(quota->metric == UM_METRIC_COST && row->cost == NULL))
+		return;
+	birth = find_birth(births, quota->quota_id, subject, period_start);
+	switch (quota->metric)
+	{
+		case UM_METRIC_COST:
+			add_money(births, birth, row->cost);
+			break;
+		case UM_METRIC_TOKENS:
+			birth->whole += row->total_tokens;
+			break;
+		case UM_METRIC_REQUESTS:
+			birth->whole++;
+			break;
+	}
+}
+
+/* Gets a row of the ledger. */
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	Births	   *births = (Births *) self;
+	MemoryContext old = MemoryContextSwitchTo(births->row_context);
+	UmCounted	row;
+	void	   *arg[] = {births, &row};
+
+	CHECK_FOR_INTERRUPTS();
+	slot_getallattrs(slot);
+	um_counted_set(&row, slot->tts_values, slot->tts_isnull);
+	um_quota_visit(&row, add_row, arg);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(births->row_context);
+	return true;
+}
+
+static void
+start_receiver(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+}
+
+static void
+end_receiver(DestReceiver *self)
+{
+}
+
+/* Prepares to sum up for quotas. */
+static void
+start_births(Births *births, ArrayType *quota_ids)
+{
+	HASHCTL		id_control = {0};
+	HASHCTL		counter_control = {0};
+	Datum	   *ids;
+	int			count;
+
+	memset(births, 0, sizeof(Births));
+	births->pub.receiveSlot = receive;
+	births->pub.rStartup = start_receiver;
+	births->pub.rShutdown = end_receiver;
+	births->pub.rDestroy = end_receiver;
+	births->pub.mydest = DestNone;
+	births->context = AllocSetContextCreate(CurrentMemoryContext, "usage_monitor births",
+											ALLOCSET_DEFAULT_SIZES);
+	births->row_context = AllocSetContextCreate(births->context, "usage_monitor births row",
+												ALLOCSET_DEFAULT_SIZES);
+
+	id_control.keysize = id_control.entrysize = sizeof(int64);
+	id_control.hcxt = births->context;
+	births->quota_ids = hash_create("usage_monitor born quotas", 64, &id_control,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	deconstruct_array(quota_ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &ids, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		int64		id = DatumGetInt64(ids[i]);
+
+		(void) hash_search(births->quota_ids, &id, HASH_ENTER, NULL);
+	}
+
+	counter_control.keysize = sizeof(UmPending);
+	counter_control.entrysize = sizeof(Birth);
+	counter_control.hash = counter_hash;
+	counter_control.match = counter_match;
+	counter_control.hcxt = births->context;
+	births->counters = hash_create("usage_monitor born counters", 256, &counter_control,
+								   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+/* Adds adjustments. */
+static void
+add_adjustments(Births *births, Datum ids)
+{
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_adjustments, &ids, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		char	   *subject = um_text_column(row, desc, 2);
+
+		add_money(births,
+				  find_birth(births, DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
+							 (UmString) {subject, strlen(subject)},
+							 DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull))),
+				  DatumGetNumeric(SPI_getbinval(row, desc, 4, &isnull)));
+	}
+	um_spi_end(&spi);
+}
+
+/* What a counter begins with. */
+static Numeric
+sum_of(const Birth *birth)
+{
+	Datum		money = NumericGetDatum(um_number_to_numeric(&birth->money));
+	Datum		whole = NumericGetDatum(um_decimal_to_numeric(birth->whole, 0));
+
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round,
+											   DirectFunctionCall2(numeric_add, money, whole),
+											   Int32GetDatum(birth->scale)));
+}
+
+/* Makes the counters. */
+static void
+insert_counters(Births *births, UmCounters *counters)
+{
+	HASH_SEQ_STATUS scan;
+	Birth	   *birth;
+
+	hash_seq_init(&scan, births->counters);
+	while ((birth = hash_seq_search(&scan)) != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(births->row_context);
+		UmCounterRow row = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		row.slot = UM_HEADER;
+		row.used = sum_of(birth);
+		row.share = int64_to_numeric(0);
+		/* revision 0 is no quota's: thresholds are looked at when the row is next used */
+		um_counter_insert(counters, &birth->name, &row);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(births->row_context);
+	}
+}
+
+/*
+ * Makes the counters of quotas that have none, of the running period and
+ * later ones.  What is cached of these quotas is as they are now.
+ */
+void
+um_birth(UmCounters *counters, Datum quota_ids)
+{
+	Births		births;
+	UmSpi		spi;
+
+	start_births(&births, DatumGetArrayTypeP(quota_ids));
+	um_spi_begin(&spi);
+	um_spi_set("jit", "off");
+	PushActiveSnapshot(GetLatestSnapshot());
+	um_spi_stream(&read_rows, &quota_ids, &births.pub);
+	PopActiveSnapshot();
+	um_spi_end(&spi);
+	add_adjustments(&births, quota_ids);
+	insert_counters(&births, counters);
+	MemoryContextDelete(births.context);
+	CommandCounterIncrement();
+}
