@@ -11,7 +11,6 @@
 #include "birth.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "rollup_row.h"
 #include "utils/array.h"
@@ -34,12 +33,18 @@ typedef struct Birth
 /* All of them. */
 typedef struct Births
 {
-	DestReceiver pub;			/* gets the ledger's rows */
 	MemoryContext context;
 	MemoryContext row_context;	/* emptied by each row */
 	HTAB	   *quota_ids;
 	HTAB	   *counters;
 } Births;
+
+/* A row that visits its quotas. */
+typedef struct Visit
+{
+	Births	   *births;
+	const UmCounted *row;
+} Visit;
 
 /* the columns of UmCounted */
 static UmQuery read_rows = {
@@ -114,8 +119,8 @@ add_money(Births *births, Birth *birth, Numeric amount)
 static void
 add_row(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
 {
-	Births	   *births = ((void **) arg)[0];
-	const UmCounted *row = ((void **) arg)[1];
+	Births	   *births = ((Visit *) arg)->births;
+	const UmCounted *row = ((Visit *) arg)->row;
 	Birth	   *birth;
 
 	if (period_start < quota->counted_since ||
@@ -138,31 +143,18 @@ add_row(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
 }
 
 /* Gets a row of the ledger. */
-static bool
-receive(TupleTableSlot *slot, DestReceiver *self)
+static void
+read_row(void *arg, TupleTableSlot *slot)
 {
-	Births	   *births = (Births *) self;
+	Births	   *births = arg;
 	MemoryContext old = MemoryContextSwitchTo(births->row_context);
 	UmCounted	row;
-	void	   *arg[] = {births, &row};
+	Visit		visit = {births, &row};
 
-	CHECK_FOR_INTERRUPTS();
-	slot_getallattrs(slot);
 	um_counted_set(&row, slot->tts_values, slot->tts_isnull);
-	um_quota_visit(&row, add_row, arg);
+	um_quota_visit(&row, add_row, &visit);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(births->row_context);
-	return true;
-}
-
-static void
-start_receiver(DestReceiver *self, int operation, TupleDesc typeinfo)
-{
-}
-
-static void
-end_receiver(DestReceiver *self)
-{
 }
 
 /* Prepares to sum up for quotas. */
@@ -174,12 +166,6 @@ start_births(Births *births, ArrayType *quota_ids)
 	Datum	   *ids;
 	int			count;
 
-	memset(births, 0, sizeof(Births));
-	births->pub.receiveSlot = receive;
-	births->pub.rStartup = start_receiver;
-	births->pub.rShutdown = end_receiver;
-	births->pub.rDestroy = end_receiver;
-	births->pub.mydest = DestNone;
 	births->context = AllocSetContextCreate(CurrentMemoryContext, "usage_monitor births",
 											ALLOCSET_DEFAULT_SIZES);
 	births->row_context = AllocSetContextCreate(births->context, "usage_monitor births row",
@@ -281,7 +267,7 @@ um_birth(UmCounters *counters, Datum quota_ids)
 	um_spi_begin(&spi);
 	um_spi_set("jit", "off");
 	PushActiveSnapshot(GetLatestSnapshot());
-	um_spi_stream(&read_rows, &quota_ids, &births.pub);
+	um_spi_stream(&read_rows, &quota_ids, read_row, &births);
 	PopActiveSnapshot();
 	um_spi_end(&spi);
 	add_adjustments(&births, quota_ids);

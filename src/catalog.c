@@ -274,16 +274,50 @@ um_spi_modify_seen(UmQuery *query, Datum *values, const char *nulls)
 			IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : InvalidSnapshot, false);
 }
 
-/* Runs a query that only reads, with the active snapshot; the receiver gets its rows. */
-void
-um_spi_stream(UmQuery *query, Datum *values, DestReceiver *receiver)
+/* Shows its rows to a visitor. */
+typedef struct RowReceiver
 {
+	DestReceiver pub;
+	UmRowVisitor visit;
+	void	   *arg;
+} RowReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+
+	CHECK_FOR_INTERRUPTS();
+	slot_getallattrs(slot);
+	receiver->visit(receiver->arg, slot);
+	return true;
+}
+
+static void
+start_receiver(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+}
+
+static void
+end_receiver(DestReceiver *self)
+{
+}
+
+/* Runs a query that only reads, with the active snapshot; the visitor gets its rows as they come. */
+void
+um_spi_stream(UmQuery *query, Datum *values, UmRowVisitor visit, void *arg)
+{
+	RowReceiver receiver = {
+		.pub = {receive_row, start_receiver, end_receiver, end_receiver, DestNone},
+		.visit = visit,
+		.arg = arg
+	};
 	SPIExecuteOptions options = {0};
 	int			result;
 
 	prepare(query);
 	options.read_only = true;
-	options.dest = receiver;
+	options.dest = &receiver.pub;
 	options.params = makeParamList(query->nargs);
 	for (int i = 0; i < query->nargs; i++)
 	{

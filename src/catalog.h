@@ -52,6 +52,9 @@ typedef struct UmQuery
 	SPIPlanPtr	plan;
 } UmQuery;
 
+/* Gets a row of a query. */
+typedef void (*UmRowVisitor) (void *arg, TupleTableSlot *slot);
+
 /* Who the user was before um_spi_begin. */
 typedef struct UmSpi
 {
@@ -76,6 +79,6 @@ extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,
 								Snapshot snapshot);
 extern void um_spi_modify_seen(UmQuery *query, Datum *values, const char *nulls);
-extern void um_spi_stream(UmQuery *query, Datum *values, DestReceiver *receiver);
+extern void um_spi_stream(UmQuery *query, Datum *values, UmRowVisitor visit, void *arg);
 
 #endif							/* UM_CATALOG_H */

@@ -24,15 +24,14 @@ enum
 	ATT_READ
 };
 
-/* A receiver of a query's rows. */
-typedef struct TailReceiver
+/* What is looked for among a query's rows, and who gets it. */
+typedef struct TailReader
 {
-	DestReceiver pub;
 	const UmWatermark *mark;
 	bool		corrections;	/* of rows, or rows? */
 	UmTailVisitor visit;
 	void	   *arg;
-} TailReceiver;
+} TailReader;
 
 static const char *read_list;	/* the columns that are read, each after a comma */
 
@@ -75,32 +74,18 @@ make_queries(void)
 }
 
 /* Gets a row of one of the queries. */
-static bool
-receive(TupleTableSlot *slot, DestReceiver *self)
+static void
+read_row(void *arg, TupleTableSlot *slot)
 {
-	TailReceiver *receiver = (TailReceiver *) self;
-
-	CHECK_FOR_INTERRUPTS();
-	slot_getallattrs(slot);
+	const TailReader *reader = arg;
 
 	/* a row that is not covered is read as it is now; one that is, is corrected */
-	if (um_watermark_covers(receiver->mark, DatumGetInt64(slot->tts_values[ATT_XID])) ||
-		um_watermark_covers(receiver->mark, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) !=
-		receiver->corrections)
-		return true;
-	receiver->visit(receiver->arg, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
-					(int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
-	return true;
-}
-
-static void
-start_receiver(DestReceiver *self, int operation, TupleDesc typeinfo)
-{
-}
-
-static void
-end_receiver(DestReceiver *self)
-{
+	if (um_watermark_covers(reader->mark, DatumGetInt64(slot->tts_values[ATT_XID])) ||
+		um_watermark_covers(reader->mark, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) !=
+		reader->corrections)
+		return;
+	reader->visit(reader->arg, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
+				  (int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
 }
 
 /* Runs a query, and shows what of its rows the mark does not cover. */
@@ -108,18 +93,9 @@ static void
 run(UmQuery *query, Datum *values, const UmWatermark *mark, bool corrections,
 	UmTailVisitor visit, void *arg)
 {
-	TailReceiver receiver = {0};
+	TailReader	reader = {mark, corrections, visit, arg};
 
-	receiver.pub.receiveSlot = receive;
-	receiver.pub.rStartup = start_receiver;
-	receiver.pub.rShutdown = end_receiver;
-	receiver.pub.rDestroy = end_receiver;
-	receiver.pub.mydest = DestNone;
-	receiver.mark = mark;
-	receiver.corrections = corrections;
-	receiver.visit = visit;
-	receiver.arg = arg;
-	um_spi_stream(query, values, &receiver.pub);
+	um_spi_stream(query, values, read_row, &reader);
 }
 
 /* Runs the queries for a mark. */
