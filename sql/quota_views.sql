@@ -1,39 +1,41 @@
 /*
  * Quotas as people and BI tools see them.
  */
+CREATE VIEW usage_monitor._counter_part WITH (security_invoker = true) AS
+SELECT u.quota_id, u.subject, u.period_start, u.used, false AS is_past
+  FROM usage_monitor.quota_usage u
+ WHERE u.quota_id <> ALL (ARRAY(SELECT x FROM usage_monitor._changed_quotas() x))
+UNION ALL
+SELECT p.quota_id, p.subject, p.period_start, p.used, false
+  FROM usage_monitor._pending_usage() p
+ WHERE p.quota_id <> ALL (ARRAY(SELECT x FROM usage_monitor._changed_quotas() x))
+UNION ALL
+-- these will be what the ledger says
+SELECT q.quota_id, l.subject, l.period_start, l.used, false
+  FROM usage_monitor._changed_quotas() x (quota_id)
+  JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
+ CROSS JOIN LATERAL usage_monitor._counted(
+           ARRAY[q.quota_id],
+           usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l
+UNION ALL
+SELECT q.quota_id, l.subject, l.period_start, l.used, true
+  FROM usage_monitor._changed_quotas() x (quota_id)
+  JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
+ CROSS JOIN LATERAL usage_monitor._counted(
+           ARRAY[q.quota_id],
+           '-infinity',
+           usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l;
+
+COMMENT ON VIEW usage_monitor._counter_part IS
+    'The rows of the counters, with what the running transaction is going to add; of quotas that it has changed, what the ledger says. is_past marks periods of these that are over: who wants running ones asks for NOT is_past, and spares the reading.';
+
 CREATE VIEW usage_monitor._counter WITH (security_invoker = true) AS
-SELECT c.quota_id,
-       c.subject,
-       c.period_start,
-       sum(c.used) AS used,
-       c.is_past
-  FROM (SELECT u.quota_id, u.subject, u.period_start, u.used, false AS is_past
-          FROM usage_monitor.quota_usage u
-         WHERE u.quota_id <> ALL (ARRAY(SELECT x FROM usage_monitor._changed_quotas() x))
-        UNION ALL
-        SELECT p.quota_id, p.subject, p.period_start, p.used, false
-          FROM usage_monitor._pending_usage() p
-         WHERE p.quota_id <> ALL (ARRAY(SELECT x FROM usage_monitor._changed_quotas() x))
-        UNION ALL
-        -- these will be what the ledger says
-        SELECT q.quota_id, l.subject, l.period_start, l.used, false
-          FROM usage_monitor._changed_quotas() x (quota_id)
-          JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
-         CROSS JOIN LATERAL usage_monitor._counted(
-                   ARRAY[q.quota_id],
-                   usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l
-        UNION ALL
-        SELECT q.quota_id, l.subject, l.period_start, l.used, true
-          FROM usage_monitor._changed_quotas() x (quota_id)
-          JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
-         CROSS JOIN LATERAL usage_monitor._counted(
-                   ARRAY[q.quota_id],
-                   '-infinity',
-                   usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l) c
+SELECT c.quota_id, c.subject, c.period_start, sum(c.used) AS used, c.is_past
+  FROM usage_monitor._counter_part c
  GROUP BY c.quota_id, c.subject, c.period_start, c.is_past;
 
 COMMENT ON VIEW usage_monitor._counter IS
-    'The counters, with what the running transaction is going to add; of quotas that it has changed, what the ledger says. is_past marks periods of these that are over: who wants running ones asks for NOT is_past, and spares the reading.';
+    'The counters, each with all of its rows, as in _counter_part.';
 
 CREATE FUNCTION usage_monitor._quota_state(amount numeric, warning numeric, critical numeric, used numeric)
 RETURNS text
@@ -57,12 +59,12 @@ SELECT q.quota_id,
        q.period,
        p.period_start,
        p.period_end,
-       a.amount,
+       p.amount,
        coalesce(c.used, 0) AS used,
        coalesce(c.reserved, 0) AS reserved,
-       a.amount - coalesce(c.used, 0) - coalesce(c.reserved, 0) AS remaining,
-       round(100 * coalesce(c.used, 0) / a.amount, 2) AS percentage,
-       usage_monitor._quota_state(a.amount, q.warning_threshold, q.critical_threshold, coalesce(c.used, 0)) AS state,
+       p.amount - coalesce(c.used, 0) - coalesce(c.reserved, 0) AS remaining,
+       round(100 * coalesce(c.used, 0) / p.amount, 2) AS percentage,
+       usage_monitor._quota_state(p.amount, q.warning_threshold, q.critical_threshold, coalesce(c.used, 0)) AS state,
        q.enforcement,
        -- at the rate of the period so far
        CASE WHEN q.period <> 'lifetime' AND now() > p.period_start THEN
@@ -70,23 +72,27 @@ SELECT q.quota_id,
                  * (extract(epoch FROM p.period_end - p.period_start)
                     / extract(epoch FROM now() - p.period_start)), 6)
        END AS projected,
-       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < a.amount THEN
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < p.amount THEN
            -- as numbers first: at a low rate it is later than any timestamp
-           CASE WHEN extract(epoch FROM now() - p.period_start) * a.amount
+           CASE WHEN extract(epoch FROM now() - p.period_start) * p.amount
                      < extract(epoch FROM p.period_end - p.period_start) * c.used
-                THEN p.period_start + (now() - p.period_start) * (a.amount / c.used)::double precision
+                THEN p.period_start + (now() - p.period_start) * (p.amount / c.used)::double precision
            END
        END AS runs_out_at
   FROM usage_monitor.quota q
- CROSS JOIN LATERAL usage_monitor._quota_amount(q) AS a (amount)
+  LEFT JOIN usage_monitor._quota_raised r
+    ON r.quota_id = q.quota_id
  CROSS JOIN LATERAL (
-           SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
-                  usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end) p
+           -- once a quota, and not once a subject
+           SELECT q.amount + coalesce(r.amount, 0) AS amount,
+                  usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
+                  usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end
+           OFFSET 0) p
   LEFT JOIN (
            -- a subject that has only reserved has no counter
            SELECT x.quota_id, x.subject, x.period_start, sum(x.used) AS used, sum(x.reserved) AS reserved
              FROM (SELECT u.quota_id, u.subject, u.period_start, u.used, 0 AS reserved
-                     FROM usage_monitor._counter u
+                     FROM usage_monitor._counter_part u
                     WHERE NOT u.is_past
                    UNION ALL
                    SELECT r.quota_id, r.subject, r.period_start, 0, r.amount
@@ -139,13 +145,15 @@ SELECT q.quota_id,
        usage_monitor._quota_state(a.amount, q.warning_threshold, q.critical_threshold, c.used) AS state,
        q.enforcement
   FROM usage_monitor.quota q
+  LEFT JOIN usage_monitor._quota_raised r
+    ON r.quota_id = q.quota_id
+ CROSS JOIN LATERAL (
+           SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS running
+           OFFSET 0) p
   JOIN counter c ON c.quota_id = q.quota_id
  CROSS JOIN LATERAL (
            -- the running period is as quota_status has it
-           SELECT CASE WHEN c.period_start = usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)
-                       THEN usage_monitor._quota_amount(q)
-                       ELSE q.amount
-                  END AS amount) a;
+           SELECT q.amount + CASE WHEN c.period_start = p.running THEN coalesce(r.amount, 0) ELSE 0 END AS amount) a;
 
 COMMENT ON VIEW usage_monitor.quota_history IS
     'Every period that has usage, of every quota and subject, by the amount that the quota has today; a raise counts in the running period only.';
