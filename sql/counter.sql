@@ -148,6 +148,14 @@ END;
 COMMENT ON FUNCTION usage_monitor._ledger_sum(bigint, text, timestamptz) IS
     'What one counter must be by the ledger.';
 
+CREATE FUNCTION usage_monitor._past_counters(quota_ids bigint[])
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE c STABLE STRICT ROWS 1000
+    AS 'MODULE_PATHNAME', 'usage_monitor_past_counters';
+
+COMMENT ON FUNCTION usage_monitor._past_counters(bigint[]) IS
+    'What calls were counted for the quotas in periods before their counters are complete, adjustments apart, by the ledger''s rows that the caller may see.';
+
 CREATE FUNCTION usage_monitor._pending_usage()
 RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
     LANGUAGE c STABLE ROWS 5

@@ -113,20 +113,24 @@ WITH counter AS (
       FROM usage_monitor._counter c
     UNION ALL
     -- periods before the quota was made have a counter only where late rows came
-    SELECT l.quota_id, l.subject, l.period_start, l.used
-      FROM usage_monitor._counted(
-               ARRAY(SELECT b.quota_id FROM usage_monitor._quota_birth b
-                     EXCEPT
-                     SELECT x FROM usage_monitor._changed_quotas() x),
-               '-infinity',
-               (SELECT max(b.counted_since) FROM usage_monitor._quota_birth b)) l
-      JOIN usage_monitor._quota_birth b ON b.quota_id = l.quota_id
-     WHERE l.period_start < b.counted_since
-       AND NOT EXISTS (
+    SELECT l.quota_id, l.subject, l.period_start, sum(l.used)
+      FROM (SELECT ARRAY(SELECT b.quota_id FROM usage_monitor._quota_birth b
+                         EXCEPT
+                         SELECT x FROM usage_monitor._changed_quotas() x) AS quota_ids) i
+     CROSS JOIN LATERAL (
+               SELECT c.quota_id, c.subject, c.period_start, c.used
+                 FROM usage_monitor._past_counters(i.quota_ids) c
+               UNION ALL
+               SELECT a.quota_id, a.subject, a.period_start, a.used
+                 FROM usage_monitor._adjusted(i.quota_ids) a
+                 JOIN usage_monitor._quota_birth b ON b.quota_id = a.quota_id
+                WHERE a.period_start < b.counted_since) l
+     WHERE NOT EXISTS (
                SELECT FROM usage_monitor.quota_usage u
                 WHERE u.quota_id = l.quota_id
                   AND u.subject = l.subject
                   AND u.period_start = l.period_start)
+     GROUP BY l.quota_id, l.subject, l.period_start
 )
 SELECT q.quota_id,
        q.name,

@@ -1,16 +1,19 @@
 /*
  * birth.c
- *		What counters begin with when their quotas are made or changed: what
- *		the ledger holds for them.
+ *		What the ledger holds for the counters of quotas: of the running period
+ *		and later ones, when they are made or changed; of earlier ones, which
+ *		have no counters, when somebody asks.
  *
- * Others wait meanwhile, so the ledger is read once for all of these quotas,
- * and summed up in memory.  verify() tells the same by SQL.
+ * Others wait for those who make counters, so the ledger is read once for all
+ * of the quotas, and summed up in memory.  verify() tells the same by SQL.
  */
 #include "postgres.h"
 
 #include "birth.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "rollup_row.h"
 #include "utils/array.h"
@@ -20,6 +23,9 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_past_counters);
 
 /* A counter, and what it begins with. */
 typedef struct Birth
@@ -35,6 +41,7 @@ typedef struct Births
 {
 	MemoryContext context;
 	MemoryContext row_context;	/* emptied by each row */
+	bool		past;			/* of periods before the quota's first complete one? */
 	HTAB	   *quota_ids;
 	HTAB	   *counters;
 } Births;
@@ -47,10 +54,19 @@ typedef struct Visit
 } Visit;
 
 /* the columns of UmCounted */
-static UmQuery read_rows = {
-	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
+#define READ_ROWS \
+	"SELECT org, department, project, user_id, session_id, model, provider," \
 	" tags, ts, cost, total_tokens FROM usage_monitor.usage"
-	" WHERE ts >= (SELECT pg_catalog.min(counted_since)"
+
+static UmQuery read_rows = {
+	.text = READ_ROWS " WHERE ts >= (SELECT pg_catalog.min(counted_since)"
+	" FROM usage_monitor._quota_birth WHERE quota_id = ANY ($1))",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery read_past_rows = {
+	.text = READ_ROWS " WHERE ts < (SELECT pg_catalog.max(counted_since)"
 	" FROM usage_monitor._quota_birth WHERE quota_id = ANY ($1))",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
@@ -123,7 +139,7 @@ add_row(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
 	const UmCounted *row = ((Visit *) arg)->row;
 	Birth	   *birth;
 
-	if (period_start < quota->counted_since ||
+	if (births->past != (period_start < quota->counted_since) ||
 		hash_search(births->quota_ids, &quota->quota_id, HASH_FIND, NULL) == NULL ||
 		(quota->metric == UM_METRIC_COST && row->cost == NULL))
 		return;
@@ -159,13 +175,14 @@ read_row(void *arg, TupleTableSlot *slot)
 
 /* Prepares to sum up for quotas. */
 static void
-start_births(Births *births, ArrayType *quota_ids)
+start_births(Births *births, ArrayType *quota_ids, bool past)
 {
 	HASHCTL		id_control = {0};
 	HASHCTL		counter_control = {0};
 	Datum	   *ids;
 	int			count;
 
+	births->past = past;
 	births->context = AllocSetContextCreate(CurrentMemoryContext, "usage_monitor births",
 											ALLOCSET_DEFAULT_SIZES);
 	births->row_context = AllocSetContextCreate(births->context, "usage_monitor births row",
@@ -263,7 +280,7 @@ um_birth(UmCounters *counters, Datum quota_ids)
 	Births		births;
 	UmSpi		spi;
 
-	start_births(&births, DatumGetArrayTypeP(quota_ids));
+	start_births(&births, DatumGetArrayTypeP(quota_ids), false);
 	um_spi_begin(&spi);
 	um_spi_set("jit", "off");
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -274,4 +291,41 @@ um_birth(UmCounters *counters, Datum quota_ids)
 	insert_counters(&births, counters);
 	MemoryContextDelete(births.context);
 	CommandCounterIncrement();
+}
+
+/* _past_counters(quota_ids): what there was in periods before the quotas were made, of what the caller may see. */
+Datum
+usage_monitor_past_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		quota_ids = PG_GETARG_DATUM(0);
+	HASH_SEQ_STATUS scan;
+	Birth	   *birth;
+	Births		births;
+	UmSpi		spi;
+
+	InitMaterializedSRF(fcinfo, 0);
+	start_births(&births, DatumGetArrayTypeP(quota_ids), true);
+	um_spi_begin_as_user(&spi);
+	um_spi_set("jit", "off");
+	um_spi_stream(&read_past_rows, &quota_ids, read_row, &births);
+	um_spi_end(&spi);
+
+	hash_seq_init(&scan, births.counters);
+	while ((birth = hash_seq_search(&scan)) != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(births.row_context);
+		Datum		values[4];
+		bool		nulls[4] = {0};
+
+		values[0] = Int64GetDatum(birth->name.quota_id);
+		values[1] = CStringGetTextDatum(birth->name.subject.data);
+		values[2] = TimestampTzGetDatum(birth->name.period_start);
+		values[3] = NumericGetDatum(sum_of(birth));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(births.row_context);
+	}
+	MemoryContextDelete(births.context);
+	return (Datum) 0;
 }
