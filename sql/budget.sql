@@ -11,21 +11,6 @@ END;
 COMMENT ON FUNCTION usage_monitor._counts_only(usage_monitor.quota, text) IS
     'The organisation, provider or model that is the only one whose calls a quota counts; NULL: any.';
 
-CREATE FUNCTION usage_monitor._quota_amount_at(q usage_monitor.quota, at timestamptz) RETURNS numeric
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT q.amount + coalesce(
-        (SELECT sum(r.amount)
-           FROM usage_monitor.quota_raise r
-          WHERE r.quota_id = q.quota_id
-            AND r.valid @> _quota_amount_at.at),
-        0);
-END;
-
-COMMENT ON FUNCTION usage_monitor._quota_amount_at(usage_monitor.quota, timestamptz) IS
-    'A quota''s amount at that instant, with what it is raised by then.';
-
 CREATE FUNCTION usage_monitor._check_allotted(budget_id bigint) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp

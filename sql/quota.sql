@@ -152,7 +152,7 @@ SELECT r.quota_id,
 COMMENT ON VIEW usage_monitor._quota_raised IS
     'By how much each quota is raised now, how often that has changed, and when it will.';
 
-CREATE FUNCTION usage_monitor._quota_amount(q usage_monitor.quota) RETURNS numeric
+CREATE FUNCTION usage_monitor._quota_amount_at(q usage_monitor.quota, at timestamptz) RETURNS numeric
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -160,9 +160,16 @@ BEGIN ATOMIC
         (SELECT sum(r.amount)
            FROM usage_monitor.quota_raise r
           WHERE r.quota_id = q.quota_id
-            AND r.valid @> clock_timestamp()),
+            AND r.valid @> _quota_amount_at.at),
         0);
 END;
+
+COMMENT ON FUNCTION usage_monitor._quota_amount_at(usage_monitor.quota, timestamptz) IS
+    'A quota''s amount at that instant, with what it is raised by then.';
+
+CREATE FUNCTION usage_monitor._quota_amount(q usage_monitor.quota) RETURNS numeric
+    LANGUAGE sql STABLE
+RETURN usage_monitor._quota_amount_at(q, clock_timestamp());
 
 COMMENT ON FUNCTION usage_monitor._quota_amount(usage_monitor.quota) IS
     'A quota''s amount now, with what it is raised by.';

@@ -36,6 +36,7 @@
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -308,12 +309,19 @@ is_correction(Row *row, Relation relation)
 static void
 check_size(UmColumn column, Numeric value)
 {
-	static const char limit[] = "1e" CppAsString2(MAX_COST_DIGITS);
-	Datum		largest = DirectFunctionCall3(numeric_in, CStringGetDatum(limit),
-											  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	static Numeric limit = NULL;
 
+	if (limit == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		limit = DatumGetNumeric(DirectFunctionCall3(numeric_in,
+													CStringGetDatum("1e" CppAsString2(MAX_COST_DIGITS)),
+													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		MemoryContextSwitchTo(old);
+	}
 	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value))) > MAX_COST_DIGITS ||
-		DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value), largest)) >= 0)
+		DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value), NumericGetDatum(limit))) >= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("column \"%s\" must have at most %d digits before and behind the point",

@@ -362,28 +362,44 @@ read_quotas(UmQuery *query, Datum *arguments)
 	um_spi_end(&spi);
 }
 
-/*
- * Looks for a row of another table by the number of a quota, which is its
- * first column or the second; *value is what the column behind it has.
- */
-static bool
-look_up(UmRelation table, UmRelation index, AttrNumber column, Datum quota_id,
-		Snapshot snapshot, Datum *value)
+/* Copies a row of another table that has the number of a quota in that column; NULL if there is none. */
+static HeapTuple
+look_up(UmRelation table, UmRelation index, AttrNumber column, Datum quota_id, Snapshot snapshot)
 {
 	Relation	relation = table_open(um_relation(table), AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		isnull;
 
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ, quota_id);
 	scan = systable_beginscan(relation, um_relation(index), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		*value = heap_getattr(tuple, column + 1, RelationGetDescr(relation), &isnull);
+	tuple = heap_copytuple(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(relation, NoLock);
-	return HeapTupleIsValid(tuple);
+	return tuple;
+}
+
+/* Has the quota ever been raised? */
+static bool
+is_raised(Datum quota_id, Snapshot snapshot)
+{
+	return HeapTupleIsValid(look_up(UM_QUOTA_RAISE, UM_QUOTA_RAISE_QUOTA_ID, 2, quota_id, snapshot));
+}
+
+/* Looks up since when a quota's counters are complete; NULL if they are not. */
+static void
+look_up_birth(Datum *values, bool *nulls, Snapshot snapshot)
+{
+	HeapTuple	birth = look_up(UM_QUOTA_BIRTH, UM_QUOTA_BIRTH_PKEY, 1, values[COL_QUOTA_ID], snapshot);
+
+	if (HeapTupleIsValid(birth))
+	{
+		Relation	relation = table_open(um_relation(UM_QUOTA_BIRTH), NoLock);
+
+		values[COL_COUNTED_SINCE] = heap_getattr(birth, 2, RelationGetDescr(relation),
+												 &nulls[COL_COUNTED_SINCE]);
+		table_close(relation, NoLock);
+	}
 }
 
 /*
@@ -395,10 +411,13 @@ read_named(UmScope scope, UmString subject)
 {
 	Relation	relation = table_open(um_relation(UM_QUOTA), AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	uint64		generation = cache_generation;
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	/* an error would leave the subject with a part of its quotas: then begin anew */
+	cache_generation = 0;
 	check_columns(RelationGetDescr(relation), QUOTA_COLUMNS);
 	ScanKeyEntryInitialize(&keys[0], 0, COL_SCOPE + 1, BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ,
@@ -411,26 +430,23 @@ read_named(UmScope scope, UmString subject)
 	{
 		Datum		values[COL_COUNT];
 		bool		nulls[COL_COUNT];
-		Datum		first_raise;
 
 		heap_deform_tuple(tuple, RelationGetDescr(relation), values, nulls);
 		memset(nulls + QUOTA_COLUMNS, true, sizeof(bool) * (COL_COUNT - QUOTA_COLUMNS));
 		if (!DatumGetBool(values[COL_ENABLED]))
 			continue;
-		if (look_up(UM_QUOTA_RAISE, UM_QUOTA_RAISE_QUOTA_ID, 2, values[COL_QUOTA_ID], snapshot,
-					&first_raise))
+		if (is_raised(values[COL_QUOTA_ID], snapshot))
 		{
 			read_quotas(&read_raised, &values[COL_QUOTA_ID]);
 			continue;
 		}
-		nulls[COL_COUNTED_SINCE] = !look_up(UM_QUOTA_BIRTH, UM_QUOTA_BIRTH_PKEY, 1,
-											values[COL_QUOTA_ID], snapshot,
-											&values[COL_COUNTED_SINCE]);
+		look_up_birth(values, nulls, snapshot);
 		add_quota(values, nulls);
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(relation, NoLock);
+	cache_generation = generation;
 }
 
 /* Are the quotas of named subjects few? */

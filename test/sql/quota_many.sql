@@ -45,3 +45,17 @@ SELECT allowed, reason FROM usage_monitor.reserve('globex', 'u1', model => 'm', 
 INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) SELECT 'globex', 'u' || n, 'm', 1 FROM generate_series(1, 2000) n;
 SELECT count(*), sum(used) FROM counters WHERE name LIKE 'user %';
 SELECT * FROM usage_monitor.verify();
+
+-- An error while a subject's quotas are read leaves none of them out afterwards
+\c -
+\set SHOW_CONTEXT never
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('globex', 'u5', 'm', 1);
+INSERT INTO usage_monitor.quota_raise (quota_id, amount, valid)
+SELECT q.quota_id, 9e131071, tstzrange(now(), now() + interval '4 seconds')
+FROM usage_monitor.quota AS q CROSS JOIN generate_series(1, 2) WHERE q.name = 'second';
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('globex', 'u1', 'm', 1);
+SELECT pg_sleep_until(max(upper(valid))) FROM usage_monitor.quota_raise WHERE amount > 1e9;
+SELECT used FROM counters WHERE name = 'second';
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('globex', 'u1', 'm', 1);
+SELECT used FROM counters WHERE name = 'second';
+SELECT * FROM usage_monitor.verify();
