@@ -53,34 +53,51 @@ compare_entries(const void *a, const void *b)
 
 /* Adds entries to a table, or takes them from it. */
 static void
-add_entries(UmFold *fold, Oid relid, const UmEntryRef *entries, int64 count, int sign)
+add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 {
-	UmRollupTable table;
-
-	um_rollup_open(&table, relid);
-	for (int64 i = 0; i < count; i++)
+	for (int64 i = 0; i < sums->count; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
+		const UmEntry *entry = sums->entries[i].entry;
 
 		CHECK_FOR_INTERRUPTS();
-		um_rollup_add(&table, &entries[i].entry->name, &entries[i].entry->measures, sign);
+		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
 	}
-	um_rollup_close(&table);
+	um_rollup_flush(table);
+}
+
+/* A table, which is opened for the first that is added to it, and until the fold ends. */
+static UmRollupTable *
+open_table(UmFold *fold, UmRollupTable **table, Oid relid)
+{
+	if (*table == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fold->context);
+
+		*table = palloc(sizeof(UmRollupTable));
+		um_rollup_open(*table, relid);
+		MemoryContextSwitchTo(old);
+	}
+	return *table;
 }
 
 /* Adds what was collected for a rollup to its table, in the order of its index. */
 static void
-flush_sums(UmFold *fold, UmSums *sums)
+flush_sums(UmFold *fold, int i)
 {
+	UmSums	   *sums = &fold->sums[i];
+	const UmDimension *dimension = &fold->dimensions[i];
+
 	if (sums->count == 0)
 		return;
 	qsort(sums->entries, sums->count, sizeof(UmEntryRef), compare_entries);
 
-	add_entries(fold, sums->dimension->relid, sums->entries, sums->count, fold->to_archive ? -1 : 1);
+	add_entries(fold, open_table(fold, &fold->tables[i], dimension->relid), sums,
+				fold->to_archive ? -1 : 1);
 	if (fold->to_archive)
-		add_entries(fold, sums->dimension->archive, sums->entries, sums->count, 1);
+		add_entries(fold, open_table(fold, &fold->archives[i], dimension->archive), sums, 1);
 }
 
 /* Adds what was collected to the tables. */
@@ -90,7 +107,7 @@ flush(UmFold *fold)
 	MemoryContext old = MemoryContextSwitchTo(fold->entry_context);
 
 	for (int i = 0; i < fold->ndimensions; i++)
-		flush_sums(fold, &fold->sums[i]);
+		flush_sums(fold, i);
 	MemoryContextSwitchTo(old);
 	/* the next flush may write the same rows */
 	CommandCounterIncrement();
@@ -118,6 +135,8 @@ um_fold_start(void)
 											  ALLOCSET_DEFAULT_SIZES);
 	fold->dimensions = um_dimensions(&fold->ndimensions);
 	fold->sums = palloc(sizeof(UmSums) * (fold->ndimensions + 1));
+	fold->tables = palloc0(sizeof(UmRollupTable *) * (fold->ndimensions + 1));
+	fold->archives = palloc0(sizeof(UmRollupTable *) * (fold->ndimensions + 1));
 	start_sums(fold);
 	MemoryContextSwitchTo(old);
 	return fold;
@@ -157,6 +176,13 @@ um_fold_end(UmFold *fold)
 	int64		rows = fold->rows;
 
 	flush(fold);
+	for (int i = 0; i < fold->ndimensions; i++)
+	{
+		if (fold->tables[i] != NULL)
+			um_rollup_close(fold->tables[i]);
+		if (fold->archives[i] != NULL)
+			um_rollup_close(fold->archives[i]);
+	}
 	MemoryContextDelete(fold->context);
 	return rows;
 }

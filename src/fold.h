@@ -12,6 +12,8 @@ typedef struct UmFold
 	int			ndimensions;
 	UmDimension *dimensions;
 	UmSums	   *sums;			/* of each dimension, in entry_context */
+	UmRollupTable **tables;		/* of each dimension; NULL: not opened yet */
+	UmRollupTable **archives;	/* the same of the archive */
 	bool		to_archive;		/* moves what it gets from the rollups to the archive */
 	MemoryContext context;		/* of all that follows */
 	MemoryContext entry_context;	/* emptied by a flush */

@@ -16,11 +16,13 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/int.h"
 #include "error.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "rollup_row.h"
 #include "utils/array.h"
@@ -62,6 +64,9 @@ enum
 	KEY_NAME_HASH,
 	KEY_COUNT
 };
+
+/* So much is sorted in memory of what an index gets, in kB. */
+#define LATER_MEMORY	(8 * 1024)
 
 static const double bounds[UM_DURATION_BUCKETS - 1] = {
 	10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120,
@@ -231,6 +236,27 @@ check_indexes(UmRollupTable *table)
 	}
 }
 
+/*
+ * Starts to keep what readers' indexes get for when the table is closed: then
+ * they get it in their own order, each of their pages once.  The index of names
+ * gets everything at once, for rows are found by it; what is not a tree has no
+ * order.
+ */
+static void
+start_later(UmRollupTable *table)
+{
+	table->later = palloc0(sizeof(Tuplesortstate *) * table->indexes->ri_NumIndices);
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		Relation	index = table->indexes->ri_IndexRelationDescs[i];
+
+		if (index->rd_rel->relam == BTREE_AM_OID &&
+			RelationGetRelid(index) != RelationGetRelid(table->index))
+			table->later[i] = tuplesort_begin_index_btree(table->relation, index, false, false,
+														  LATER_MEMORY, NULL, TUPLESORT_NONE);
+	}
+}
+
 /* Opens a table of rollups to add to it. */
 void
 um_rollup_open(UmRollupTable *table, Oid relid)
@@ -260,7 +286,9 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
 	table->indexes = CatalogOpenIndexes(table->relation);
 	check_indexes(table);
+	start_later(table);
 	table->slot = table_slot_create(table->relation, NULL);
+	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
 	/* what is committed, and what this transaction has written: nobody else writes */
@@ -269,6 +297,17 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 								  NULL,
 #endif
 								  KEY_COUNT, 0);
+}
+
+/* Puts a row into an index. */
+static void
+insert_into_index(UmRollupTable *table, int i, Datum *values, bool *nulls, ItemPointer tid)
+{
+	Relation	index = table->indexes->ri_IndexRelationDescs[i];
+
+	index_insert(index, values, nulls, tid, table->relation,
+				 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+				 false, table->indexes->ri_IndexRelationInfo[i]);
 }
 
 /* A text of a row. */
@@ -289,99 +328,76 @@ slot_string(TupleTableSlot *slot, int column)
 	return string;
 }
 
-/* A new row, and what it is sorted by. */
-typedef struct NewRow
-{
-	TupleTableSlot *slot;
-	UmString	key;
-	DateADT		day;
-} NewRow;
-
-/* The order of an index of a text and the day. */
-static int
-compare_new_rows(const void *a, const void *b)
-{
-	const NewRow *x = a;
-	const NewRow *y = b;
-	int			order = memcmp(x->key.data, y->key.data, Min(x->key.length, y->key.length));
-
-	if (order == 0)
-		order = x->key.length - y->key.length;
-	if (order == 0)
-		order = x->day < y->day ? -1 : x->day > y->day;
-	return order;
-}
-
-/* Gets the new rows in the order of an index, which is as they are where it is not of a text. */
+/* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
 static void
-sort_new_rows(UmRollupTable *table, int column, NewRow *rows)
+index_row(UmRollupTable *table, TupleTableSlot *slot)
 {
-	bool		is_text = TupleDescAttr(RelationGetDescr(table->relation), column - 1)->atttypid == TEXTOID;
-
-	for (int i = 0; i < table->nnew; i++)
-	{
-		bool		isnull;
-
-		rows[i].slot = table->new_rows[i];
-		if (!is_text)
-			continue;
-		rows[i].key = slot_string(rows[i].slot, column);
-		if (rows[i].key.data == NULL)
-			rows[i].key.data = "";
-		rows[i].day = DatumGetDateADT(slot_getattr(rows[i].slot, COL_DAY, &isnull));
-	}
-	if (is_text)
-		qsort(rows, table->nnew, sizeof(NewRow), compare_new_rows);
-}
-
-/*
- * Writes the new rows that are kept back.  The indexes get them one by one,
- * each in its own order: neighbours go to the same page.
- */
-static void
-flush_new_rows(UmRollupTable *table)
-{
-	NewRow	   *rows;
-
-	if (table->nnew == 0)
-		return;
-	heap_multi_insert(table->relation, table->new_rows, table->nnew, GetCurrentCommandId(true), 0, NULL);
-	rows = palloc(sizeof(NewRow) * table->nnew);
 	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
 	{
 		Relation	index = table->indexes->ri_IndexRelationDescs[i];
 		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
 
-		/* one that is being made concurrently may not want them yet */
+		/* one that is being made concurrently may not want it yet */
 		if (!info->ii_ReadyForInserts)
 			continue;
-		sort_new_rows(table, info->ii_IndexAttrNumbers[0], rows);
-		for (int j = 0; j < table->nnew; j++)
-		{
-			Datum		values[INDEX_MAX_KEYS];
-			bool		nulls[INDEX_MAX_KEYS];
-
-			FormIndexDatum(info, rows[j].slot, NULL, values, nulls);
-			index_insert(index, values, nulls, &rows[j].slot->tts_tid, table->relation,
-						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-						 false, info);
-		}
+		FormIndexDatum(info, slot, NULL, values, nulls);
+		if (table->later[i] != NULL)
+			tuplesort_putindextuplevalues(table->later[i], index, &slot->tts_tid, values, nulls);
+		else
+			insert_into_index(table, i, values, nulls, &slot->tts_tid);
 	}
-	pfree(rows);
+}
+
+/* Writes the new rows that are kept back; from then on they are found. */
+void
+um_rollup_flush(UmRollupTable *table)
+{
+	if (table->nnew == 0)
+		return;
+	heap_multi_insert(table->relation, table->new_rows, table->nnew, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < table->nnew; i++)
+	{
+		index_row(table, table->new_rows[i]);
 		ExecClearTuple(table->new_rows[i]);
+	}
 	table->nnew = 0;
+}
+
+/* Puts into an index what was kept for it, in its order. */
+static void
+insert_later(UmRollupTable *table, int i)
+{
+	TupleDesc	desc = RelationGetDescr(table->indexes->ri_IndexRelationDescs[i]);
+	IndexTuple	entry;
+
+	tuplesort_performsort(table->later[i]);
+	while ((entry = tuplesort_getindextuple(table->later[i], true)) != NULL)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		CHECK_FOR_INTERRUPTS();
+		index_deform_tuple(entry, desc, values, nulls);
+		insert_into_index(table, i, values, nulls, &entry->t_tid);
+	}
+	tuplesort_end(table->later[i]);
 }
 
 /* Closes it; locks stay. */
 void
 um_rollup_close(UmRollupTable *table)
 {
-	flush_new_rows(table);
+	um_rollup_flush(table);
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+		if (table->later[i] != NULL)
+			insert_later(table, i);
 	for (int i = 0; i < UM_NEW_ROWS && table->new_rows[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(table->new_rows[i]);
 	index_endscan(table->scan);
 	ExecDropSingleTupleTableSlot(table->slot);
+	ExecDropSingleTupleTableSlot(table->updated);
 	CatalogCloseIndexes(table->indexes);
 	index_close(table->index, NoLock);
 	table_close(table->relation, NoLock);
@@ -511,7 +527,7 @@ add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
 	TupleTableSlot *slot;
 
 	if (table->nnew == UM_NEW_ROWS)
-		flush_new_rows(table);
+		um_rollup_flush(table);
 	if (table->new_rows[table->nnew] == NULL)
 		table->new_rows[table->nnew] = MakeSingleTupleTableSlot(RelationGetDescr(table->relation),
 																&TTSOpsHeapTuple);
@@ -520,10 +536,30 @@ add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
 	MemoryContextSwitchTo(old);
 }
 
+/* Writes a row in place of the one in the table's slot. */
+static void
+update_row(UmRollupTable *table, Datum *values, bool *nulls)
+{
+	HeapTuple	row = heap_form_tuple(RelationGetDescr(table->relation), values, nulls);
+	ItemPointerData tid = table->slot->tts_tid;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes indexes;
+
+	simple_heap_update(table->relation, &tid, row, &indexes);
+#else
+	simple_heap_update(table->relation, &tid, row);
+#endif
+	if (HeapTupleIsHeapOnly(row))
+		return;
+	ExecStoreHeapTuple(row, table->updated, false);
+	index_row(table, table->updated);
+	ExecClearTuple(table->updated);
+}
+
 /*
  * Adds to the row of that name, or with sign -1 takes from it; makes it if
  * there is none, and drops it with its last call.  A name may come but once
- * while the table is open.
+ * until the table is flushed.
  */
 void
 um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
@@ -531,7 +567,6 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 	Datum		values[UM_ROLLUP_COLUMNS];
 	bool		nulls[UM_ROLLUP_COLUMNS];
 	UmMeasures	sums;
-	ItemPointerData tid;
 
 	if (!find(table, name))
 	{
@@ -545,16 +580,13 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 		return;
 	}
 
-	tid = table->slot->tts_tid;
 	add_to_slot(table, measures, sign, &sums);
 	if (sums.requests == 0)
-		simple_heap_delete(table->relation, &tid);
+		simple_heap_delete(table->relation, &table->slot->tts_tid);
 	else
 	{
 		um_rollup_form(name, &sums, NULL, values, nulls);
-		CatalogTupleUpdateWithInfo(table->relation, &tid,
-								   heap_form_tuple(RelationGetDescr(table->relation), values, nulls),
-								   table->indexes);
+		update_row(table, values, nulls);
 	}
 	ExecClearTuple(table->slot);
 }

@@ -13,6 +13,7 @@
 #include "quota.h"
 #include "utils/date.h"
 #include "utils/relcache.h"
+#include "utils/tuplesort.h"
 
 /* Sums of money, and of durations. */
 typedef enum UmSumColumn
@@ -96,6 +97,8 @@ typedef struct UmRollupTable
 	IndexScanDesc scan;
 	MemoryContext context;		/* of the scan, which allocates as it goes */
 	TupleTableSlot *slot;
+	TupleTableSlot *updated;	/* what an index is to have of it */
+	Tuplesortstate **later;		/* what an index gets when the table is closed; NULL: nothing */
 	TupleTableSlot *new_rows[UM_NEW_ROWS];	/* that are kept back, to be written together */
 	int			nnew;
 } UmRollupTable;
@@ -113,6 +116,7 @@ extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);
+extern void um_rollup_flush(UmRollupTable *table);
 extern void um_rollup_close(UmRollupTable *table);
 
 #endif							/* UM_ROLLUP_ROW_H */
