@@ -41,14 +41,10 @@ compare_entries(const void *a, const void *b)
 {
 	const UmEntryRef *x = a;
 	const UmEntryRef *y = b;
-	int64		x_hash,
-				y_hash;
 
 	if (x->day != y->day)
 		return x->day < y->day ? -1 : 1;
-	x_hash = x->entry->name.hash;
-	y_hash = y->entry->name.hash;
-	return x_hash < y_hash ? -1 : x_hash > y_hash;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
 /* Adds entries to a table, or takes them from it. */

@@ -203,7 +203,7 @@ static bool
 same_string(UmString a, UmString b)
 {
 	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
-		memcmp(a.data ? a.data : "", b.data ? b.data : "", a.length) == 0;
+		(a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 
 /* Is it the name of the same row? */

@@ -78,12 +78,19 @@ typedef struct UmMeasures
 /* The name of a row of a rollup. */
 typedef struct UmRollupName
 {
+	int64		hash;			/* of all but the day; set by um_rollup_hash */
 	DateADT		day;
 	TimestampTz hour;			/* DT_NOBEGIN: the rollup is not by hour */
 	UmString	org;
 	UmString	key[UM_ROLLUP_KEYS];	/* those that it has none of are none */
-	int64		hash;			/* of all but the day; set by um_rollup_hash */
 } UmRollupName;
+
+/* The hash of the organisation, as by um_string_hash, in that of a name. */
+static inline uint32
+um_rollup_org_hash(int64 hash)
+{
+	return (uint32) ((uint64) hash >> 32);
+}
 
 /* New rows are written so many at a time. */
 #define UM_NEW_ROWS 1000

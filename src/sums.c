@@ -221,7 +221,7 @@ um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place)
 		const UmEntryRef *ref = &sums->entries[(*place)++];
 
 		if (ref->day >= filter->first_day && ref->day <= filter->last_day &&
-			(!filter->has_org || ref->org == filter->org) &&
+			(!filter->has_org || um_rollup_org_hash(ref->hash) == filter->org) &&
 			(!filter->has_key || ref->key == filter->key))
 			return ref->entry;
 	}
@@ -261,7 +261,7 @@ make_entry(UmSums *sums, const UmRollupName *name)
 	ref = &sums->entries[sums->count++];
 	ref->entry = entry;
 	ref->day = name->day;
-	ref->org = um_string_hash(name->org);
+	ref->hash = name->hash;
 	ref->key = um_string_hash(name->key[0]);
 	return entry;
 }

@@ -42,13 +42,13 @@ typedef struct UmEntry
 	UmMeasures	measures;
 } UmEntry;
 
-/* An entry, and what entries are looked for by: they lie too far apart to look at each. */
+/* An entry, and what entries are looked for and sorted by: they lie too far apart to look at each. */
 typedef struct UmEntryRef
 {
 	UmEntry    *entry;
+	int64		hash;			/* the name's */
 	DateADT		day;
-	uint32		org;			/* the hash of it */
-	uint32		key;			/* that of the first key */
+	uint32		key;			/* the hash of the first key */
 } UmEntryRef;
 
 /* What calls add to a rollup. */
@@ -70,7 +70,7 @@ typedef struct UmFilter
 	DateADT		last_day;
 	bool		has_org;
 	bool		has_key;
-	uint32		org;			/* hashes, as in UmEntryRef */
+	uint32		org;			/* hashes, as by um_string_hash */
 	uint32		key;
 } UmFilter;
 
