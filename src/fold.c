@@ -175,6 +175,13 @@ um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 	MemoryContextReset(fold->call_context);
 }
 
+/* Is told that calls of an earlier day follow, in the order of time again. */
+void
+um_fold_go_back(UmFold *fold)
+{
+	fold->last_day = DATEVAL_NOBEGIN;
+}
+
 /* Ends a fold, and returns how many calls it got. */
 int64
 um_fold_end(UmFold *fold)

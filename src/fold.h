@@ -19,12 +19,13 @@ typedef struct UmFold
 	MemoryContext entry_context;	/* emptied by a flush */
 	MemoryContext call_context; /* emptied by each call */
 	MemoryContext row_context;	/* emptied by each row of a table */
-	DateADT		last_day;		/* of the calls so far */
+	DateADT		last_day;		/* of the calls so far; of late ones, so far of these */
 	int64		rows;
 } UmFold;
 
 extern UmFold *um_fold_start(void);
 extern void um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign);
+extern void um_fold_go_back(UmFold *fold);
 extern int64 um_fold_end(UmFold *fold);
 extern void um_fold_empty_rollups(UmFold *fold);
 

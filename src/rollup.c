@@ -64,6 +64,13 @@ fold_call(void *arg, const Datum *values, const bool *nulls, int sign)
 	um_fold_add((UmFold *) arg, values, nulls, sign);
 }
 
+/* Is to fold late calls. */
+static void
+late_begin(void *arg)
+{
+	um_fold_go_back((UmFold *) arg);
+}
+
 /* Reads how far usage_id has come. */
 static int64
 last_usage_id(void)
@@ -185,7 +192,7 @@ fold_tail(bool rebuild)
 	else
 		um_watermark_read(&folded, snapshot);
 
-	um_tail_read_in_order(&folded, fold_call, fold);
+	um_tail_read_in_order(&folded, fold_call, late_begin, fold);
 	rows = um_fold_end(fold);
 	drop_corrections(snapshot);
 	store(&mark);

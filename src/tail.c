@@ -9,11 +9,15 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "setting.h"
 #include "sums.h"
 #include "tail.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
 
 /* All queries have these before the columns of um_sums_columns. */
 enum
@@ -31,6 +35,11 @@ typedef struct TailReader
 	bool		corrections;	/* of rows, or rows? */
 	UmTailVisitor visit;
 	void	   *arg;
+	UmTailLate	late_begin;		/* NULL: rows are shown as they come */
+	DateADT		day;			/* else those before that day are late */
+	Tuplesortstate *late;		/* they, by ts; NULL: there are none so far */
+	TupleDesc	desc;			/* what they look like */
+	MemoryContext context;		/* of both */
 } TailReader;
 
 static const char *read_list;	/* the columns that are read, each after a comma */
@@ -44,7 +53,8 @@ static UmQuery read_tail = {
 	.generic = true
 };
 
-static UmQuery read_tail_in_order = {
+/* planned each time: of a long tail not all indexes are worth it */
+static UmQuery read_long_tail = {
 	.nargs = 2,
 	.argtypes = {INT8OID, INT8ARRAYOID}
 };
@@ -68,76 +78,136 @@ make_queries(void)
 									 columns.data);
 	read_all.text = psprintf("SELECT xid, xid, 1::bigint%s FROM usage_monitor.usage", columns.data);
 	read_tail.text = psprintf("%s WHERE xid >= $1 OR xid = ANY ($2)", read_all.text);
-	read_tail_in_order.text = psprintf("%s ORDER BY ts", read_tail.text);
+	read_long_tail.text = read_tail.text;
 	read_list = columns.data;
 	MemoryContextSwitchTo(old);
+}
+
+/* Shows a row of one of the queries. */
+static void
+show_row(const TailReader *reader, TupleTableSlot *slot)
+{
+	reader->visit(reader->arg, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
+				  (int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
+}
+
+/* Puts a late row aside. */
+static void
+sort_late(TailReader *reader, TupleTableSlot *slot)
+{
+	if (reader->late == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(reader->context);
+		AttrNumber	column = ATT_READ + 1;
+		Oid			operator = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr;
+		Oid			collation = InvalidOid;
+		bool		nulls_first = false;
+
+		/* it outlives the query */
+		reader->desc = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+		reader->late = tuplesort_begin_heap(reader->desc, 1, &column, &operator, &collation,
+											&nulls_first, maintenance_work_mem, NULL, TUPLESORT_NONE);
+		MemoryContextSwitchTo(old);
+	}
+	tuplesort_puttupleslot(reader->late, slot);
 }
 
 /* Gets a row of one of the queries. */
 static void
 read_row(void *arg, TupleTableSlot *slot)
 {
-	const TailReader *reader = arg;
+	TailReader *reader = arg;
 
 	/* a row that is not covered is read as it is now; one that is, is corrected */
 	if (um_watermark_covers(reader->mark, DatumGetInt64(slot->tts_values[ATT_XID])) ||
 		um_watermark_covers(reader->mark, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) !=
 		reader->corrections)
 		return;
-	reader->visit(reader->arg, slot->tts_values + ATT_READ, slot->tts_isnull + ATT_READ,
-				  (int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
+	if (reader->late_begin != NULL)
+	{
+		DateADT		day = um_ledger_day(DatumGetTimestampTz(slot->tts_values[ATT_READ]));
+
+		if (day < reader->day)
+		{
+			sort_late(reader, slot);
+			return;
+		}
+		reader->day = day;
+	}
+	show_row(reader, slot);
 }
 
-/* Runs a query, and shows what of its rows the mark does not cover. */
+/* Shows the late rows. */
 static void
-run(UmQuery *query, Datum *values, const UmWatermark *mark, bool corrections,
-	UmTailVisitor visit, void *arg)
+show_late(TailReader *reader)
 {
-	TailReader	reader = {mark, corrections, visit, arg};
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(reader->desc, &TTSOpsMinimalTuple);
 
-	um_spi_stream(query, values, read_row, &reader);
+	reader->late_begin(reader->arg);
+	tuplesort_performsort(reader->late);
+	while (tuplesort_gettupleslot(reader->late, true, false, slot, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		show_row(reader, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(reader->late);
+	reader->late = NULL;
 }
 
 /* Runs the queries for a mark. */
 static void
-read_uncovered(UmQuery *query, const UmWatermark *mark, UmTailVisitor visit, void *arg)
+read_uncovered(UmQuery *query, TailReader *reader)
 {
-	int			stragglers = um_watermark_stragglers(mark);
+	const UmWatermark *mark = reader->mark;
 	Datum		values[2];
 
-	values[0] = Int64GetDatum(um_watermark_start(mark));
-	values[1] = um_watermark_xids(mark->xip, stragglers);
 	if (mark->xmax == 0)
-		run(&read_all, NULL, mark, false, visit, arg);
+		um_spi_stream(&read_all, NULL, read_row, reader);
 	else
-		run(query, values, mark, false, visit, arg);
-	run(&read_corrections, NULL, mark, true, visit, arg);
+	{
+		values[0] = Int64GetDatum(um_watermark_start(mark));
+		values[1] = um_watermark_xids(mark->xip, um_watermark_stragglers(mark));
+		um_spi_stream(query, values, read_row, reader);
+	}
+	if (reader->late != NULL)
+		show_late(reader);
+	reader->late_begin = NULL;
+	reader->corrections = true;
+	um_spi_stream(&read_corrections, NULL, read_row, reader);
 }
 
 /* Shows what the mark does not cover of what the user may see. */
 void
 um_tail_read(const UmWatermark *mark, UmTailVisitor visit, void *arg)
 {
+	TailReader	reader = {.mark = mark, .visit = visit, .arg = arg};
 	UmSpi		spi;
 
 	make_queries();
 	um_spi_begin_as_user(&spi);
 	um_spi_set("enable_seqscan", "off");
 	um_spi_set("jit", "off");
-	read_uncovered(&read_tail, mark, visit, arg);
+	read_uncovered(&read_tail, &reader);
 	um_spi_end(&spi);
 }
 
-/* Shows what the mark does not cover of all, in the order of time, which sorts like an index build. */
+/*
+ * Shows what the mark does not cover of all, in the order of days: first the
+ * rows that come in it, as most do, and then, sorted, those that came late.
+ */
 void
-um_tail_read_in_order(const UmWatermark *mark, UmTailVisitor visit, void *arg)
+um_tail_read_in_order(const UmWatermark *mark, UmTailVisitor visit, UmTailLate late_begin, void *arg)
 {
+	TailReader	reader = {.mark = mark, .visit = visit, .arg = arg, .late_begin = late_begin};
 	UmSpi		spi;
 
 	make_queries();
 	um_spi_begin(&spi);
-	um_spi_set("work_mem", psprintf("%dkB", maintenance_work_mem));
-	read_uncovered(&read_tail_in_order, mark, visit, arg);
+	reader.context = CurrentMemoryContext;
+	reader.day = DATEVAL_NOBEGIN;
+	read_uncovered(&read_long_tail, &reader);
 	um_spi_end(&spi);
 }
 
@@ -146,6 +216,7 @@ void
 um_tail_read_partition(Oid partition, UmTailVisitor visit, void *arg)
 {
 	UmWatermark nothing = {0};
+	TailReader	reader = {.mark = &nothing, .visit = visit, .arg = arg};
 	UmQuery		query = {0};
 	UmSpi		spi;
 
@@ -154,7 +225,7 @@ um_tail_read_partition(Oid partition, UmTailVisitor visit, void *arg)
 						  quote_qualified_identifier(get_namespace_name(get_rel_namespace(partition)),
 													 get_rel_name(partition)));
 	um_spi_begin(&spi);
-	run(&query, NULL, &nothing, false, visit, arg);
+	um_spi_stream(&query, NULL, read_row, &reader);
 	SPI_freeplan(query.plan);
 	um_spi_end(&spi);
 }

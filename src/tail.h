@@ -13,8 +13,12 @@
  */
 typedef void (*UmTailVisitor) (void *arg, const Datum *values, const bool *nulls, int sign);
 
+/* Learns that from now on it gets late calls, from an earlier day on. */
+typedef void (*UmTailLate) (void *arg);
+
 extern void um_tail_read(const UmWatermark *mark, UmTailVisitor visit, void *arg);
-extern void um_tail_read_in_order(const UmWatermark *mark, UmTailVisitor visit, void *arg);
+extern void um_tail_read_in_order(const UmWatermark *mark, UmTailVisitor visit,
+								  UmTailLate late_begin, void *arg);
 extern void um_tail_read_partition(Oid partition, UmTailVisitor visit, void *arg);
 
 #endif							/* UM_TAIL_H */
