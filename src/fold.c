@@ -47,14 +47,6 @@ compare_entries(const void *a, const void *b)
 	return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
-/* Has an entry fetched from memory while another is added: in the order of the index they lie anywhere. */
-static inline void
-prefetch_entry(const UmEntry *entry)
-{
-	for (Size i = 0; i < sizeof(UmEntry); i += PG_CACHE_LINE_SIZE / 2)
-		__builtin_prefetch((const char *) entry + i);
-}
-
 /* Adds entries to a table, or takes them from it. */
 static void
 add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
@@ -66,7 +58,7 @@ add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 
 		CHECK_FOR_INTERRUPTS();
 		if (i + 1 < sums->count)
-			prefetch_entry(sums->entries[i + 1].entry);
+			um_entry_prefetch(sums->entries[i + 1].entry);
 		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
@@ -167,8 +159,7 @@ um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 	um_addend_read(&call, values, nulls, sign);
 	if (is_full(fold, call.day))
 		flush(fold);
-	for (int i = 0; i < fold->ndimensions; i++)
-		um_sums_add(&fold->sums[i], &call);
+	um_sums_add_to_all(fold->sums, fold->ndimensions, &call);
 	fold->last_day = Max(fold->last_day, call.day);
 	fold->rows++;
 	MemoryContextSwitchTo(old);

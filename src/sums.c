@@ -33,6 +33,9 @@ const UmFilter um_no_filter = {
 	.last_day = DATEVAL_NOEND
 };
 
+/* A call's names are made for so many rollups before it is added to the first. */
+#define NAMES_AT_ONCE	16
+
 static UmQuery read_dimensions = {
 	.text = "SELECT name, by_hour, by_org, keys FROM usage_monitor._rollup_dimension"
 };
@@ -266,14 +269,13 @@ make_entry(UmSums *sums, const UmRollupName *name)
 	return entry;
 }
 
-/* Adds a call to the entry of that name. */
+/* Adds a call to the entry of that name, whose hash is set. */
 static void
-add_to_entry(UmSums *sums, const UmAddend *call, UmRollupName *name)
+add_to_entry(UmSums *sums, const UmAddend *call, const UmRollupName *name)
 {
 	UmEntry    *entry = sums->last;
 	MemoryContext old;
 
-	um_rollup_hash(name);
 	if (entry == NULL || !um_rollup_same(&entry->name, name))
 	{
 		bool		found;
@@ -317,28 +319,89 @@ add_to_tags(UmSums *sums, const UmAddend *call, UmRollupName *name)
 		name->key[0].length = value.val.string.len;
 		JsonbIteratorNext(&it, &value, true);
 		name->key[1] = um_tag_value(&value);
+		um_rollup_hash(name);
 		add_to_entry(sums, call, name);
 	}
+}
+
+/* Is it by tags, of which a call has any number? */
+static bool
+is_by_tags(const UmDimension *dimension)
+{
+	return dimension->nkeys == 1 && dimension->key[0] == UM_COL_TAGS;
+}
+
+/* Makes the name of the row that a call adds to; of those by tags there are more, and they lack the tag. */
+static void
+make_name(const UmSums *sums, const UmAddend *call, UmRollupName *name)
+{
+	const UmDimension *dimension = sums->dimension;
+
+	memset(name, 0, sizeof(UmRollupName));
+	name->day = call->day;
+	name->hour = dimension->by_hour ? call->hour : DT_NOBEGIN;
+	if (dimension->by_org)
+		name->org = string_of(call, UM_COL_ORG);
+	if (is_by_tags(dimension))
+		return;
+	for (int k = 0; k < dimension->nkeys; k++)
+		name->key[k] = string_of(call, dimension->key[k]);
+	um_rollup_hash(name);
+}
+
+/* Adds a call by that name, or takes it back. */
+static void
+add_by_name(UmSums *sums, const UmAddend *call, UmRollupName *name)
+{
+	if (is_by_tags(sums->dimension))
+		add_to_tags(sums, call, name);
+	else
+		add_to_entry(sums, call, name);
 }
 
 /* Adds a call, or takes it back. */
 void
 um_sums_add(UmSums *sums, const UmAddend *call)
 {
-	const UmDimension *dimension = sums->dimension;
 	UmRollupName name;
 
-	memset(&name, 0, sizeof(name));
-	name.day = call->day;
-	name.hour = dimension->by_hour ? call->hour : DT_NOBEGIN;
-	if (dimension->by_org)
-		name.org = string_of(call, UM_COL_ORG);
-	if (dimension->nkeys == 1 && dimension->key[0] == UM_COL_TAGS)
+	make_name(sums, call, &name);
+	add_by_name(sums, call, &name);
+}
+
+/* Where the search for the entry of that name begins. */
+static Slot *
+first_slot(const UmSums *sums, const UmRollupName *name)
+{
+	return &sums->slots->data[name_hash(name) & sums->slots->sizemask];
+}
+
+/*
+ * Adds a call to the sums of several rollups, or takes it back.  Their entries
+ * are not in the processor's cache, and are waited for together.
+ */
+void
+um_sums_add_to_all(UmSums *sums, int count, const UmAddend *call)
+{
+	UmRollupName names[NAMES_AT_ONCE];
+
+	for (int start = 0; start < count; start += NAMES_AT_ONCE)
 	{
-		add_to_tags(sums, call, &name);
-		return;
+		int			n = Min(count - start, NAMES_AT_ONCE);
+
+		for (int i = 0; i < n; i++)
+		{
+			make_name(&sums[start + i], call, &names[i]);
+			__builtin_prefetch(first_slot(&sums[start + i], &names[i]));
+		}
+		for (int i = 0; i < n; i++)
+		{
+			const UmEntry *entry = first_slot(&sums[start + i], &names[i])->entry;
+
+			if (entry != NULL)
+				um_entry_prefetch(entry);
+		}
+		for (int i = 0; i < n; i++)
+			add_by_name(&sums[start + i], call, &names[i]);
 	}
-	for (int k = 0; k < dimension->nkeys; k++)
-		name.key[k] = string_of(call, dimension->key[k]);
-	add_to_entry(sums, call, &name);
 }

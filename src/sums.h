@@ -42,6 +42,17 @@ typedef struct UmEntry
 	UmMeasures	measures;
 } UmEntry;
 
+/* Memory comes to the processor in pieces of so many bytes. */
+#define UM_CACHE_LINE	64
+
+/* Has an entry fetched from memory, and the names that mostly lie behind it, before they are looked at. */
+static inline void
+um_entry_prefetch(const UmEntry *entry)
+{
+	for (Size i = 0; i <= sizeof(UmEntry); i += UM_CACHE_LINE)
+		__builtin_prefetch((const char *) entry + i);
+}
+
 /* An entry, and what entries are looked for and sorted by: they lie too far apart to look at each. */
 typedef struct UmEntryRef
 {
@@ -81,6 +92,7 @@ extern UmDimension *um_dimensions(int *count);
 extern void um_addend_read(UmAddend *call, const Datum *values, const bool *nulls, int sign);
 extern void um_sums_start(UmSums *sums, const UmDimension *dimension, MemoryContext context);
 extern void um_sums_add(UmSums *sums, const UmAddend *call);
+extern void um_sums_add_to_all(UmSums *sums, int count, const UmAddend *call);
 extern const UmEntry *um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place);
 
 #endif							/* UM_SUMS_H */
