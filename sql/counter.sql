@@ -170,3 +170,29 @@ CREATE FUNCTION usage_monitor._changed_quotas() RETURNS SETOF bigint
 
 COMMENT ON FUNCTION usage_monitor._changed_quotas() IS
     'The quotas whose counters the running transaction is going to make anew when it commits.';
+
+CREATE FUNCTION usage_monitor._added(tid) RETURNS numeric
+    LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_added';
+
+COMMENT ON FUNCTION usage_monitor._added(tid) IS
+    'What was added to the row of _counter_row at that ctid since it was stored, as the statement''s snapshot sees it; NaN if that is not known any more, for others have added too often since. Error: 22023 there is no row.';
+
+CREATE VIEW usage_monitor.quota_usage WITH (security_invoker = true) AS
+SELECT c.quota_id,
+       c.subject,
+       c.period_start,
+       CASE WHEN c.used = 'NaN' THEN
+           usage_monitor._ledger_sum(c.quota_id, c.subject, c.period_start)
+            ELSE c.used
+       END AS used
+  FROM (SELECT r.quota_id, r.subject, r.period_start, sum(r.used + usage_monitor._added(r.ctid)) AS used
+          FROM usage_monitor._counter_row r
+         GROUP BY r.quota_id, r.subject, r.period_start) c;
+
+COMMENT ON VIEW usage_monitor.quota_usage IS
+    'The counters: what was used of each quota by each subject in each period, as it was committed. quota_status and quota_history show the same by name, and with the running transaction''s own.';
+COMMENT ON COLUMN usage_monitor.quota_usage.quota_id IS 'The quota.';
+COMMENT ON COLUMN usage_monitor.quota_usage.subject IS 'The subject; empty for a quota of scope all.';
+COMMENT ON COLUMN usage_monitor.quota_usage.period_start IS 'When the period began; -infinity for lifetime.';
+COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted, in the unit of the quota''s metric. Where a snapshot is so old that the counter does not know any more, the ledger is summed up instead.';

@@ -58,7 +58,7 @@ COMMENT ON COLUMN usage_monitor.quota.enabled IS 'False: neither counts nor aler
 COMMENT ON COLUMN usage_monitor.quota.revision IS 'Goes up with every change; kept by the extension.';
 COMMENT ON COLUMN usage_monitor.quota.created_at IS 'When it was made; kept by the extension. A row that arrives with it is restored, and raises nothing by itself.';
 
-CREATE TABLE usage_monitor.quota_usage (
+CREATE TABLE usage_monitor._counter_row (
     quota_id       bigint NOT NULL,
     subject        text COLLATE "C" NOT NULL,
     period_start   timestamptz NOT NULL,
@@ -67,19 +67,24 @@ CREATE TABLE usage_monitor.quota_usage (
     share          numeric NOT NULL DEFAULT 0,
     next_threshold numeric,
     revision       bigint NOT NULL,
-    CONSTRAINT quota_usage_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
-) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.05);
+    recent         bytea NOT NULL DEFAULT decode(repeat('00', 128), 'hex'),
+    CONSTRAINT _counter_row_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
-COMMENT ON TABLE usage_monitor.quota_usage IS
-    'The counters: what each quota''s subject has used in a period is the sum over its rows, a header and, where many write at once, slots. Derived from the ledger, written by the extension alone, and not dumped. Read quota_status or quota_history instead.';
-COMMENT ON COLUMN usage_monitor.quota_usage.quota_id IS 'The quota.';
-COMMENT ON COLUMN usage_monitor.quota_usage.subject IS 'The subject; empty for a quota of scope all.';
-COMMENT ON COLUMN usage_monitor.quota_usage.period_start IS 'When the period began; -infinity for lifetime.';
-COMMENT ON COLUMN usage_monitor.quota_usage.slot IS '0: the header; 1 to 64: the slots that concurrent writers use.';
-COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted in this row, in the unit of the quota''s metric.';
-COMMENT ON COLUMN usage_monitor.quota_usage.share IS 'What may be used here before anybody else need be asked: the room up to the next threshold, shared out.';
-COMMENT ON COLUMN usage_monitor.quota_usage.next_threshold IS 'Of the header: the usage at which the next alert is due; NULL: no further one.';
-COMMENT ON COLUMN usage_monitor.quota_usage.revision IS 'The quota''s revision that share and next_threshold were computed for.';
+-- it is overwritten where it is
+ALTER TABLE usage_monitor._counter_row ALTER recent SET STORAGE PLAIN;
+
+COMMENT ON TABLE usage_monitor._counter_row IS
+    'The rows that counters are made of: a header and, where many write at once, slots. Derived from the ledger, written by the extension alone, and not dumped.';
+COMMENT ON COLUMN usage_monitor._counter_row.quota_id IS 'The quota.';
+COMMENT ON COLUMN usage_monitor._counter_row.subject IS 'The subject; empty for a quota of scope all.';
+COMMENT ON COLUMN usage_monitor._counter_row.period_start IS 'When the period began; -infinity for lifetime.';
+COMMENT ON COLUMN usage_monitor._counter_row.slot IS '0: the header; 1 to 64: the slots that concurrent writers use.';
+COMMENT ON COLUMN usage_monitor._counter_row.used IS 'What was counted in this row when it was stored, in the unit of the quota''s metric; _added() knows what was since.';
+COMMENT ON COLUMN usage_monitor._counter_row.share IS 'What might then be used here before anybody else need be asked: the room up to the next threshold, shared out.';
+COMMENT ON COLUMN usage_monitor._counter_row.next_threshold IS 'Of the header: the usage at which the next alert is due; NULL: no further one.';
+COMMENT ON COLUMN usage_monitor._counter_row.revision IS 'The quota''s revision that share and next_threshold were computed for.';
+COMMENT ON COLUMN usage_monitor._counter_row.recent IS 'What was added to used and share since the row was stored, and by whom; overwritten in place.';
 
 CREATE TABLE usage_monitor._quota_birth (
     quota_id      bigint NOT NULL,

@@ -27,7 +27,7 @@ SELECT q.quota_id, l.subject, l.period_start, l.used, true
            usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l;
 
 COMMENT ON VIEW usage_monitor._counter_part IS
-    'The rows of the counters, with what the running transaction is going to add; of quotas that it has changed, what the ledger says. is_past marks periods of these that are over: who wants running ones asks for NOT is_past, and spares the reading.';
+    'The counters, with what the running transaction is going to add; of quotas that it has changed, what the ledger says. is_past marks periods of these that are over: who wants running ones asks for NOT is_past, and spares the reading.';
 
 CREATE VIEW usage_monitor._counter WITH (security_invoker = true) AS
 SELECT c.quota_id, c.subject, c.period_start, sum(c.used) AS used, c.is_past
@@ -35,7 +35,7 @@ SELECT c.quota_id, c.subject, c.period_start, sum(c.used) AS used, c.is_past
  GROUP BY c.quota_id, c.subject, c.period_start, c.is_past;
 
 COMMENT ON VIEW usage_monitor._counter IS
-    'The counters, each with all of its rows, as in _counter_part.';
+    'The counters, each with all of its parts, as in _counter_part.';
 
 CREATE FUNCTION usage_monitor._quota_state(amount numeric, warning numeric, critical numeric, used numeric)
 RETURNS text
@@ -126,7 +126,7 @@ WITH counter AS (
                  JOIN usage_monitor._quota_birth b ON b.quota_id = a.quota_id
                 WHERE a.period_start < b.counted_since) l
      WHERE NOT EXISTS (
-               SELECT FROM usage_monitor.quota_usage u
+               SELECT FROM usage_monitor._counter_row u
                 WHERE u.quota_id = l.quota_id
                   AND u.subject = l.subject
                   AND u.period_start = l.period_start)

@@ -78,7 +78,7 @@ BEGIN
                -- one that the transaction is going to make, by the ledger's sum
          WHERE NOT (c.period_start < b.counted_since
                     AND NOT EXISTS (
-                            SELECT FROM usage_monitor.quota_usage u
+                            SELECT FROM usage_monitor._counter_row u
                              WHERE u.quota_id = c.quota_id
                                AND u.subject = c.subject
                                AND u.period_start = c.period_start))
@@ -155,26 +155,41 @@ AS $$
 DECLARE
     folded bigint;
 BEGIN
-    -- writers, who hold the lock that this one excludes until they end, wait
-    LOCK TABLE usage_monitor.quota_usage IN SHARE ROW EXCLUSIVE MODE;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'active_sql_transaction',
+            MESSAGE = 'fold_counters() must be called in a READ COMMITTED transaction',
+            HINT = 'What others have counted since the transaction''s snapshot would be lost.';
+    END IF;
 
-    WITH slot AS (
-        DELETE FROM usage_monitor.quota_usage c
-         USING usage_monitor.quota q
-         WHERE q.quota_id = c.quota_id
-           AND q.period <> 'lifetime'
-           AND c.slot > 0
-           AND usage_monitor.period_end(c.period_start, q.period, q.time_zone, q.billing_day) <= now()
-        RETURNING c.quota_id, c.subject, c.period_start, c.used
+    -- writers, who hold the lock that this one excludes until they end, wait
+    LOCK TABLE usage_monitor._counter_row IN SHARE ROW EXCLUSIVE MODE;
+
+    WITH counter AS (
+        SELECT r.quota_id, r.subject, r.period_start, sum(r.used + usage_monitor._added(r.ctid)) AS used
+          FROM usage_monitor._counter_row r
+          JOIN usage_monitor.quota q ON q.quota_id = r.quota_id
+         WHERE q.period <> 'lifetime'
+           AND usage_monitor.period_end(r.period_start, q.period, q.time_zone, q.billing_day) <= now()
+         GROUP BY r.quota_id, r.subject, r.period_start
+        HAVING max(r.slot) > 0
+           AND sum(r.used + usage_monitor._added(r.ctid)) <> 'NaN'
+    ), slot AS (
+        DELETE FROM usage_monitor._counter_row s
+         USING counter c
+         WHERE s.quota_id = c.quota_id
+           AND s.subject = c.subject
+           AND s.period_start = c.period_start
+           AND s.slot > 0
+        RETURNING s.slot
     ), header AS (
         -- revision 0: a late row looks at the thresholds anew
-        UPDATE usage_monitor.quota_usage h
-           SET used = h.used + s.used, share = 0, revision = 0
-          FROM (SELECT quota_id, subject, period_start, sum(used) AS used
-                  FROM slot GROUP BY 1, 2, 3) s
-         WHERE h.quota_id = s.quota_id
-           AND h.subject = s.subject
-           AND h.period_start = s.period_start
+        UPDATE usage_monitor._counter_row h
+           SET used = c.used, share = 0, revision = 0, recent = DEFAULT
+          FROM counter c
+         WHERE h.quota_id = c.quota_id
+           AND h.subject = c.subject
+           AND h.period_start = c.period_start
            AND h.slot = 0
     )
     SELECT count(*) INTO folded FROM slot;
@@ -183,4 +198,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.fold_counters() IS
-    'Folds the slots of counters whose period is over into one row each, and returns how many went. Call it now and then where quotas are of hours or days; nothing depends on it.';
+    'Folds the slots of counters whose period is over into one row each, and returns how many went. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 the transaction keeps to a snapshot.';

@@ -44,7 +44,7 @@ static const struct
 	[UM_QUOTA_BIRTH_PKEY] = {"_quota_birth_pkey", -1},
 	[UM_QUOTA_RAISE] = {"quota_raise", -1},
 	[UM_QUOTA_RAISE_QUOTA_ID] = {"quota_raise_quota_id", -1},
-	[UM_QUOTA_USAGE] = {"quota_usage", -1},
+	[UM_COUNTER_ROW] = {"_counter_row", -1},
 	[UM_USAGE] = {"usage", UM_TOPIC_LEDGER},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
 	[UM_ROLLUP_STATE] = {"_rollup_state", -1},

@@ -153,6 +153,18 @@ grant_of(Numeric room, int parts, Numeric delta)
 	return grant;
 }
 
+/* A number with as many decimals as another has, if it has fewer. */
+static Numeric
+shown_as(Numeric value, Numeric other)
+{
+	int			decimals = um_counter_decimals(other);
+
+	if (um_counter_decimals(value) >= decimals)
+		return value;
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(value),
+											   Int32GetDatum(decimals)));
+}
+
 /* What is left of a room after something was taken; an infinite one stays. */
 static Numeric
 left_of(Numeric room, Numeric taken)
@@ -233,24 +245,12 @@ raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool not
 	return NULL;
 }
 
-/*
- * Does a delta stay below a row's share?  A share of zero is closed, also to
- * corrections downwards: only a collection knows what room they make.
- */
+/* Does a delta stay below a row's share?  See um_counter_take. */
 static bool
 fits(const UmQuota *quota, const UmCounterRow *row, Numeric delta)
 {
-	return row->revision == quota->revision &&
+	return !row->lost && row->revision == quota->revision &&
 		compare(row->share, zero()) > 0 && compare(delta, row->share) < 0;
-}
-
-/* Takes a delta from a row that it fits, if nobody is faster. */
-static bool
-take_from(UmCounters *counters, UmCounterRow *row, Numeric delta)
-{
-	row->used = plus(row->used, delta);
-	row->share = left_of(row->share, delta);
-	return um_counter_try_update(counters, row);
 }
 
 /*
@@ -322,21 +322,21 @@ static bool
 apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 		   Numeric delta, bool *contended)
 {
-	UmCounterRow row;
+	int			decimals = um_counter_decimals(delta);
+	int128		units;
+	UmTaking	taking;
 
 	*contended = was_contended(name);
-	if (*contended && um_counter_read(counters, name, own_slot(), &row))
-		return fits(quota, &row, delta) && take_from(counters, &row, delta);
+	if (!um_counter_units(delta, &units))
+		return false;
+	if (*contended &&
+		(taking = um_counter_take(counters, name, own_slot(), quota->revision, units, decimals)) != UM_NO_ROW)
+		return taking == UM_TAKEN;
 
-	if (um_counter_read(counters, name, UM_HEADER, &row) && fits(quota, &row, delta))
-	{
-		bool		taken = take_from(counters, &row, delta);
-
-		if (!*contended)
-			*contended = note_contention(name, !taken);
-		return taken;
-	}
-	return false;
+	taking = um_counter_take(counters, name, UM_HEADER, quota->revision, units, decimals);
+	if (!*contended && (taking == UM_TAKEN || taking == UM_IN_USE))
+		*contended = note_contention(name, taking == UM_IN_USE);
+	return taking == UM_TAKEN;
 }
 
 /* Gives a part of the header's reserve to one's own slot. */
@@ -353,14 +353,17 @@ grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmPending *n
 	/* another backend may have the same slot: wait for it */
 	if (um_counter_read(counters, name, own_slot(), &slot) && um_counter_lock(counters, &slot))
 	{
+		if (slot.lost)
+			return;				/* until somebody collects */
 		slot.share = plus(slot.share, grant);
+		slot.used = shown_as(slot.used, header->used);
 		slot.revision = quota->revision;
 		um_counter_update(counters, &slot);
 	}
 	else
 	{
 		slot.slot = own_slot();
-		slot.used = zero();
+		slot.used = shown_as(zero(), header->used);
 		slot.share = grant;
 		slot.next_threshold = NULL;
 		slot.revision = quota->revision;
@@ -381,10 +384,24 @@ typedef struct Collected
 	Numeric		reserved;		/* what open reservations hold, of a blocking quota */
 } Collected;
 
+/* Forgets what the rows of a counter say, and goes by the ledger's sum. */
+static void
+begin_anew(UmCounters *counters, const UmPending *name, Collected *all)
+{
+	for (int i = 0; i < all->nslots; i++)
+		um_counter_delete(counters, &all->slots[i]);
+	all->nslots = all->nopen = 0;
+	/* which has what this transaction is yet to add */
+	all->total = minus(um_ledger_sum(name), um_pending_of(name));
+	all->header.used = all->total;
+}
+
 /* With the header locked: locks the open slots, which tells the exact sum. */
 static void
 collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Collected *all)
 {
+	bool		lost = all->header.lost;
+
 	all->nslots = um_counter_read_slots(counters, name, all->slots);
 	all->nopen = 0;
 	all->total = all->header.used;
@@ -405,7 +422,10 @@ collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Colle
 			all->nopen++;
 		}
 		all->total = plus(all->total, slot->used);
+		lost |= slot->lost;
 	}
+	if (lost)
+		begin_anew(counters, name, all);
 
 	/* after the wait: who settled a reservation meanwhile is in the sum */
 	all->reserved = quota->blocks ? query_counter(&reserved_sum, name) : zero();
@@ -625,10 +645,21 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 	{
 		UmCounterRow rows[UM_SLOTS];
 		int			nrows = um_counter_read_slots(&counters, pending, rows);
-		Numeric		used = um_counter_read(&counters, pending, UM_HEADER, &row) ? row.used : zero();
+		Numeric		used = zero();
+		bool		lost = false;
 
+		if (um_counter_read(&counters, pending, UM_HEADER, &row))
+		{
+			used = row.used;
+			lost = row.lost;
+		}
 		for (int i = 0; i < nrows; i++)
+		{
 			used = plus(used, rows[i].used);
+			lost |= rows[i].lost;
+		}
+		if (lost)
+			used = minus(um_ledger_sum(pending), delta);
 		reserved = query_counter(&reserved_sum, pending);
 		room = minus(quota->amount, plus(used, reserved));
 		if (compare(delta, room) > 0)
@@ -692,7 +723,7 @@ um_counter_flush(bool is_prepare)
 	UmPending **sorted;
 	int			count;
 
-	if (!(quotas_changed || um_pending_any()) || !OidIsValid(um_relation(UM_QUOTA_USAGE)))
+	if (!(quotas_changed || um_pending_any()) || !OidIsValid(um_relation(UM_COUNTER_ROW)))
 		return;
 	if (quotas_changed && is_prepare)
 		ereport(ERROR,
@@ -723,6 +754,8 @@ um_counter_flush(bool is_prepare)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
 	flush_is_alone = must_flush_alone();
 	um_counters_open(&counters, flush_is_alone ? ShareRowExclusiveLock : RowExclusiveLock);
+	/* nothing of a flush is ever taken back but by the end of the transaction */
+	counters.in_place = true;
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
@@ -755,6 +788,7 @@ um_counter_flush(bool is_prepare)
 			CommandCounterIncrement();
 		}
 	}
+	um_counters_settle(&counters);
 	um_counters_close(&counters, NoLock);
 	um_ledger_sums_forget();
 	flush_is_alone = false;

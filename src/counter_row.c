@@ -6,15 +6,20 @@
  * so that a REPEATABLE READ caller sees the counters of all; and without
  * predicate locks, so that a SERIALIZABLE one does not depend on who else
  * counts.  Writes go through the heap directly: no permissions, no triggers,
- * and an update that finds another in its way says so.
+ * and one that finds another in its way says so.
  *
- * Where a row was found the backend remembers, and looks there first: the
- * index has an entry for each page that a row has been on, and while a
- * transaction is held open none of them goes away.
+ * What changes with every call, used and share, is written in place, into the
+ * row's cell (counter_cell.c), under the page's lock and logged as a change of
+ * bytes.  Nobody does so who finds the row locked or its cell's last writer
+ * running; who locks the row waits for that one.  Only what else changes, or
+ * has too many digits, makes a new version of the row.
+ *
+ * Where a row was found the backend remembers, and looks there first.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/generic_xlog.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -23,20 +28,27 @@
 #include "catalog.h"
 #include "catalog/index.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "counter_cell.h"
 #include "counter_row.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* The columns of quota_usage. */
+PG_FUNCTION_INFO_V1(usage_monitor_added);
+
+/* The columns of _counter_row. */
 enum
 {
 	COL_QUOTA_ID = 1,
@@ -47,7 +59,8 @@ enum
 	COL_SHARE,
 	COL_NEXT_THRESHOLD,
 	COL_REVISION,
-	COL_COUNT = COL_REVISION,
+	COL_RECENT,
+	COL_COUNT = COL_RECENT,
 	KEY_COUNT = COL_SLOT
 };
 
@@ -63,99 +76,16 @@ typedef struct Place
 #define WAYS 4
 #define SETS 2048
 
+#ifndef SETTLE_AGE				/* test/attack has less of both, to see more of it */
+/* A cell that was written so many transactions ago forgets by whom. */
+#define SETTLE_AGE 10000000
+
+/* One of so many transactions looks for such cells, on one page. */
+#define SETTLE_EVERY 64
+#endif
+
 static Place (*places)[WAYS];
 static Oid	places_file;		/* of which they are */
-
-/*
- * A page with less room than this is pruned.  The server would do it as soon
- * as the room is less than the fillfactor leaves, which is at every write.
- */
-#define PRUNE_BELOW (BLCKSZ / 2)
-
-/*
- * Pages that rows have moved away from, the first one first.  Nobody looks at
- * them any more, so their room would be lost until the next VACUUM; and it
- * cannot be given back at once, for others may still see what is there.
- */
-#define VACATED 64
-
-/* So many are kept, for rows that move next. */
-#define VACATED_KEPT 4
-
-/* A page is looked at so often; if it has too much that is alive by then, it is left to VACUUM. */
-#define VACATED_LOOKS 16
-
-typedef struct Vacated
-{
-	BlockNumber block;
-	int			looks;
-} Vacated;
-
-static Vacated vacated[VACATED];
-static int	nvacated;
-
-/* How much room a page must have to be moved to: more than the fillfactor wants left, and the row. */
-#define ROOM_TO_MOVE (BLCKSZ / 8 * 7)
-
-/* Prunes a page, and returns what room it has then. */
-static Size
-prune(UmCounters *counters, BlockNumber block)
-{
-	Buffer		buffer;
-	Size		room;
-
-	/* it may have been cut off */
-	if (block >= counters->nblocks)
-		return 0;
-	buffer = ReadBuffer(counters->relation, block);
-	heap_page_prune_opt(counters->relation, buffer);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
-	UnlockReleaseBuffer(buffer);
-	return room;
-}
-
-/*
- * Takes the page that was left first, if nobody sees any more what was there;
- * if not, that page is the last one from now on.
- */
-static BlockNumber
-take_vacated(UmCounters *counters, Size *room)
-{
-	Vacated		first = vacated[0];
-
-	if (nvacated == 0)
-		return InvalidBlockNumber;
-	memmove(&vacated[0], &vacated[1], sizeof(Vacated) * --nvacated);
-	*room = prune(counters, first.block);
-	if (*room >= ROOM_TO_MOVE)
-		return first.block;
-	if (++first.looks < VACATED_LOOKS)
-		vacated[nvacated++] = first;
-	return InvalidBlockNumber;
-}
-
-/* Gives a page back for others. */
-static void
-reclaim(UmCounters *counters)
-{
-	BlockNumber block;
-	Size		room;
-
-	if (nvacated <= VACATED_KEPT ||
-		!BlockNumberIsValid(block = take_vacated(counters, &room)))
-		return;
-	RecordPageWithFreeSpace(counters->relation, block, room);
-	FreeSpaceMapVacuumRange(counters->relation, block, block + 1);
-}
-
-/* Notes that a row has moved to another page. */
-static void
-note_vacated(BlockNumber block)
-{
-	if (nvacated < VACATED && (nvacated == 0 || vacated[nvacated - 1].block != block))
-		vacated[nvacated++] = (Vacated) {block, 0};
-}
 
 /* Makes a new page at the end of the table, one and no more. */
 static BlockNumber
@@ -193,22 +123,20 @@ room_of(UmCounters *counters, BlockNumber block)
 
 /*
  * Says where a row is to go that has no place yet, or not any more: where the
- * last one went, to a page that was left, or to a new one.  The server would
- * make some hundred pages at once, if as many backends need one.
+ * last one went, to a page with room, or to a new one.  The server would make
+ * some hundred pages at once, if as many backends need one.
  */
 static void
 aim(UmCounters *counters, Size length)
 {
-	Size		need = Min(length + RelationGetTargetPageFreeSpace(counters->relation, 100),
+	Size		need = Min(length + RelationGetTargetPageFreeSpace(counters->relation,
+																   HEAP_DEFAULT_FILLFACTOR),
 						   MaxHeapTupleSize);
 	BlockNumber block = RelationGetTargetBlock(counters->relation);
-	Size		room;
 
 	if (BlockNumberIsValid(block) && room_of(counters, block) >= need)
 		return;
-	block = take_vacated(counters, &room);
-	if (!BlockNumberIsValid(block) || room < need)
-		block = GetPageWithFreeSpace(counters->relation, need);
+	block = GetPageWithFreeSpace(counters->relation, need);
 	if (!BlockNumberIsValid(block))
 		block = extend(counters);
 	RelationSetTargetBlock(counters->relation, block);
@@ -218,9 +146,10 @@ aim(UmCounters *counters, Size length)
 void
 um_counters_open(UmCounters *counters, LOCKMODE lockmode)
 {
-	counters->relation = table_open(um_relation(UM_QUOTA_USAGE), lockmode);
+	counters->relation = table_open(um_relation(UM_COUNTER_ROW), lockmode);
 	counters->lockmode = lockmode;
 	counters->nblocks = RelationGetNumberOfBlocks(counters->relation);
+	counters->in_place = false;
 	counters->index = NULL;
 	counters->index_info = NULL;
 	counters->slot = NULL;
@@ -231,10 +160,7 @@ um_counters_open(UmCounters *counters, LOCKMODE lockmode)
 	{
 		memset(places, 0, sizeof(Place) * WAYS * SETS);
 		places_file = counters->relation->rd_rel->relfilenode;
-		nvacated = 0;
 	}
-	if (lockmode >= RowExclusiveLock)
-		reclaim(counters);
 }
 
 /* Closes it; the mode is that of opening, or NoLock to keep the locks. */
@@ -309,27 +235,70 @@ remember_written(const UmCounterRow *row, HeapTuple tuple)
 
 /* Takes a row apart; false if it is another's. */
 static bool
-read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCounterRow *row)
+take_apart(UmCounters *counters, HeapTuple tuple, const UmPending *name, Datum *values, bool *nulls)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
 	text	   *subject;
 
 	heap_deform_tuple(tuple, RelationGetDescr(counters->relation), values, nulls);
 	subject = DatumGetTextPP(values[COL_SUBJECT - 1]);
-	if (DatumGetInt64(values[COL_QUOTA_ID - 1]) != name->quota_id ||
-		DatumGetTimestampTz(values[COL_PERIOD_START - 1]) != name->period_start ||
-		(int) VARSIZE_ANY_EXHDR(subject) != name->subject.length ||
-		memcmp(VARDATA_ANY(subject), name->subject.data, name->subject.length) != 0)
-		return false;
+	return DatumGetInt64(values[COL_QUOTA_ID - 1]) == name->quota_id &&
+		DatumGetTimestampTz(values[COL_PERIOD_START - 1]) == name->period_start &&
+		(int) VARSIZE_ANY_EXHDR(subject) == name->subject.length &&
+		memcmp(VARDATA_ANY(subject), name->subject.data, name->subject.length) == 0;
+}
 
+/* Where the cell of a row is. */
+static char *
+cell_of(const Datum *values)
+{
+	struct varlena *recent = (struct varlena *) DatumGetPointer(values[COL_RECENT - 1]);
+
+	if (VARATT_IS_EXTENDED(recent) || VARSIZE(recent) != VARHDRSZ + sizeof(UmCell))
+		elog(ERROR, "a counter has no cell");
+	return VARDATA(recent);
+}
+
+/* Copies a cell. */
+static UmCell
+read_cell(const Datum *values)
+{
+	UmCell		cell;
+
+	memcpy(&cell, cell_of(values), sizeof(UmCell));
+	return cell;
+}
+
+/* What a column of the row is, with what was added to it in place. */
+static Numeric
+added_to(Datum value, int128 added)
+{
+	if (added == 0)
+		return DatumGetNumeric(value);
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, value,
+											   NumericGetDatum(um_decimal_to_numeric(added, UM_CELL_SCALE))));
+}
+
+/* Takes a copy of a row apart, as it is now; false if it is another's. */
+static bool
+read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	UmCell		cell;
+	UmCellStatus status;
+
+	if (!take_apart(counters, tuple, name, values, nulls))
+		return false;
+	cell = read_cell(values);
+	row->writer = cell.xid[0];
+	status = um_cell_settle(&cell);
 	row->name = name;
 	row->tuple = tuple;
-	row->room = 0;
-	row->taken = false;
+	row->busy = status == UM_CELL_BUSY;
+	row->lost = status == UM_CELL_LOST;
 	row->slot = DatumGetInt16(values[COL_SLOT - 1]);
-	row->used = DatumGetNumeric(values[COL_USED - 1]);
-	row->share = DatumGetNumeric(values[COL_SHARE - 1]);
+	row->used = added_to(values[COL_USED - 1], cell.used[0]);
+	row->share = added_to(values[COL_SHARE - 1], cell.share[0]);
 	row->next_threshold = nulls[COL_NEXT_THRESHOLD - 1] ? NULL :
 		DatumGetNumeric(values[COL_NEXT_THRESHOLD - 1]);
 	row->revision = DatumGetInt64(values[COL_REVISION - 1]);
@@ -366,7 +335,8 @@ point_at(UmCounters *counters, Buffer buffer, OffsetNumber offset, HeapTuple tup
  * Keeps *buffer locked and pinned, whichever page it gets to.
  */
 static bool
-follow(UmCounters *counters, Buffer *buffer, OffsetNumber offset, HeapTuple tuple, bool *taken)
+follow(UmCounters *counters, Buffer *buffer, int lockmode, OffsetNumber offset, HeapTuple tuple,
+	   bool *taken)
 {
 	CommandId	command = GetCurrentCommandId(false);
 	TransactionId replaced_by = InvalidTransactionId;
@@ -403,54 +373,49 @@ follow(UmCounters *counters, Buffer *buffer, OffsetNumber offset, HeapTuple tupl
 			LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
 			*buffer = ReleaseAndReadBuffer(*buffer, counters->relation,
 										   ItemPointerGetBlockNumber(&next));
-			LockBuffer(*buffer, BUFFER_LOCK_SHARE);
+			LockBuffer(*buffer, lockmode);
 		}
 	}
 	return false;
 }
 
-/* Reads a row where it was last seen; false if it is not there any more. */
+/*
+ * Goes to the current version of a row where it was last seen, and keeps its
+ * page locked.  False if it is not there any more.
+ */
 static bool
-read_at_place(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
+go_to_place(UmCounters *counters, const UmPending *name, int slot, int lockmode, Buffer *buffer,
+			HeapTuple tuple, bool *taken)
 {
 	Place	   *place = find_place(name, slot);
-	BlockNumber block;
-	Buffer		buffer;
-	HeapTupleData tuple;
-	HeapTuple	copy = NULL;
-	bool		taken;
-	Size		room;
+	OffsetNumber offsets[2];
 
-	if (place == NULL)
+	if (place == NULL || ItemPointerGetBlockNumber(&place->root) >= counters->nblocks)
 		return false;
-	block = ItemPointerGetBlockNumber(&place->root);
-	if (block >= counters->nblocks)
-		return false;
-
-	buffer = ReadBuffer(counters->relation, block);
-	/* a wrong answer, for want of a lock, does no harm */
-	if (PageGetFreeSpace(BufferGetPage(buffer)) < PRUNE_BELOW)
-		heap_page_prune_opt(counters->relation, buffer);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 
 	/* the last version is the current one, if nobody else has written it */
-	if (follow(counters, &buffer, place->last, &tuple, &taken))
-		copy = heap_copytuple(&tuple);
-	else if (BufferGetBlockNumber(buffer) == block &&
-			 follow(counters, &buffer, ItemPointerGetOffsetNumber(&place->root), &tuple, &taken))
-		copy = heap_copytuple(&tuple);
-	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
-	UnlockReleaseBuffer(buffer);
+	offsets[0] = place->last;
+	offsets[1] = ItemPointerGetOffsetNumber(&place->root);
+	for (int i = 0; i < 2; i++)
+	{
+		Datum		values[COL_COUNT];
+		bool		nulls[COL_COUNT];
 
-	if (copy == NULL || !read_tuple(counters, copy, name, row) || row->slot != slot)
-		return false;
-	row->room = room;
-	row->taken = taken;
-	if (ItemPointerGetBlockNumber(&copy->t_self) == block)
-		place->last = ItemPointerGetOffsetNumber(&copy->t_self);
-	else
-		remember_place(name, slot, &copy->t_self, &copy->t_self);
-	return true;
+		*buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&place->root));
+		LockBuffer(*buffer, lockmode);
+		if (follow(counters, buffer, lockmode, offsets[i], tuple, taken) &&
+			take_apart(counters, tuple, name, values, nulls) &&
+			DatumGetInt16(values[COL_SLOT - 1]) == slot)
+		{
+			if (BufferGetBlockNumber(*buffer) == ItemPointerGetBlockNumber(&place->root))
+				place->last = ItemPointerGetOffsetNumber(&tuple->t_self);
+			else
+				remember_place(name, slot, &tuple->t_self, &tuple->t_self);
+			return true;
+		}
+		UnlockReleaseBuffer(*buffer);
+	}
+	return false;
 }
 
 /* Copies the version of a row that a snapshot sees, of those that an index entry leads to. */
@@ -557,32 +522,22 @@ find_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *r
 	return count;
 }
 
-/* Has another transaction written this version of the row, or is it about to? */
-static bool
-is_taken(UmCounters *counters, UmCounterRow *row)
-{
-	ItemPointer tid = &row->tuple->t_self;
-	Buffer		buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(tid));
-	HeapTupleData tuple;
-	bool		taken;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	taken = !point_at(counters, buffer, ItemPointerGetOffsetNumber(tid), &tuple) ||
-		HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) != TM_Ok;
-	UnlockReleaseBuffer(buffer);
-	return taken;
-}
-
 /* Reads the header or a slot of a counter as it is now; false if there is none. */
 bool
 um_counter_read(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
 {
-	if (read_at_place(counters, name, slot, row))
-		return true;
-	if (find_rows(counters, name, slot, row, 1) == 0)
-		return false;
-	row->taken = is_taken(counters, row);
-	return true;
+	Buffer		buffer;
+	HeapTupleData tuple;
+	bool		taken;
+
+	if (go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken))
+	{
+		HeapTuple	copy = heap_copytuple(&tuple);
+
+		UnlockReleaseBuffer(buffer);
+		return read_tuple(counters, copy, name, row);
+	}
+	return find_rows(counters, name, slot, row, 1) > 0;
 }
 
 /* Reads all slots of a counter, in their order, into UM_SLOTS rows. */
@@ -594,7 +549,8 @@ um_counter_read_slots(UmCounters *counters, const UmPending *name, UmCounterRow 
 
 /*
  * Locks the latest version of a row, and reads it anew; false if it is gone.
- * Waits for whoever is writing it.
+ * Waits for whoever is writing it, or has written into its cell: nobody else
+ * does so from here on.
  */
 bool
 um_counter_lock(UmCounters *counters, UmCounterRow *row)
@@ -614,12 +570,29 @@ um_counter_lock(UmCounters *counters, UmCounterRow *row)
 			if (!read_tuple(counters, ExecCopySlotHeapTuple(counters->slot), row->name, row))
 				elog(ERROR, "a counter changed its name");
 			ExecClearTuple(counters->slot);
+			if (row->busy)
+			{
+				XactLockTableWait(XidFromFullTransactionId(FullTransactionIdFromU64(row->writer)),
+								  counters->relation, &row->tuple->t_self, XLTW_Lock);
+				(void) read_tuple(counters, row->tuple, row->name, row);
+			}
 			return true;
 		case TM_Deleted:
 			return false;
 		default:
 			elog(ERROR, "unexpected result %d of locking a counter", (int) result);
 	}
+}
+
+/* The cell of a row to which nothing was added yet. */
+static bytea *
+empty_cell(void)
+{
+	Size		length = VARHDRSZ + sizeof(UmCell);
+	bytea	   *recent = palloc0(length);
+
+	SET_VARSIZE(recent, length);
+	return recent;
 }
 
 /* Makes a tuple of a row. */
@@ -637,6 +610,7 @@ make_tuple(UmCounters *counters, const UmCounterRow *row, Datum *values, bool *n
 	values[COL_NEXT_THRESHOLD - 1] = NumericGetDatum(row->next_threshold);
 	nulls[COL_NEXT_THRESHOLD - 1] = row->next_threshold == NULL;
 	values[COL_REVISION - 1] = Int64GetDatum(row->revision);
+	values[COL_RECENT - 1] = PointerGetDatum(empty_cell());
 	return heap_form_tuple(RelationGetDescr(counters->relation), values, nulls);
 }
 
@@ -652,60 +626,190 @@ insert_index_entry(UmCounters *counters, HeapTuple tuple, Datum *values, bool *n
 				 is_new ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, !is_new, counters->index_info);
 }
 
-/* Writes a row over the very version that was read or locked, or returns false. */
+/* Overwrites the cell of a row on a page that is locked exclusively. */
+static void
+write_cell(UmCounters *counters, Buffer buffer, const Datum *values, const UmCell *cell)
+{
+	Size		offset = cell_of(values) - (char *) BufferGetPage(buffer);
+	GenericXLogState *state = GenericXLogStart(counters->relation);
+	Page		page = GenericXLogRegisterBuffer(state, buffer, 0);
+
+	memcpy((char *) page + offset, cell, sizeof(UmCell));
+	GenericXLogFinish(state);
+}
+
+/* The decimals that a number is shown with. */
+int
+um_counter_decimals(Numeric value)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value)));
+}
+
+/* A number in units of a cell; false if it has too many digits. */
+bool
+um_counter_units(Numeric value, int128 *units)
+{
+	UmDecimal	decimal;
+
+	if (!um_decimal_from_numeric(value, &decimal) ||
+		decimal.scale > UM_CELL_SCALE ||
+		!um_decimal_rescale(&decimal, UM_CELL_SCALE))
+		return false;
+	*units = decimal.mantissa;
+	return true;
+}
+
+/* Adds a delta to a cell, and takes it from its share, if it stays below that. */
 static bool
+take(UmCell *cell, Numeric base_share, int128 delta)
+{
+	int128		used;
+	int128		share;
+	int128		base = 0;
+	int128		left;
+
+	if (__builtin_add_overflow(cell->used[0], delta, &used))
+		return false;
+	if (numeric_is_inf(base_share))
+		share = 0;
+	else if (!um_counter_units(base_share, &base) ||
+			 __builtin_add_overflow(base, cell->share[0], &left) ||
+			 left <= 0 || delta >= left ||
+			 __builtin_sub_overflow(cell->share[0], delta, &share))
+		return false;
+	um_cell_write(cell, used, share);
+	return true;
+}
+
+/*
+ * Takes a delta from the header or a slot in place, if it stays below its
+ * share and nobody else is at it.  A share of zero is closed, also to
+ * corrections downwards: only a collection knows what room they make.  What
+ * has more decimals than the row shows has no room either.
+ */
+UmTaking
+um_counter_take(UmCounters *counters, const UmPending *name, int slot, int64 revision,
+				int128 delta, int decimals)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	bool		taken;
+	UmCell		cell;
+	UmTaking	result;
+
+	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken))
+	{
+		UmCounterRow row;
+
+		if (find_rows(counters, name, slot, &row, 1) == 0)
+			return UM_NO_ROW;
+		if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken))
+			return UM_IN_USE;
+	}
+	(void) take_apart(counters, &tuple, name, values, nulls);
+	cell = read_cell(values);
+	if (taken || um_cell_settle(&cell) != UM_CELL_FREE)
+		result = UM_IN_USE;
+	else if (DatumGetInt64(values[COL_REVISION - 1]) != revision ||
+			 decimals > um_counter_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
+			 !take(&cell, DatumGetNumeric(values[COL_SHARE - 1]), delta))
+		result = UM_NO_ROOM;
+	else
+	{
+		write_cell(counters, buffer, values, &cell);
+		result = UM_TAKEN;
+	}
+	UnlockReleaseBuffer(buffer);
+	return result;
+}
+
+/* By how much a column was changed, in units of a cell; false if that is not to be told. */
+static bool
+difference(Numeric now, Datum before, int128 *units)
+{
+	if (numeric_is_inf(now) && numeric_is_inf(DatumGetNumeric(before)))
+	{
+		*units = 0;
+		return true;
+	}
+	return !numeric_is_inf(now) && !numeric_is_inf(DatumGetNumeric(before)) &&
+		um_counter_units(DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(now),
+															 before)), units);
+}
+
+/* Writes a locked row in place; false if more than used and share have changed. */
+static bool
+update_in_place(UmCounters *counters, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	UmCell		cell;
+	int128		used;
+	int128		share;
+
+	heap_deform_tuple(row->tuple, RelationGetDescr(counters->relation), values, nulls);
+	if (row->lost || row->revision != DatumGetInt64(values[COL_REVISION - 1]) ||
+		(row->next_threshold == NULL) != nulls[COL_NEXT_THRESHOLD - 1] ||
+		(row->next_threshold != NULL &&
+		 !DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(row->next_threshold),
+										   values[COL_NEXT_THRESHOLD - 1]))) ||
+		um_counter_decimals(row->used) != um_counter_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
+		!difference(row->used, values[COL_USED - 1], &used) ||
+		!difference(row->share, values[COL_SHARE - 1], &share))
+		return false;
+
+	buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&row->tuple->t_self));
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (!point_at(counters, buffer, ItemPointerGetOffsetNumber(&row->tuple->t_self), &tuple) ||
+		!take_apart(counters, &tuple, row->name, values, nulls))
+		elog(ERROR, "a locked counter went away");
+	cell = read_cell(values);
+	if (um_cell_settle(&cell) != UM_CELL_FREE)
+		elog(ERROR, "a locked counter was changed");
+	um_cell_write(&cell, used, share);
+	write_cell(counters, buffer, values, &cell);
+	UnlockReleaseBuffer(buffer);
+	return true;
+}
+
+/* Makes a new version of a locked row. */
+static void
 update(UmCounters *counters, UmCounterRow *row)
 {
 	Datum		values[COL_COUNT];
 	bool		nulls[COL_COUNT];
 	HeapTuple	tuple = make_tuple(counters, row, values, nulls);
+	BlockNumber block = ItemPointerGetBlockNumber(&row->tuple->t_self);
 	TM_FailureData failure;
 	LockTupleMode mode;
-	TM_Result	result;
 #if PG_VERSION_NUM >= 160000
 	TU_UpdateIndexes update_indexes;
 #endif
 
-	if (row->room < MAXALIGN(tuple->t_len) &&
-		room_of(counters, ItemPointerGetBlockNumber(&row->tuple->t_self)) < MAXALIGN(tuple->t_len))
+	if (room_of(counters, block) < MAXALIGN(tuple->t_len))
 		aim(counters, tuple->t_len);
-	result = heap_update(counters->relation, &row->tuple->t_self, tuple,
-						 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
+	if (heap_update(counters->relation, &row->tuple->t_self, tuple,
+					GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
 #if PG_VERSION_NUM >= 160000
-						 ,&update_indexes
+					,&update_indexes
 #endif
-		);
-	if (result != TM_Ok)
-		return false;
+					) != TM_Ok)
+		elog(ERROR, "a locked counter was changed");
 	if (!HeapTupleIsHeapOnly(tuple))
-	{
 		insert_index_entry(counters, tuple, values, nulls, false);
-		note_vacated(ItemPointerGetBlockNumber(&row->tuple->t_self));
-	}
 	remember_written(row, tuple);
-	return true;
-}
-
-/*
- * Writes a row over the version that was read.  False, and nothing is held, if
- * somebody else has written it or is about to.
- */
-bool
-um_counter_try_update(UmCounters *counters, UmCounterRow *row)
-{
-	/*
-	 * heap_update has a "wait" that could be false, but asserts that nobody is
-	 * in its way then.  So look first: whoever comes between is waited for.
-	 */
-	return !row->taken && update(counters, row);
 }
 
 /* Writes a row that um_counter_lock has locked. */
 void
 um_counter_update(UmCounters *counters, UmCounterRow *row)
 {
-	if (!update(counters, row))
-		elog(ERROR, "a locked counter was changed");
+	if (!counters->in_place || !update_in_place(counters, row))
+		update(counters, row);
 }
 
 /* Stores a new row. */
@@ -728,5 +832,117 @@ void
 um_counter_delete(UmCounters *counters, UmCounterRow *row)
 {
 	simple_heap_delete(counters->relation, &row->tuple->t_self);
-	note_vacated(ItemPointerGetBlockNumber(&row->tuple->t_self));
+}
+
+/* Is the version of a row one whose cell nobody knows the writer of before long? */
+static bool
+is_unsettled(UmCounters *counters, Buffer buffer, OffsetNumber offset, TransactionId horizon, UmCell *cell,
+			 Datum *values)
+{
+	HeapTupleData tuple;
+	bool		nulls[COL_COUNT];
+
+	if (!ItemIdIsNormal(PageGetItemId(BufferGetPage(buffer), offset)) ||
+		!point_at(counters, buffer, offset, &tuple))
+		return false;
+	heap_deform_tuple(&tuple, RelationGetDescr(counters->relation), values, nulls);
+	*cell = read_cell(values);
+	return um_cell_is_old(cell, horizon) &&
+		HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) == TM_Ok &&
+		um_cell_settle(cell) == UM_CELL_FREE;
+}
+
+/*
+ * Looks after a page, now and then: cells that were written long ago, and by
+ * whom everybody sees, forget their writers before the server does.
+ */
+void
+um_counters_settle(UmCounters *counters)
+{
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	TransactionId horizon;
+	TransactionId oldest;
+	Buffer		buffer;
+	Datum		values[COL_COUNT];
+	UmCell		cell;
+	OffsetNumber first;
+	OffsetNumber last;
+
+	if (xid % SETTLE_EVERY != 0 || xid < SETTLE_AGE || counters->nblocks == 0)
+		return;
+	horizon = XidFromFullTransactionId(FullTransactionIdFromU64(xid - SETTLE_AGE));
+	if (!TransactionIdIsNormal(horizon))
+		return;
+
+	buffer = ReadBuffer(counters->relation, (xid / SETTLE_EVERY) % counters->nblocks);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+	for (first = FirstOffsetNumber; first <= last; first++)
+		if (is_unsettled(counters, buffer, first, horizon, &cell, values))
+			break;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+
+	oldest = GetOldestNonRemovableTransactionId(counters->relation);
+	if (TransactionIdPrecedes(oldest, horizon))
+		horizon = oldest;
+	if (first <= last)
+	{
+		GenericXLogState *state;
+		Page		page;
+
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		state = GenericXLogStart(counters->relation);
+		page = GenericXLogRegisterBuffer(state, buffer, 0);
+		last = PageGetMaxOffsetNumber(page);
+		for (OffsetNumber offset = first; offset <= last; offset++)
+			if (is_unsettled(counters, buffer, offset, horizon, &cell, values))
+			{
+				um_cell_forget_writers(&cell);
+				memcpy((char *) page + (cell_of(values) - (char *) BufferGetPage(buffer)), &cell,
+					   sizeof(UmCell));
+			}
+		GenericXLogFinish(state);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+}
+
+/*
+ * _added(ctid): what was added to a row of a counter in place, as the statement's
+ * snapshot sees it; NaN if that is not known any more.
+ */
+Datum
+usage_monitor_added(PG_FUNCTION_ARGS)
+{
+	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(0);
+	UmCounters	counters;
+	Buffer		buffer;
+	HeapTupleData tuple;
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	UmCell		cell;
+	int128		used;
+
+	um_counters_open(&counters, AccessShareLock);
+	if (!ItemPointerIsValid(tid) || ItemPointerGetBlockNumber(tid) >= counters.nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no row of a counter is at %s",
+						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid))))));
+	buffer = ReadBuffer(counters.relation, ItemPointerGetBlockNumber(tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (!point_at(&counters, buffer, ItemPointerGetOffsetNumber(tid), &tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no row of a counter is at %s",
+						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid))))));
+	heap_deform_tuple(&tuple, RelationGetDescr(counters.relation), values, nulls);
+	cell = read_cell(values);
+	UnlockReleaseBuffer(buffer);
+	um_counters_close(&counters, AccessShareLock);
+
+	if (!um_cell_as_of(&cell, GetActiveSnapshot(), &used))
+		PG_RETURN_DATUM(DirectFunctionCall3(numeric_in, CStringGetDatum("NaN"),
+											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	PG_RETURN_NUMERIC(um_decimal_to_numeric(used, UM_CELL_SCALE));
 }

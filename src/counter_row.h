@@ -15,12 +15,22 @@
 #define UM_HEADER	0
 #define UM_SLOTS	64
 
+/* Whether a delta could be taken from a row in place. */
+typedef enum UmTaking
+{
+	UM_TAKEN,
+	UM_NO_ROW,
+	UM_NO_ROOM,
+	UM_IN_USE					/* others were in the way */
+} UmTaking;
+
 /* The table of counters, opened. */
 typedef struct UmCounters
 {
 	Relation	relation;
 	LOCKMODE	lockmode;
 	BlockNumber nblocks;		/* at least so many, while the lock is held */
+	bool		in_place;		/* may write in place: only who never takes it back */
 	Relation	index;			/* NULL: not needed yet; so is the next */
 	IndexInfo  *index_info;
 	TupleTableSlot *slot;
@@ -30,8 +40,9 @@ typedef struct UmCounterRow
 {
 	const UmPending *name;
 	HeapTuple	tuple;			/* the version that was read or locked; NULL: none yet */
-	Size		room;			/* on its page, when it was read; 0: not known */
-	bool		taken;			/* somebody else is writing it */
+	uint64		writer;			/* who wrote into it last */
+	bool		busy;			/* that one has not ended; it was read as it was before */
+	bool		lost;			/* what is used is not known: ask the ledger */
 	int			slot;			/* UM_HEADER, or 1 to UM_SLOTS */
 	Numeric		used;
 	Numeric		share;			/* of the header: the reserve */
@@ -46,10 +57,14 @@ extern bool um_counter_read(UmCounters *counters, const UmPending *name, int slo
 extern int	um_counter_read_slots(UmCounters *counters, const UmPending *name,
 								  UmCounterRow *rows);
 extern bool um_counter_lock(UmCounters *counters, UmCounterRow *row);
-extern bool um_counter_try_update(UmCounters *counters, UmCounterRow *row);
+extern bool um_counter_units(Numeric value, int128 *units);
+extern UmTaking um_counter_take(UmCounters *counters, const UmPending *name, int slot,
+								int64 revision, int128 delta, int decimals);
+extern int	um_counter_decimals(Numeric value);
 extern void um_counter_update(UmCounters *counters, UmCounterRow *row);
 extern void um_counter_insert(UmCounters *counters, const UmPending *name,
 							  UmCounterRow *row);
+extern void um_counters_settle(UmCounters *counters);
 extern void um_counter_delete(UmCounters *counters, UmCounterRow *row);
 
 #endif							/* UM_COUNTER_ROW_H */

@@ -41,7 +41,7 @@ typedef struct Change
 static Change *changes;			/* in TopTransactionContext */
 
 static UmQuery drop_counters = {
-	.text = "DELETE FROM usage_monitor.quota_usage WHERE quota_id = ANY ($1)",
+	.text = "DELETE FROM usage_monitor._counter_row WHERE quota_id = ANY ($1)",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
@@ -62,7 +62,7 @@ static UmQuery insert_births = {
 
 static UmQuery read_counters = {
 	.text = "SELECT c.quota_id, c.subject, c.period_start"
-	" FROM usage_monitor.quota_usage c"
+	" FROM usage_monitor._counter_row c"
 	" JOIN usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
 	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since",
 	.nargs = 1,

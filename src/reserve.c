@@ -177,7 +177,7 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	wanted.blocks = palloc(sizeof(bool) * wanted.size);
 
 	/* from here on the quotas stay as they are, as they do for a flush */
-	LockRelationOid(um_relation(UM_QUOTA_USAGE), RowExclusiveLock);
+	LockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
 	AcceptInvalidationMessages();
 	um_quota_visit(&row, want, &wanted);
 	sort_wanted(&wanted);

@@ -28,7 +28,7 @@ PostgreSQL::Test::Utils::append_to_file("$dir/insert.sql",
 	"\\set u random(1, 1000)\n"
 	. "INSERT INTO usage_monitor.usage (org, user_id, session_id, model, input_tokens, output_tokens) VALUES ('o', 'u' || :u, 's' || nextval('call') / 5000, 'm', 1000, 500);\n");
 
-sub size { return value($node, q{SELECT pg_total_relation_size('usage_monitor.quota_usage')}) }
+sub size { return value($node, q{SELECT pg_total_relation_size('usage_monitor._counter_row')}) }
 
 # Runs the load; returns rows a second in its first and last tenth.
 sub load
@@ -43,7 +43,7 @@ sub load
 	my $mean = sub { my $sum = 0; $sum += $_ for @_; return $sum / @_ };
 	my ($first, $last) = ($mean->(@tps[ 0 .. $tenth - 1 ]), $mean->(@tps[ -$tenth .. -1 ]));
 	note sprintf '%s: %.0f rows a second at first, %.0f in the end; counters %s rows in %.2f MB', $name, $first, $last,
-	  value($node, q{SELECT count(*) || ' (' || count(*) FILTER (WHERE slot > 0) || ' slots)' FROM usage_monitor.quota_usage}), size() / 1e6;
+	  value($node, q{SELECT count(*) || ' (' || count(*) FILTER (WHERE slot > 0) || ' slots)' FROM usage_monitor._counter_row}), size() / 1e6;
 	return ($first, $last);
 }
 
@@ -60,7 +60,7 @@ cmp_ok(size(), '<', 10 * $empty, 'the counters are less than ten times as large 
 # any table; but nobody is to be slowed down by that, and afterwards all is as before.
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
-$holder->query_safe('SELECT 1 FROM usage_monitor.quota_usage LIMIT 1');
+$holder->query_safe('SELECT 1 FROM usage_monitor._counter_row LIMIT 1');
 my ($first, $last) = load('with a transaction held open', $seconds);
 cmp_ok($last, '>', $first / 2, 'writers are not slowed down by it');
 $holder->query_safe('COMMIT');
@@ -70,7 +70,7 @@ my $vacuum = fork // die "fork: $!";
 if ($vacuum == 0)
 {
 	sleep 5;
-	exec 'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', '\\timing on', '-c', 'VACUUM FULL usage_monitor.quota_usage';
+	exec 'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', '\\timing on', '-c', 'VACUUM FULL usage_monitor._counter_row';
 }
 load('after it, with a VACUUM FULL', 20);
 waitpid $vacuum, 0;

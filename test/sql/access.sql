@@ -80,9 +80,9 @@ INSERT INTO pg_temp.attempt (statement) VALUES
     ('UPDATE usage_monitor.quota SET amount = 1000000'),
     ('DELETE FROM usage_monitor.quota'),
     ('SELECT name FROM usage_monitor.quota'),
-    ('INSERT INTO usage_monitor.quota_usage (quota_id, subject, period_start, used, revision) VALUES (1, ''x'', ''-infinity'', 0, 0)'),
-    ('UPDATE usage_monitor.quota_usage SET used = 0'),
-    ('DELETE FROM usage_monitor.quota_usage'),
+    ('INSERT INTO usage_monitor._counter_row (quota_id, subject, period_start, used, revision) VALUES (1, ''x'', ''-infinity'', 0, 0)'),
+    ('UPDATE usage_monitor._counter_row SET used = 0'),
+    ('DELETE FROM usage_monitor._counter_row'),
     ('INSERT INTO usage_monitor.alert (alert_type, level, message) VALUES (''x'', ''x'', ''x'')'),
     ('UPDATE usage_monitor.alert SET resolved_at = now()'),
     ('DELETE FROM usage_monitor.alert'),
@@ -130,7 +130,7 @@ SELECT count(*) AS differences FROM usage_monitor.verify();
 RESET ROLE;
 SELECT usage_monitor.refresh() > 0 AS refreshed;
 UPDATE usage_monitor._rollup_day SET cost = cost + 1;
-UPDATE usage_monitor.quota_usage SET used = used + 1;
+UPDATE usage_monitor._counter_row SET used = used + 1;
 SET ROLE regress_reader;
 SELECT what, count(*) > 0 AS found FROM usage_monitor.verify() GROUP BY what ORDER BY what;
 RESET ROLE;
@@ -155,7 +155,7 @@ DELETE FROM usage_monitor.quota WHERE name = 'managed';
 SELECT level, acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
 SELECT level, resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
 SELECT statement, pg_temp.outcome(statement) FROM pg_temp.attempt
-WHERE statement ~ '(usage_monitor\.usage|usage_default|quota_usage|session_replication_role|CREATE TABLE|INTO usage_monitor.alert)\M' ORDER BY number;
+WHERE statement ~ '(usage_monitor\.usage|usage_default|quota_usage|_counter_row|session_replication_role|CREATE TABLE|INTO usage_monitor.alert)\M' ORDER BY number;
 -- and may call what is called with nothing, but for what drops the ledger's rows or grants
 SELECT count(*) AS differences FROM usage_monitor.verify();
 SELECT usage_monitor.fold_counters() >= 0 AS folded;

@@ -26,8 +26,9 @@ $node->safe_psql('postgres', $_) for (
 	},
 	'SELECT usage_monitor.refresh()');
 
+# quota_history has what quota_usage may: a counter of a period before the quota
 my @views = split /\n/, value($node, q{
-	SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'v' AND relname ~ '^[^_].*(_usage|_total|_trend|quota_history)$' AND relname NOT IN ('recent_usage', 'unpriced_usage')
+	SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'v' AND relname ~ '^[^_].*(_usage|_total|_trend|quota_history)$' AND relname NOT IN ('quota_usage', 'recent_usage', 'unpriced_usage')
 	   AND relnamespace = 'usage_monitor'::regnamespace ORDER BY 1});
 
 sub views_of

@@ -1,0 +1,171 @@
+/*
+ * counter_cell.c
+ *		What was added to a row of a counter in place, since it was stored.
+ *
+ * A version of a row for each commit is what MVCC would make, and while any
+ * snapshot is held, none of them goes away.  So a row has room for its last
+ * few states, each with the transaction that wrote it, and is overwritten.
+ * A writer waits for the one before it to end; so whoever sees a state sees all
+ * that were before it, and one that failed leaves the state before it.  Who
+ * sees a past that is not here any more asks the ledger instead.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "counter_cell.h"
+#include "fmgr.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+#include "utils/xid8.h"
+
+/* In place of a writer: a state that nobody can go back to. */
+#define NO_STATE	PG_UINT64_MAX
+
+StaticAssertDecl(sizeof(UmCell) == 128, "a cell is stored as it is, without padding");
+
+typedef enum WriterStatus
+{
+	WRITER_RUNS,
+	WRITER_COMMITTED,
+	WRITER_ABORTED,
+	WRITER_UNKNOWN				/* the server has forgotten it */
+} WriterStatus;
+
+/* Is the transaction near enough for its number to be compared with others'? */
+static bool
+is_comparable(uint64 xid)
+{
+	return U64FromFullTransactionId(ReadNextFullTransactionId()) - xid < PG_INT32_MAX;
+}
+
+/* Asks the server how a transaction ended that may be very old. */
+static WriterStatus
+status_of_old(uint64 xid)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	char	   *status;
+	Datum		result;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = FullTransactionIdGetDatum(FullTransactionIdFromU64(xid));
+	fcinfo->args[0].isnull = false;
+	result = pg_xact_status(fcinfo);
+	if (fcinfo->isnull)
+		return WRITER_UNKNOWN;
+	status = TextDatumGetCString(result);
+	return strcmp(status, "committed") == 0 ? WRITER_COMMITTED :
+		strcmp(status, "aborted") == 0 ? WRITER_ABORTED : WRITER_RUNS;
+}
+
+/* How did the writer end, if it has?  The running transaction counts as committed. */
+static WriterStatus
+status_of(uint64 xid)
+{
+	TransactionId short_xid = XidFromFullTransactionId(FullTransactionIdFromU64(xid));
+
+	if (xid == 0 || xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
+		return WRITER_COMMITTED;
+	/* what any snapshot may still ask for the server cannot have forgotten */
+	if (!TransactionIdFollowsOrEquals(short_xid, TransactionXmin) || !is_comparable(xid))
+		return status_of_old(xid);
+	if (TransactionIdIsInProgress(short_xid))
+		return WRITER_RUNS;
+	return TransactionIdDidCommit(short_xid) ? WRITER_COMMITTED : WRITER_ABORTED;
+}
+
+/* Drops the latest state: that before it is the latest then. */
+static void
+drop_latest(UmCell *cell)
+{
+	memmove(&cell->used[0], &cell->used[1], sizeof(cell->used[0]) * (UM_CELL_STATES - 1));
+	memmove(&cell->xid[0], &cell->xid[1], sizeof(cell->xid[0]) * (UM_CELL_STATES - 1));
+	cell->share[0] = cell->share[1];
+	cell->xid[UM_CELL_STATES - 1] = NO_STATE;
+}
+
+/*
+ * Makes the latest state the one that a writer goes on from: without what
+ * failed, and, if its writer has not ended, as it was before.
+ */
+UmCellStatus
+um_cell_settle(UmCell *cell)
+{
+	switch (status_of(cell->xid[0]))
+	{
+		case WRITER_COMMITTED:
+			return UM_CELL_FREE;
+		case WRITER_ABORTED:
+			drop_latest(cell);
+			return UM_CELL_FREE;
+		case WRITER_RUNS:
+			drop_latest(cell);
+			return UM_CELL_BUSY;
+		default:
+			return UM_CELL_LOST;
+	}
+}
+
+/* Adds the running transaction's state to a settled cell. */
+void
+um_cell_write(UmCell *cell, int128 used, int128 share)
+{
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+
+	if (cell->xid[0] != xid)
+	{
+		memmove(&cell->used[1], &cell->used[0], sizeof(cell->used[0]) * (UM_CELL_STATES - 1));
+		memmove(&cell->xid[1], &cell->xid[0], sizeof(cell->xid[0]) * (UM_CELL_STATES - 1));
+		cell->share[1] = cell->share[0];
+		cell->xid[0] = xid;
+	}
+	cell->used[0] = used;
+	cell->share[0] = share;
+}
+
+/* What a snapshot sees; false if that is not known any more. */
+bool
+um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used)
+{
+	for (int i = 0; i < UM_CELL_STATES && cell->xid[i] != NO_STATE; i++)
+	{
+		uint64		xid = cell->xid[i];
+		TransactionId short_xid = XidFromFullTransactionId(FullTransactionIdFromU64(xid));
+
+		if (xid != 0 && is_comparable(xid) && XidInMVCCSnapshot(short_xid, snapshot))
+			continue;
+		switch (status_of(xid))
+		{
+			case WRITER_COMMITTED:
+				*used = cell->used[i];
+				return true;
+			case WRITER_ABORTED:
+				break;
+			default:
+				return false;
+		}
+	}
+	return false;
+}
+
+/* Has the cell a writer that has ended for everybody, and long ago? */
+bool
+um_cell_is_old(const UmCell *cell, TransactionId horizon)
+{
+	uint64		xid = cell->xid[0];
+
+	return xid != 0 &&
+		(!is_comparable(xid) ||
+		 TransactionIdPrecedes(XidFromFullTransactionId(FullTransactionIdFromU64(xid)), horizon));
+}
+
+/* Makes the latest state of a settled cell the only one: everybody sees it. */
+void
+um_cell_forget_writers(UmCell *cell)
+{
+	cell->xid[0] = 0;
+	for (int i = 1; i < UM_CELL_STATES; i++)
+		cell->xid[i] = NO_STATE;
+}
