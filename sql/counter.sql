@@ -178,12 +178,79 @@ CREATE FUNCTION usage_monitor._added(tid) RETURNS numeric
 COMMENT ON FUNCTION usage_monitor._added(tid) IS
     'What was added to the row of _counter_row at that ctid since it was stored, as the statement''s snapshot sees it; NaN if that is not known any more, for others have added too often since. Error: 22023 there is no row.';
 
+/*
+ * SECURITY DEFINER, for a counter shows the same to everybody, whichever rows
+ * of the ledger he may see.
+ */
+CREATE FUNCTION usage_monitor._counter_sum(quota_id bigint, subject text, period_start timestamptz)
+RETURNS numeric
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    own       usage_monitor.quota;
+    dimension text;
+    condition text;
+    first_day date := '-infinity';
+    next_day  date := 'infinity';
+    result    numeric;
+BEGIN
+    SELECT * INTO own FROM usage_monitor.quota q WHERE q.quota_id = _counter_sum.quota_id;
+    SELECT d.name, d.condition
+      INTO dimension, condition
+      FROM (VALUES ('all', 'day_total', 'true'),
+                   ('org', 'day', 'r.org = $1'),
+                   ('department', 'project', 'r.key2 = $1'),
+                   ('project', 'project', 'r.key1 = $1'),
+                   ('user', 'user', 'r.key1 = $1'),
+                   ('model', 'model_total', 'r.key1 = $1'),
+                   ('provider', 'model_total', 'r.key2 = $1'),
+                   ('tag', 'tag', 'r.key1 || ''='' || r.key2 = $1')) AS d (scope, name, condition)
+     WHERE d.scope = own.scope
+       AND own.period <> 'hour'
+       AND own.time_zone = usage_monitor.ledger_time_zone()
+       AND num_nonnulls(own.org, own.provider, own.model) = 0
+       AND usage_monitor._rollups_apply();
+    IF dimension IS NULL THEN
+        RETURN usage_monitor._ledger_sum(quota_id, subject, period_start);
+    END IF;
+
+    IF own.period <> 'lifetime' THEN
+        first_day := usage_monitor.ledger_day(period_start);
+        next_day := usage_monitor.ledger_day(usage_monitor.period_end(period_start, own.period, own.time_zone, own.billing_day));
+    END IF;
+    -- not the archive: what of it counts is an adjustment
+    EXECUTE format($query$
+        SELECT coalesce(sum(r.%1$I), 0)
+          FROM (SELECT day, org, key1, key2, %1$I FROM usage_monitor.%2$I
+                UNION ALL
+                SELECT day, org, key1, key2, %1$I FROM usage_monitor.%3$I) r
+         WHERE %4$s
+           AND r.day >= $2
+           AND r.day < $3
+        $query$,
+        CASE own.metric WHEN 'tokens' THEN 'total_tokens' ELSE own.metric END,
+        '_rollup_' || dimension,
+        '_tail_' || dimension,
+        condition)
+       INTO result
+      USING subject, first_day, next_day;
+    RETURN result + coalesce((SELECT sum(a.used)
+                                FROM usage_monitor._adjusted(ARRAY[_counter_sum.quota_id]) a
+                               WHERE a.subject = _counter_sum.subject
+                                 AND a.period_start = _counter_sum.period_start), 0);
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor._counter_sum(bigint, text, timestamptz) IS
+    'What a counter was as the statement''s snapshot sees it: by the rollups, where its quota counts whole days of the ledger without a filter, and otherwise by the ledger.';
+
 CREATE VIEW usage_monitor.quota_usage WITH (security_invoker = true) AS
 SELECT c.quota_id,
        c.subject,
        c.period_start,
        CASE WHEN c.used = 'NaN' THEN
-           usage_monitor._ledger_sum(c.quota_id, c.subject, c.period_start)
+           usage_monitor._counter_sum(c.quota_id, c.subject, c.period_start)
             ELSE c.used
        END AS used
   FROM (SELECT r.quota_id, r.subject, r.period_start, sum(r.used + usage_monitor._added(r.ctid)) AS used
@@ -195,4 +262,4 @@ COMMENT ON VIEW usage_monitor.quota_usage IS
 COMMENT ON COLUMN usage_monitor.quota_usage.quota_id IS 'The quota.';
 COMMENT ON COLUMN usage_monitor.quota_usage.subject IS 'The subject; empty for a quota of scope all.';
 COMMENT ON COLUMN usage_monitor.quota_usage.period_start IS 'When the period began; -infinity for lifetime.';
-COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted, in the unit of the quota''s metric. Where a snapshot is so old that the counter does not know any more, the ledger is summed up instead.';
+COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted, in the unit of the quota''s metric. Where a snapshot is so old that the counter does not know any more, rollups or ledger are asked instead.';

@@ -69,7 +69,7 @@ CREATE TABLE usage_monitor._counter_row (
     revision       bigint NOT NULL,
     recent         bytea NOT NULL DEFAULT decode(repeat('00', 128), 'hex'),
     CONSTRAINT _counter_row_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 -- it is overwritten where it is
 ALTER TABLE usage_monitor._counter_row ALTER recent SET STORAGE PLAIN;

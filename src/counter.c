@@ -38,6 +38,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "counter.h"
+#include "counter_cell.h"
 #include "counter_row.h"
 #include "error.h"
 #include "ledger_sum.h"
@@ -157,9 +158,9 @@ grant_of(Numeric room, int parts, Numeric delta)
 static Numeric
 shown_as(Numeric value, Numeric other)
 {
-	int			decimals = um_counter_decimals(other);
+	int			decimals = um_cell_decimals(other);
 
-	if (um_counter_decimals(value) >= decimals)
+	if (um_cell_decimals(value) >= decimals)
 		return value;
 	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(value),
 											   Int32GetDatum(decimals)));
@@ -322,12 +323,12 @@ static bool
 apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 		   Numeric delta, bool *contended)
 {
-	int			decimals = um_counter_decimals(delta);
+	int			decimals = um_cell_decimals(delta);
 	int128		units;
 	UmTaking	taking;
 
 	*contended = was_contended(name);
-	if (!um_counter_units(delta, &units))
+	if (!um_cell_units(delta, &units))
 		return false;
 	if (*contended &&
 		(taking = um_counter_take(counters, name, own_slot(), quota->revision, units, decimals)) != UM_NO_ROW)

@@ -169,3 +169,24 @@ um_cell_forget_writers(UmCell *cell)
 	for (int i = 1; i < UM_CELL_STATES; i++)
 		cell->xid[i] = NO_STATE;
 }
+
+/* The decimals that a number is shown with. */
+int
+um_cell_decimals(Numeric value)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value)));
+}
+
+/* A number in units of a cell; false if it has too many digits. */
+bool
+um_cell_units(Numeric value, int128 *units)
+{
+	UmDecimal	decimal;
+
+	if (!um_decimal_from_numeric(value, &decimal) ||
+		decimal.scale > UM_CELL_SCALE ||
+		!um_decimal_rescale(&decimal, UM_CELL_SCALE))
+		return false;
+	*units = decimal.mantissa;
+	return true;
+}

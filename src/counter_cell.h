@@ -39,5 +39,7 @@ extern void um_cell_write(UmCell *cell, int128 used, int128 share);
 extern bool um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used);
 extern bool um_cell_is_old(const UmCell *cell, TransactionId horizon);
 extern void um_cell_forget_writers(UmCell *cell);
+extern int	um_cell_decimals(Numeric value);
+extern bool um_cell_units(Numeric value, int128 *units);
 
 #endif							/* UM_COUNTER_CELL_H */

@@ -13,8 +13,6 @@
  * bytes.  Nobody does so who finds the row locked or its cell's last writer
  * running; who locks the row waits for that one.  Only what else changes, or
  * has too many digits, makes a new version of the row.
- *
- * Where a row was found the backend remembers, and looks there first.
  */
 #include "postgres.h"
 
@@ -28,20 +26,17 @@
 #include "catalog.h"
 #include "catalog/index.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "counter_cell.h"
+#include "counter_place.h"
 #include "counter_row.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/freespace.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -64,18 +59,6 @@ enum
 	KEY_COUNT = COL_SLOT
 };
 
-/* Where a row was when it was last seen.  A hint: what is there is looked at. */
-typedef struct Place
-{
-	uint32		hash;
-	ItemPointerData root;		/* what the index points at */
-	OffsetNumber last;			/* the version that was current, on the same page */
-} Place;
-
-/* of rows of the same last bits of the hash, so many are remembered, the latest first */
-#define WAYS 4
-#define SETS 2048
-
 #ifndef SETTLE_AGE				/* test/attack has less of both, to see more of it */
 /* A cell that was written so many transactions ago forgets by whom. */
 #define SETTLE_AGE 10000000
@@ -83,64 +66,6 @@ typedef struct Place
 /* One of so many transactions looks for such cells, on one page. */
 #define SETTLE_EVERY 64
 #endif
-
-static Place (*places)[WAYS];
-static Oid	places_file;		/* of which they are */
-
-/* Makes a new page at the end of the table, one and no more. */
-static BlockNumber
-extend(UmCounters *counters)
-{
-	Buffer		buffer;
-	BlockNumber block;
-
-#if PG_VERSION_NUM >= 160000
-	buffer = ExtendBufferedRel(BMR_REL(counters->relation), MAIN_FORKNUM, NULL, EB_LOCK_FIRST);
-#else
-	LockRelationForExtension(counters->relation, ExclusiveLock);
-	buffer = ReadBuffer(counters->relation, P_NEW);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	UnlockRelationForExtension(counters->relation, ExclusiveLock);
-#endif
-	/* as heap_update would: the first row that comes logs it */
-	PageInit(BufferGetPage(buffer), BufferGetPageSize(buffer), 0);
-	MarkBufferDirty(buffer);
-	block = BufferGetBlockNumber(buffer);
-	UnlockReleaseBuffer(buffer);
-	return block;
-}
-
-/* What room a page has.  A wrong answer, for want of a lock, does no harm. */
-static Size
-room_of(UmCounters *counters, BlockNumber block)
-{
-	Buffer		buffer = ReadBuffer(counters->relation, block);
-	Size		room = PageGetHeapFreeSpace(BufferGetPage(buffer));
-
-	ReleaseBuffer(buffer);
-	return room;
-}
-
-/*
- * Says where a row is to go that has no place yet, or not any more: where the
- * last one went, to a page with room, or to a new one.  The server would make
- * some hundred pages at once, if as many backends need one.
- */
-static void
-aim(UmCounters *counters, Size length)
-{
-	Size		need = Min(length + RelationGetTargetPageFreeSpace(counters->relation,
-																   HEAP_DEFAULT_FILLFACTOR),
-						   MaxHeapTupleSize);
-	BlockNumber block = RelationGetTargetBlock(counters->relation);
-
-	if (BlockNumberIsValid(block) && room_of(counters, block) >= need)
-		return;
-	block = GetPageWithFreeSpace(counters->relation, need);
-	if (!BlockNumberIsValid(block))
-		block = extend(counters);
-	RelationSetTargetBlock(counters->relation, block);
-}
 
 /* Opens the table of counters. */
 void
@@ -154,13 +79,7 @@ um_counters_open(UmCounters *counters, LOCKMODE lockmode)
 	counters->index_info = NULL;
 	counters->slot = NULL;
 
-	if (places == NULL)
-		places = MemoryContextAllocZero(TopMemoryContext, sizeof(Place) * WAYS * SETS);
-	if (places_file != counters->relation->rd_rel->relfilenode)
-	{
-		memset(places, 0, sizeof(Place) * WAYS * SETS);
-		places_file = counters->relation->rd_rel->relfilenode;
-	}
+	um_places_begin(counters->relation);
 }
 
 /* Closes it; the mode is that of opening, or NoLock to keep the locks. */
@@ -187,50 +106,6 @@ need_index(UmCounters *counters)
 									 counters->lockmode);
 #endif
 	return counters->index;
-}
-
-/* What is remembered of a row; NULL if nothing. */
-static Place *
-find_place(const UmPending *name, int slot)
-{
-	uint32		hash = hash_combine(name->hash, murmurhash32((uint32) slot));
-	Place	   *set = places[hash % SETS];
-
-	for (int i = 0; i < WAYS; i++)
-		if (set[i].hash == hash && ItemPointerIsValid(&set[i].root))
-			return &set[i];
-	return NULL;
-}
-
-/* Remembers where a row is: its current version, and what the index points at. */
-static void
-remember_place(const UmPending *name, int slot, ItemPointer root, ItemPointer current)
-{
-	Place	   *place = find_place(name, slot);
-
-	if (place == NULL)
-	{
-		uint32		hash = hash_combine(name->hash, murmurhash32((uint32) slot));
-
-		place = places[hash % SETS];
-		memmove(place + 1, place, sizeof(Place) * (WAYS - 1));
-		place->hash = hash;
-	}
-	place->root = *root;
-	place->last = ItemPointerGetOffsetNumber(current);
-}
-
-/* Remembers where a row is that was written. */
-static void
-remember_written(const UmCounterRow *row, HeapTuple tuple)
-{
-	Place	   *place;
-
-	if (!HeapTupleIsHeapOnly(tuple))
-		remember_place(row->name, row->slot, &tuple->t_self, &tuple->t_self);
-	else if ((place = find_place(row->name, row->slot)) != NULL &&
-			 ItemPointerGetBlockNumber(&place->root) == ItemPointerGetBlockNumber(&tuple->t_self))
-		place->last = ItemPointerGetOffsetNumber(&tuple->t_self);
 }
 
 /* Takes a row apart; false if it is another's. */
@@ -305,89 +180,15 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCount
 	return true;
 }
 
-/* Points a tuple at an item of a locked page, or at what it redirects to; false if there is none. */
-static bool
-point_at(UmCounters *counters, Buffer buffer, OffsetNumber offset, HeapTuple tuple)
-{
-	Page		page = BufferGetPage(buffer);
-	ItemId		item;
-
-	if (offset < FirstOffsetNumber || offset > PageGetMaxOffsetNumber(page))
-		return false;
-	item = PageGetItemId(page, offset);
-	if (ItemIdIsRedirected(item))
-	{
-		offset = ItemIdGetRedirect(item);
-		item = PageGetItemId(page, offset);
-	}
-	if (!ItemIdIsNormal(item))
-		return false;
-	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
-	tuple->t_len = ItemIdGetLength(item);
-	tuple->t_tableOid = RelationGetRelid(counters->relation);
-	ItemPointerSet(&tuple->t_self, BufferGetBlockNumber(buffer), offset);
-	return true;
-}
-
 /*
- * Follows the versions of a row from one of them to the current one: that
- * which nobody has replaced, or is yet about to.  False if it is not found so.
- * Keeps *buffer locked and pinned, whichever page it gets to.
- */
-static bool
-follow(UmCounters *counters, Buffer *buffer, int lockmode, OffsetNumber offset, HeapTuple tuple,
-	   bool *taken)
-{
-	CommandId	command = GetCurrentCommandId(false);
-	TransactionId replaced_by = InvalidTransactionId;
-	ItemPointerData next;
-
-	while (point_at(counters, *buffer, offset, tuple))
-	{
-		if (TransactionIdIsValid(replaced_by) &&
-			!TransactionIdEquals(replaced_by, HeapTupleHeaderGetXmin(tuple->t_data)))
-			return false;
-
-		switch (HeapTupleSatisfiesUpdate(tuple, command, *buffer))
-		{
-			case TM_Ok:
-				*taken = false;
-				return true;
-			case TM_BeingModified:
-				*taken = true;
-				return true;
-			default:
-				break;
-		}
-
-		/* deleted, or made by who has failed: that is not for here to tell */
-		if ((tuple->t_data->t_infomask & HEAP_XMAX_INVALID) ||
-			ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid) ||
-			HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data))
-			return false;
-		replaced_by = HeapTupleHeaderGetUpdateXid(tuple->t_data);
-		next = tuple->t_data->t_ctid;
-		offset = ItemPointerGetOffsetNumber(&next);
-		if (ItemPointerGetBlockNumber(&next) != BufferGetBlockNumber(*buffer))
-		{
-			LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
-			*buffer = ReleaseAndReadBuffer(*buffer, counters->relation,
-										   ItemPointerGetBlockNumber(&next));
-			LockBuffer(*buffer, lockmode);
-		}
-	}
-	return false;
-}
-
-/*
- * Goes to the current version of a row where it was last seen, and keeps its
- * page locked.  False if it is not there any more.
+ * Goes to the current version of a row where it was last seen, keeps its page
+ * locked, and takes the row apart.  False if it is not there any more.
  */
 static bool
 go_to_place(UmCounters *counters, const UmPending *name, int slot, int lockmode, Buffer *buffer,
-			HeapTuple tuple, bool *taken)
+			HeapTuple tuple, bool *taken, Datum *values, bool *nulls)
 {
-	Place	   *place = find_place(name, slot);
+	UmPlace    *place = um_place_find(name, slot);
 	OffsetNumber offsets[2];
 
 	if (place == NULL || ItemPointerGetBlockNumber(&place->root) >= counters->nblocks)
@@ -398,19 +199,16 @@ go_to_place(UmCounters *counters, const UmPending *name, int slot, int lockmode,
 	offsets[1] = ItemPointerGetOffsetNumber(&place->root);
 	for (int i = 0; i < 2; i++)
 	{
-		Datum		values[COL_COUNT];
-		bool		nulls[COL_COUNT];
-
 		*buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&place->root));
 		LockBuffer(*buffer, lockmode);
-		if (follow(counters, buffer, lockmode, offsets[i], tuple, taken) &&
+		if (um_place_follow(counters->relation, buffer, lockmode, offsets[i], tuple, taken) &&
 			take_apart(counters, tuple, name, values, nulls) &&
 			DatumGetInt16(values[COL_SLOT - 1]) == slot)
 		{
 			if (BufferGetBlockNumber(*buffer) == ItemPointerGetBlockNumber(&place->root))
 				place->last = ItemPointerGetOffsetNumber(&tuple->t_self);
 			else
-				remember_place(name, slot, &tuple->t_self, &tuple->t_self);
+				um_place_remember(name, slot, &tuple->t_self, &tuple->t_self);
 			return true;
 		}
 		UnlockReleaseBuffer(*buffer);
@@ -429,7 +227,7 @@ visible_version(UmCounters *counters, ItemPointer root, Snapshot snapshot)
 	HeapTuple	copy = NULL;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	while (point_at(counters, buffer, offset, &tuple))
+	while (um_place_point_at(counters->relation, buffer, offset, &tuple))
 	{
 		if (TransactionIdIsValid(replaced_by) ?
 			!TransactionIdEquals(replaced_by, HeapTupleHeaderGetXmin(tuple.t_data)) :
@@ -502,7 +300,7 @@ find_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *r
 		CHECK_FOR_INTERRUPTS();
 		if (tuple == NULL || !read_tuple(counters, tuple, name, &rows[count]))
 			continue;
-		remember_place(name, rows[count].slot, &root, &tuple->t_self);
+		um_place_remember(name, rows[count].slot, &root, &tuple->t_self);
 		count++;
 		if (slot >= 0 || count == max)
 			break;
@@ -526,11 +324,13 @@ find_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *r
 bool
 um_counter_read(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
 {
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
 	Buffer		buffer;
 	HeapTupleData tuple;
 	bool		taken;
 
-	if (go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken))
+	if (go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken, values, nulls))
 	{
 		HeapTuple	copy = heap_copytuple(&tuple);
 
@@ -638,27 +438,6 @@ write_cell(UmCounters *counters, Buffer buffer, const Datum *values, const UmCel
 	GenericXLogFinish(state);
 }
 
-/* The decimals that a number is shown with. */
-int
-um_counter_decimals(Numeric value)
-{
-	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value)));
-}
-
-/* A number in units of a cell; false if it has too many digits. */
-bool
-um_counter_units(Numeric value, int128 *units)
-{
-	UmDecimal	decimal;
-
-	if (!um_decimal_from_numeric(value, &decimal) ||
-		decimal.scale > UM_CELL_SCALE ||
-		!um_decimal_rescale(&decimal, UM_CELL_SCALE))
-		return false;
-	*units = decimal.mantissa;
-	return true;
-}
-
 /* Adds a delta to a cell, and takes it from its share, if it stays below that. */
 static bool
 take(UmCell *cell, Numeric base_share, int128 delta)
@@ -672,7 +451,7 @@ take(UmCell *cell, Numeric base_share, int128 delta)
 		return false;
 	if (numeric_is_inf(base_share))
 		share = 0;
-	else if (!um_counter_units(base_share, &base) ||
+	else if (!um_cell_units(base_share, &base) ||
 			 __builtin_add_overflow(base, cell->share[0], &left) ||
 			 left <= 0 || delta >= left ||
 			 __builtin_sub_overflow(cell->share[0], delta, &share))
@@ -699,21 +478,22 @@ um_counter_take(UmCounters *counters, const UmPending *name, int slot, int64 rev
 	UmCell		cell;
 	UmTaking	result;
 
-	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken))
+	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
+					 values, nulls))
 	{
 		UmCounterRow row;
 
 		if (find_rows(counters, name, slot, &row, 1) == 0)
 			return UM_NO_ROW;
-		if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken))
+		if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
+						 values, nulls))
 			return UM_IN_USE;
 	}
-	(void) take_apart(counters, &tuple, name, values, nulls);
 	cell = read_cell(values);
 	if (taken || um_cell_settle(&cell) != UM_CELL_FREE)
 		result = UM_IN_USE;
 	else if (DatumGetInt64(values[COL_REVISION - 1]) != revision ||
-			 decimals > um_counter_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
+			 decimals > um_cell_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
 			 !take(&cell, DatumGetNumeric(values[COL_SHARE - 1]), delta))
 		result = UM_NO_ROOM;
 	else
@@ -735,7 +515,7 @@ difference(Numeric now, Datum before, int128 *units)
 		return true;
 	}
 	return !numeric_is_inf(now) && !numeric_is_inf(DatumGetNumeric(before)) &&
-		um_counter_units(DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(now),
+		um_cell_units(DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(now),
 															 before)), units);
 }
 
@@ -757,14 +537,14 @@ update_in_place(UmCounters *counters, UmCounterRow *row)
 		(row->next_threshold != NULL &&
 		 !DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(row->next_threshold),
 										   values[COL_NEXT_THRESHOLD - 1]))) ||
-		um_counter_decimals(row->used) != um_counter_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
+		um_cell_decimals(row->used) != um_cell_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
 		!difference(row->used, values[COL_USED - 1], &used) ||
 		!difference(row->share, values[COL_SHARE - 1], &share))
 		return false;
 
 	buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&row->tuple->t_self));
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (!point_at(counters, buffer, ItemPointerGetOffsetNumber(&row->tuple->t_self), &tuple) ||
+	if (!um_place_point_at(counters->relation, buffer, ItemPointerGetOffsetNumber(&row->tuple->t_self), &tuple) ||
 		!take_apart(counters, &tuple, row->name, values, nulls))
 		elog(ERROR, "a locked counter went away");
 	cell = read_cell(values);
@@ -790,8 +570,8 @@ update(UmCounters *counters, UmCounterRow *row)
 	TU_UpdateIndexes update_indexes;
 #endif
 
-	if (room_of(counters, block) < MAXALIGN(tuple->t_len))
-		aim(counters, tuple->t_len);
+	if (um_place_room(counters->relation, block) < MAXALIGN(tuple->t_len))
+		um_place_aim(counters->relation, tuple->t_len);
 	if (heap_update(counters->relation, &row->tuple->t_self, tuple,
 					GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
 #if PG_VERSION_NUM >= 160000
@@ -801,7 +581,7 @@ update(UmCounters *counters, UmCounterRow *row)
 		elog(ERROR, "a locked counter was changed");
 	if (!HeapTupleIsHeapOnly(tuple))
 		insert_index_entry(counters, tuple, values, nulls, false);
-	remember_written(row, tuple);
+	um_place_written(row->name, row->slot, tuple);
 }
 
 /* Writes a row that um_counter_lock has locked. */
@@ -821,10 +601,10 @@ um_counter_insert(UmCounters *counters, const UmPending *name, UmCounterRow *row
 
 	row->name = name;
 	row->tuple = make_tuple(counters, row, values, nulls);
-	aim(counters, row->tuple->t_len);
+	um_place_aim(counters->relation, row->tuple->t_len);
 	simple_heap_insert(counters->relation, row->tuple);
 	insert_index_entry(counters, row->tuple, values, nulls, true);
-	remember_written(row, row->tuple);
+	um_place_written(name, row->slot, row->tuple);
 }
 
 /* Deletes a row that um_counter_lock has locked. */
@@ -843,7 +623,7 @@ is_unsettled(UmCounters *counters, Buffer buffer, OffsetNumber offset, Transacti
 	bool		nulls[COL_COUNT];
 
 	if (!ItemIdIsNormal(PageGetItemId(BufferGetPage(buffer), offset)) ||
-		!point_at(counters, buffer, offset, &tuple))
+		!um_place_point_at(counters->relation, buffer, offset, &tuple))
 		return false;
 	heap_deform_tuple(&tuple, RelationGetDescr(counters->relation), values, nulls);
 	*cell = read_cell(values);
@@ -931,7 +711,7 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid))))));
 	buffer = ReadBuffer(counters.relation, ItemPointerGetBlockNumber(tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (!point_at(&counters, buffer, ItemPointerGetOffsetNumber(tid), &tuple))
+	if (!um_place_point_at(counters.relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no row of a counter is at %s",

@@ -57,10 +57,8 @@ extern bool um_counter_read(UmCounters *counters, const UmPending *name, int slo
 extern int	um_counter_read_slots(UmCounters *counters, const UmPending *name,
 								  UmCounterRow *rows);
 extern bool um_counter_lock(UmCounters *counters, UmCounterRow *row);
-extern bool um_counter_units(Numeric value, int128 *units);
 extern UmTaking um_counter_take(UmCounters *counters, const UmPending *name, int slot,
 								int64 revision, int128 delta, int decimals);
-extern int	um_counter_decimals(Numeric value);
 extern void um_counter_update(UmCounters *counters, UmCounterRow *row);
 extern void um_counter_insert(UmCounters *counters, const UmPending *name,
 							  UmCounterRow *row);

@@ -256,3 +256,17 @@ SELECT acknowledged_at < now() AS earlier, acknowledged_by FROM usage_monitor.ac
 SELECT state, count(*) FROM usage_monitor.active_alert GROUP BY state ORDER BY state;
 SELECT acknowledged_by, resolved_at = now() AS now, resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.active_alert), 'erin');
 SELECT state, count(*) FROM usage_monitor.active_alert GROUP BY state ORDER BY state;
+
+-- Money of any scale and size, in one counter, as it comes
+SELECT usage_monitor.set_quota('digits', 'user', 'digits', 1e40, 'lifetime') > 0 AS is_set;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.5);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.25);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.0000000000000000001);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.5);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 123456789012345678901234567890.125);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.000000000000000001);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 170141183460469231731);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.1);
+SELECT used, used = (SELECT sum(cost) FROM usage_monitor.usage WHERE user_id = 'digits') AS is_right
+FROM usage_monitor.quota_usage JOIN usage_monitor.quota USING (quota_id) WHERE name = 'digits';
+SELECT * FROM pg_temp.wrong();

@@ -79,5 +79,29 @@ for my $round ('immediate', 'kill -9')
 	$node->safe_psql('postgres', "INSERT INTO usage_monitor.usage (user_id, model) VALUES ('after', 'm')");
 }
 
+# The server forgets in time how transactions ended.  Whatever a counter does not
+# know any more the ledger tells, to readers and writers.
+$node->safe_psql('postgres', q{
+	INSERT INTO usage_monitor.usage (user_id, project, model, input_tokens) VALUES ('u', 'q', 'm', 5);
+	SELECT usage_monitor.set_quota('few', 'project', 'q', 3, 'lifetime', 'requests', enforcement => 'block'),
+		   usage_monitor.set_quota('fixed session', 'session', NULL, 10, 'lifetime', 'requests');
+	INSERT INTO usage_monitor.usage (user_id, project, session_id, model, input_tokens) VALUES ('u', 'q', 's', 'm', 5);
+	INSERT INTO usage_monitor.usage (session_id, model) SELECT 's', 'm' FROM generate_series(1, 6);
+	INSERT INTO usage_monitor.usage (session_id, model) SELECT 's', 'm' FROM generate_series(1, 1)});
+$node->stop;
+command_ok([ 'pg_resetwal', '--epoch', 5, '--pgdata', $node->data_dir ], 'the server is made to forget');
+$node->start;
+cmp_ok(value($node, q{SELECT count(*) FROM usage_monitor._counter_row r WHERE usage_monitor._added(r.ctid) = 'NaN'}), '>', 0, 'forgotten: counters do not know');
+counters_are_right($node, 'forgotten');
+is(value($node, q{SELECT allowed FROM usage_monitor.check_quota(project => 'q', requests => 2) WHERE name = 'few'}), 'f', 'forgotten: what does not fit is told');
+my ($result, $out, $err) = $node->psql('postgres', q{INSERT INTO usage_monitor.usage (project, model) VALUES ('q', 'm'), ('q', 'm')});
+like($err, qr/quota "few" of project "q" is exceeded/, 'forgotten: and refused');
+$node->safe_psql('postgres', $_) for
+  q{INSERT INTO usage_monitor.usage (user_id, project, session_id, model) VALUES ('u', 'q', 's', 'm')},
+  q{INSERT INTO usage_monitor.usage (session_id, model) VALUES ('s', 'm')};
+counters_are_right($node, 'forgotten, and counted on');
+alerts_are_right($node, 'forgotten, and counted on', 'fixed%');
+is(value($node, 'SELECT * FROM usage_monitor.verify()'), '', 'forgotten, and counted on: verify() agrees');
+
 $node->stop;
 done_testing();
