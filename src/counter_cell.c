@@ -15,14 +15,21 @@
 #include "access/xact.h"
 #include "counter_cell.h"
 #include "fmgr.h"
+#include "storage/lwlock.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
-#include "utils/xid8.h"
+#include "utils/timestamp.h"
 
 /* In place of a writer: a state that nobody can go back to. */
 #define NO_STATE	PG_UINT64_MAX
+
+#if PG_VERSION_NUM >= 170000
+#define OLDEST_CLOG_XID	(TransamVariables->oldestClogXid)
+#else
+#define OLDEST_CLOG_XID	(ShmemVariableCache->oldestClogXid)
+#endif
 
 StaticAssertDecl(sizeof(UmCell) == 128, "a cell is stored as it is, without padding");
 
@@ -34,30 +41,37 @@ typedef enum WriterStatus
 	WRITER_UNKNOWN				/* the server has forgotten it */
 } WriterStatus;
 
-/* Is the transaction near enough for its number to be compared with others'? */
+static uint64 written_by;		/* the last transaction of this backend that wrote into a cell */
+
+/*
+ * Is the transaction near enough for its number to be compared with others'?
+ * What number comes next is asked once a statement: its lock is a busy one.
+ */
 static bool
 is_comparable(uint64 xid)
 {
-	return U64FromFullTransactionId(ReadNextFullTransactionId()) - xid < PG_INT32_MAX;
+	static TimestampTz asked_at;
+	static uint64 next;
+
+	if (asked_at != GetCurrentStatementStartTimestamp())
+	{
+		asked_at = GetCurrentStatementStartTimestamp();
+		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	}
+	return (int64) (next - xid) < PG_INT32_MAX;
 }
 
-/* Asks the server how a transaction ended that may be very old. */
+/* How a transaction ended, if the server has not forgotten it. */
 static WriterStatus
-status_of_old(uint64 xid)
+status_of_ended(TransactionId xid)
 {
-	LOCAL_FCINFO(fcinfo, 1);
-	char	   *status;
-	Datum		result;
+	WriterStatus status = WRITER_UNKNOWN;
 
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = FullTransactionIdGetDatum(FullTransactionIdFromU64(xid));
-	fcinfo->args[0].isnull = false;
-	result = pg_xact_status(fcinfo);
-	if (fcinfo->isnull)
-		return WRITER_UNKNOWN;
-	status = TextDatumGetCString(result);
-	return strcmp(status, "committed") == 0 ? WRITER_COMMITTED :
-		strcmp(status, "aborted") == 0 ? WRITER_ABORTED : WRITER_RUNS;
+	LWLockAcquire(XactTruncationLock, LW_SHARED);
+	if (TransactionIdFollowsOrEquals(xid, OLDEST_CLOG_XID))
+		status = TransactionIdDidCommit(xid) ? WRITER_COMMITTED : WRITER_ABORTED;
+	LWLockRelease(XactTruncationLock);
+	return status;
 }
 
 /* How did the writer end, if it has?  The running transaction counts as committed. */
@@ -68,9 +82,14 @@ status_of(uint64 xid)
 
 	if (xid == 0 || xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		return WRITER_COMMITTED;
-	/* what any snapshot may still ask for the server cannot have forgotten */
-	if (!TransactionIdFollowsOrEquals(short_xid, TransactionXmin) || !is_comparable(xid))
-		return status_of_old(xid);
+	if (!is_comparable(xid))
+		return WRITER_UNKNOWN;
+	if (TransactionIdPrecedes(short_xid, TransactionXmin))
+		return status_of_ended(short_xid);
+
+	/* what a snapshot may ask for the server cannot have forgotten */
+	if (xid == written_by && TransactionIdDidCommit(short_xid))
+		return WRITER_COMMITTED;
 	if (TransactionIdIsInProgress(short_xid))
 		return WRITER_RUNS;
 	return TransactionIdDidCommit(short_xid) ? WRITER_COMMITTED : WRITER_ABORTED;
@@ -123,6 +142,7 @@ um_cell_write(UmCell *cell, int128 used, int128 share)
 	}
 	cell->used[0] = used;
 	cell->share[0] = share;
+	written_by = xid;
 }
 
 /* What a snapshot sees; false if that is not known any more. */
