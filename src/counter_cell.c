@@ -53,7 +53,7 @@ is_comparable(uint64 xid)
 	static TimestampTz asked_at;
 	static uint64 next;
 
-	if (asked_at != GetCurrentStatementStartTimestamp())
+	if (next == 0 || asked_at != GetCurrentStatementStartTimestamp())
 	{
 		asked_at = GetCurrentStatementStartTimestamp();
 		next = U64FromFullTransactionId(ReadNextFullTransactionId());

@@ -614,10 +614,10 @@ um_counter_delete(UmCounters *counters, UmCounterRow *row)
 	simple_heap_delete(counters->relation, &row->tuple->t_self);
 }
 
-/* Is the version of a row one whose cell nobody knows the writer of before long? */
+/* Is there, on a locked page, a row whose cell was written before the horizon? */
 static bool
-is_unsettled(UmCounters *counters, Buffer buffer, OffsetNumber offset, TransactionId horizon, UmCell *cell,
-			 Datum *values)
+is_unsettled(UmCounters *counters, Buffer buffer, OffsetNumber offset, TransactionId horizon,
+			 UmCell *cell, Datum *values)
 {
 	HeapTupleData tuple;
 	bool		nulls[COL_COUNT];
@@ -695,32 +695,36 @@ Datum
 usage_monitor_added(PG_FUNCTION_ARGS)
 {
 	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(0);
+	bool		found = false;
 	UmCounters	counters;
-	Buffer		buffer;
-	HeapTupleData tuple;
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
 	UmCell		cell;
 	int128		used;
 
 	um_counters_open(&counters, AccessShareLock);
-	if (!ItemPointerIsValid(tid) || ItemPointerGetBlockNumber(tid) >= counters.nblocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no row of a counter is at %s",
-						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid))))));
-	buffer = ReadBuffer(counters.relation, ItemPointerGetBlockNumber(tid));
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (!um_place_point_at(counters.relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no row of a counter is at %s",
-						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid))))));
-	heap_deform_tuple(&tuple, RelationGetDescr(counters.relation), values, nulls);
-	cell = read_cell(values);
-	UnlockReleaseBuffer(buffer);
+	if (ItemPointerIsValid(tid) && ItemPointerGetBlockNumber(tid) < counters.nblocks)
+	{
+		Buffer		buffer = ReadBuffer(counters.relation, ItemPointerGetBlockNumber(tid));
+		HeapTupleData tuple;
+		Datum		values[COL_COUNT];
+		bool		nulls[COL_COUNT];
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		found = um_place_point_at(counters.relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple);
+		if (found)
+		{
+			heap_deform_tuple(&tuple, RelationGetDescr(counters.relation), values, nulls);
+			cell = read_cell(values);
+		}
+		UnlockReleaseBuffer(buffer);
+	}
 	um_counters_close(&counters, AccessShareLock);
 
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no row of a counter is at %s",
+						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid)))),
+				 errhint("Give the ctid of a row of usage_monitor._counter_row.")));
 	if (!um_cell_as_of(&cell, GetActiveSnapshot(), &used))
 		PG_RETURN_DATUM(DirectFunctionCall3(numeric_in, CStringGetDatum("NaN"),
 											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
