@@ -82,7 +82,7 @@ status_of(uint64 xid)
 
 	if (xid == 0 || xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		return WRITER_COMMITTED;
-	if (!is_comparable(xid))
+	if (xid == NO_STATE || !is_comparable(xid))
 		return WRITER_UNKNOWN;
 	if (TransactionIdPrecedes(short_xid, TransactionXmin))
 		return status_of_ended(short_xid);

@@ -152,3 +152,20 @@ SELECT usage_monitor._archive_partition('usage_monitor.usage_default');
 RESET ROLE;
 DROP OWNED BY regress_archive_manager;
 DROP ROLE regress_archive_manager;
+
+-- What counters do not know any more rollups, ledger and archive tell
+SELECT usage_monitor.reset_quota(name) IS NOT NULL AS is_reset FROM usage_monitor.quota WHERE period = 'lifetime' ORDER BY quota_id LIMIT 1;
+SELECT usage_monitor.refresh() IS NOT NULL AS is_refreshed;
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens, output_tokens, tags)
+SELECT 'o' || n % 2, 'u' || n % 3, 'm', n, 1, '{"t": 1}' FROM generate_series(1, 6) AS n;
+CREATE TEMP TABLE known AS SELECT * FROM usage_monitor.quota_usage;
+UPDATE usage_monitor._counter_row
+SET used = used + usage_monitor._added(ctid), recent = overlay(recent PLACING '\xffffffffffffffff' FROM 97);
+SELECT count(*) > 20 AS counters, count(*) FILTER (WHERE usage_monitor._added(ctid) <> 'NaN') AS known FROM usage_monitor._counter_row;
+SELECT q.name, k.subject, k.period_start, k.used, c.used AS found
+FROM pg_temp.known AS k FULL JOIN usage_monitor.quota_usage AS c USING (quota_id, subject, period_start) LEFT JOIN usage_monitor.quota AS q USING (quota_id)
+WHERE k.used IS DISTINCT FROM c.used;
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens, output_tokens, tags)
+SELECT 'o' || n % 2, 'u' || n % 3, 'm', n, 1, '{"t": 1}' FROM generate_series(1, 6) AS n;
+SELECT count(*) > 0 AS known FROM usage_monitor._counter_row WHERE usage_monitor._added(ctid) <> 'NaN';
+SELECT * FROM usage_monitor.verify();
