@@ -687,6 +687,21 @@ um_counters_settle(UmCounters *counters)
 	ReleaseBuffer(buffer);
 }
 
+/* Has the table such a block?  It is asked for its size only where it must have grown. */
+static bool
+has_block(Relation relation, BlockNumber block)
+{
+	static Oid	file;
+	static BlockNumber nblocks;
+
+	if (file != relation->rd_rel->relfilenode || block >= nblocks)
+	{
+		file = relation->rd_rel->relfilenode;
+		nblocks = RelationGetNumberOfBlocks(relation);
+	}
+	return block < nblocks;
+}
+
 /*
  * _added(ctid): what was added to a row of a counter in place, as the statement's
  * snapshot sees it; NaN if that is not known any more.
@@ -696,28 +711,27 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 {
 	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(0);
 	bool		found = false;
-	UmCounters	counters;
+	Relation	relation = table_open(um_relation(UM_COUNTER_ROW), AccessShareLock);
 	UmCell		cell;
 	int128		used;
 
-	um_counters_open(&counters, AccessShareLock);
-	if (ItemPointerIsValid(tid) && ItemPointerGetBlockNumber(tid) < counters.nblocks)
+	if (ItemPointerIsValid(tid) && has_block(relation, ItemPointerGetBlockNumber(tid)))
 	{
-		Buffer		buffer = ReadBuffer(counters.relation, ItemPointerGetBlockNumber(tid));
+		Buffer		buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
 		HeapTupleData tuple;
 		Datum		values[COL_COUNT];
 		bool		nulls[COL_COUNT];
 
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		found = um_place_point_at(counters.relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple);
+		found = um_place_point_at(relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple);
 		if (found)
 		{
-			heap_deform_tuple(&tuple, RelationGetDescr(counters.relation), values, nulls);
+			heap_deform_tuple(&tuple, RelationGetDescr(relation), values, nulls);
 			cell = read_cell(values);
 		}
 		UnlockReleaseBuffer(buffer);
 	}
-	um_counters_close(&counters, AccessShareLock);
+	table_close(relation, AccessShareLock);
 
 	if (!found)
 		ereport(ERROR,
