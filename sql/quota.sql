@@ -70,7 +70,7 @@ CREATE TABLE usage_monitor._counter_row (
     recent         bytea NOT NULL DEFAULT decode(repeat('00', 128), 'hex'),
     CONSTRAINT _counter_row_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
     -- few rows a page: each write of one locks it, and compares all of it with what it was
-) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 -- it is overwritten where it is
 ALTER TABLE usage_monitor._counter_row ALTER recent SET STORAGE PLAIN;
