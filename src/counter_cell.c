@@ -7,7 +7,7 @@
  * few states, each with the transaction that wrote it, and is overwritten.
  * A writer waits for the one before it to end; so whoever sees a state sees all
  * that were before it, and one that failed leaves the state before it.  Who
- * sees a past that is not here any more asks the ledger instead.
+ * sees a past that is not here any more asks rollups or ledger instead.
  */
 #include "postgres.h"
 

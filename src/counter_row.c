@@ -641,7 +641,6 @@ um_counters_settle(UmCounters *counters)
 {
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	TransactionId horizon;
-	TransactionId oldest;
 	Buffer		buffer;
 	Datum		values[COL_COUNT];
 	UmCell		cell;
@@ -662,14 +661,14 @@ um_counters_settle(UmCounters *counters)
 			break;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 
-	oldest = GetOldestNonRemovableTransactionId(counters->relation);
-	if (TransactionIdPrecedes(oldest, horizon))
-		horizon = oldest;
 	if (first <= last)
 	{
+		TransactionId oldest = GetOldestNonRemovableTransactionId(counters->relation);
 		GenericXLogState *state;
 		Page		page;
 
+		if (TransactionIdPrecedes(oldest, horizon))
+			horizon = oldest;
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		state = GenericXLogStart(counters->relation);
 		page = GenericXLogRegisterBuffer(state, buffer, 0);

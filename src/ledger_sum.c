@@ -26,6 +26,8 @@ typedef struct KnownSum
 
 static HTAB *known;				/* of one quota; NULL: none was asked for */
 static int64 known_quota;
+static TimestampTz known_from;	/* of its periods that start from then on */
+static TimestampTz known_to;	/* and up to then */
 
 /* what the ledger holds for one counter, rows of this transaction included */
 static UmQuery one_sum = {
@@ -94,6 +96,8 @@ um_ledger_sums_expect(const UmQuota *quota, TimestampTz first, TimestampTz last)
 	known = hash_create("usage_monitor ledger sums", 1024, &control,
 						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	known_quota = quota->quota_id;
+	known_from = first;
+	known_to = last;
 
 	um_spi_begin(&spi);
 	um_spi_query(&all_sums, values, NULL);
@@ -121,7 +125,8 @@ um_ledger_sum(const UmPending *name)
 	bool		isnull;
 	UmSpi		spi;
 
-	if (known != NULL && known_quota == name->quota_id)
+	if (known != NULL && known_quota == name->quota_id &&
+		name->period_start >= known_from && name->period_start <= known_to)
 	{
 		KnownSum   *entry = hash_search(known, name, HASH_FIND, NULL);
 

@@ -103,6 +103,8 @@ SELECT usage_monitor.set_quota('anchor', 'tag', 'anchor', total => 1000, period 
 SELECT name, scope, subject, org, metric, amount, period, billing_day, time_zone, warning_threshold, thresholds, enforcement FROM usage_monitor.quota ORDER BY quota_id;
 -- names of zones may have digits
 SELECT usage_monitor.set_quota('zone', 'user', 'none', 1, 'day', time_zone => zone) > 0 FROM unnest('{Etc/GMT-3,Etc/GMT+12,utc}'::text[]) AS zone;
+SELECT count(*) > 20 AS zones, bool_and(usage_monitor.set_quota('zone', 'user', 'none', 1, 'day', time_zone => name) > 0) AS are_taken
+FROM pg_timezone_names WHERE name ~ '[0-9]' AND name !~ '^posix';
 DELETE FROM usage_monitor.quota WHERE name = 'zone';
 -- whichever is full refuses
 INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) SELECT 'o', 'm', 10, '2026-05-01 00:10Z'::timestamptz + n * interval '1 hour', '{"anchor": 1}' FROM generate_series(1, 4) AS n;

@@ -165,7 +165,9 @@ SELECT count(*) > 20 AS counters, count(*) FILTER (WHERE usage_monitor._added(ct
 SELECT q.name, k.subject, k.period_start, k.used, c.used AS found
 FROM pg_temp.known AS k FULL JOIN usage_monitor.quota_usage AS c USING (quota_id, subject, period_start) LEFT JOIN usage_monitor.quota AS q USING (quota_id)
 WHERE k.used IS DISTINCT FROM c.used;
-INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens, output_tokens, tags)
-SELECT 'o' || n % 2, 'u' || n % 3, 'm', n, 1, '{"t": 1}' FROM generate_series(1, 6) AS n;
+-- beside counters of a period before, of which many begin at once
+INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens, output_tokens, tags)
+SELECT ts, 'o' || n % 2, 'u' || n % CASE WHEN ts < '2024-01-01' THEN 6 ELSE 3 END, 'm', n, 1, '{"t": 1}'
+FROM generate_series(1, 6) AS n, unnest(ARRAY[now(), '2023-01-05']) AS ts;
 SELECT count(*) > 0 AS known FROM usage_monitor._counter_row WHERE usage_monitor._added(ctid) <> 'NaN';
 SELECT * FROM usage_monitor.verify();

@@ -93,6 +93,11 @@ FROM usage_monitor.quota, generate_series(1, 3) AS slot WHERE scope = 'user';
 UPDATE usage_monitor._counter_row SET used = used - 6 WHERE subject = 'u1' AND period_start IN ('2024-01-01', '-infinity') AND slot = 0;
 SELECT * FROM pg_temp.slots;
 SELECT * FROM pg_temp.difference;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT usage_monitor.fold_counters();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT * FROM pg_temp.slots;
 SELECT usage_monitor.fold_counters();
 SELECT * FROM pg_temp.slots;
 SELECT * FROM pg_temp.difference;
