@@ -44,6 +44,7 @@ SQL_PARTS = \
 	sql/anomaly.sql \
 	sql/pattern.sql \
 	sql/efficiency.sql \
+	sql/dearest.sql \
 	sql/usage_sum.sql \
 	sql/statistics.sql \
 	sql/report.sql \

@@ -209,22 +209,14 @@ BEGIN
     PERFORM usage_monitor._check_count('limit', "limit", 1, 2147483647, 'It is how many users are listed.');
     PERFORM usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
-    -- first who they are, by as little as that takes, for they are found among
-    -- all users; then what there is to say of them
+    -- first who they are, for they are found among all users; then what there is to say of them
     RETURN QUERY EXECUTE '
-        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), t.org::text, t.user_id::text, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
+        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), t.org, t.user_id, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
                s.input_tokens, s.output_tokens, s.total_tokens, s.cost,
                round(100 * s.cost / nullif((SELECT sum(d.cost) FROM ' || whole || '), 0), 2),
                trim_scale(s.cost / nullif(s.requests - s.unpriced_requests, 0)),
                usage_monitor.ledger_currency(), s.unpriced_requests, s.active_days, s.last_day
-          FROM (
-              SELECT u.org, u.user_id
-                FROM usage_monitor.user_usage AS u
-               WHERE u.day > $1 AND u.day <= $2 ' || CASE WHEN org IS NULL THEN '' ELSE 'AND u.org = $3' END || '
-               GROUP BY u.org, u.user_id
-               ORDER BY sum(u.cost) DESC NULLS LAST, sum(u.requests) DESC, u.org, u.user_id
-               LIMIT $4
-          ) AS t
+          FROM usage_monitor._dearest_users($1 + 1, $2 + 1, $3, $4) AS t
          CROSS JOIN LATERAL (
               SELECT sum(u.requests)::bigint AS requests,
                      sum(u.errors)::bigint AS errors,
@@ -239,7 +231,7 @@ BEGIN
                WHERE u.day > $1 AND u.day <= $2 AND u.org = t.org
                  AND (u.user_id = t.user_id OR u.user_id IS NULL AND t.user_id IS NULL)
           ) AS s
-         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, t.org, t.user_id'
+         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, t.org COLLATE "C", t.user_id COLLATE "C"'
     USING today - days, today, org, "limit";
 END
 $$;

@@ -234,6 +234,7 @@ DECLARE
     ends    text := '$2';
     range   text;
     share   text;
+    summed  text;
 BEGIN
     IF by_time THEN
         bucket := CASE group_by WHEN unit THEN 'v.' || unit
@@ -250,6 +251,15 @@ BEGIN
                   WHEN unit = 'hour' THEN 'v.hour >= $1 AND v.hour < $2'
                   ELSE format('v.%1$I >= $3 AND v.%1$I < $4', unit) END
              || CASE WHEN org IS NULL THEN '' ELSE ' AND v.org = $5' END;
+
+    -- users are many, so of a few of them it is found out first who they are
+    summed := CASE WHEN group_by = 'user' AND "limit" IS NOT NULL
+                   THEN format('usage_monitor._dearest_users($3, $4, $5, $6) AS t
+                                JOIN LATERAL (SELECT * FROM usage_monitor.%I AS v
+                                               WHERE v.org = t.org
+                                                 AND (v.user_id = t.user_id OR v.user_id IS NULL AND t.user_id IS NULL)) AS v ON %s',
+                               source.view, range)
+                   ELSE format('usage_monitor.%I AS v WHERE %s', source.view, range) END;
 
     -- the whole is cheaper to read where it is known than to add up from many users
     share := CASE WHEN group_by IS NULL THEN 'NULL::numeric'
@@ -297,7 +307,7 @@ BEGIN
                       / nullif(sum(v.timed_requests), 0)::double precision AS avg_duration_ms,
                       coalesce(sum(v.unpriced_requests), 0)::bigint AS unpriced_requests,
                       coalesce(sum(v.cached_requests), 0)::bigint AS cached_requests
-                 FROM ' || format('usage_monitor.%I AS v WHERE %s', source.view, range)
+                 FROM ' || summed
                  || coalesce(' GROUP BY ' || keys, '')
                  || CASE WHEN "limit" IS NULL THEN ''
                          ELSE format(' ORDER BY cost DESC NULLS LAST, requests DESC, %s LIMIT $6', keys) END || '
