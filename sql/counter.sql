@@ -221,15 +221,15 @@ BEGIN
     END IF;
     -- not the archive: what of it counts is an adjustment
     EXECUTE format($query$
-        SELECT coalesce(sum(r.%1$I), 0)
-          FROM (SELECT day, org, key1, key2, %1$I FROM usage_monitor.%2$I
+        SELECT coalesce(sum(%1$s), 0)
+          FROM (SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%2$I
                 UNION ALL
-                SELECT day, org, key1, key2, %1$I FROM usage_monitor.%3$I) r
+                SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%3$I) r
          WHERE %4$s
            AND r.day >= $2
            AND r.day < $3
         $query$,
-        CASE own.metric WHEN 'tokens' THEN 'total_tokens' ELSE own.metric END,
+        CASE own.metric WHEN 'tokens' THEN 'coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)' ELSE 'r.' || own.metric END,
         '_rollup_' || dimension,
         '_tail_' || dimension,
         condition)

@@ -54,7 +54,7 @@ BEGIN
             (7, 'cache_read_input_tokens', 'coalesce(#cache_read_input_tokens#, 0)'),
             (8, 'cache_creation_input_tokens', 'coalesce(#cache_creation_input_tokens#, 0)'),
             (9, 'reasoning_output_tokens', 'coalesce(#reasoning_output_tokens#, 0)'),
-            (10, 'total_tokens', 'coalesce(#total_tokens#, 0)'),
+            (10, 'total_tokens', '(coalesce(#input_tokens#, 0) + coalesce(#output_tokens#, 0))'),
             (11, 'input_cost', '@input_cost@'),
             (12, 'output_cost', '@output_cost@'),
             (13, 'other_cost', '@other_cost@'),

@@ -39,14 +39,14 @@ enum
 	COL_DAY = 1,
 	COL_NAME_HASH,
 	COL_REQUESTS,
-	COL_TOTAL_TOKENS,
-	COL_COST,
+	COL_TOKENS,					/* of input and output */
+	COL_COST = COL_TOKENS + 2,
 	COL_ORG,
 	COL_KEYS,
 	COL_HOUR = COL_KEYS + UM_ROLLUP_KEYS,
 	COL_OTHER_SUMS,				/* behind that of the cost */
-	COL_OTHER_COUNTS = COL_OTHER_SUMS + UM_SUM_COUNT - 1,	/* behind that of all tokens */
-	COL_HISTOGRAM = COL_OTHER_COUNTS + UM_COUNT_COUNT - 1,
+	COL_OTHER_COUNTS = COL_OTHER_SUMS + UM_SUM_COUNT - 1,	/* behind those of tokens */
+	COL_HISTOGRAM = COL_OTHER_COUNTS + UM_COUNT_COUNT - 2,
 	COL_LAST = COL_HISTOGRAM + UM_DURATION_BUCKETS - 1
 };
 
@@ -55,7 +55,7 @@ StaticAssertDecl(COL_DAY == UM_ROLLUP_DAY && COL_ORG == UM_ROLLUP_ORG && COL_KEY
 				 "the columns of a rollup are not where they are expected");
 
 #define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
-#define COL_COUNT(i)	((i) == UM_COUNT_TOTAL_TOKENS ? COL_TOTAL_TOKENS : COL_OTHER_COUNTS + (i) - 1)
+#define COL_COUNT(i)	((i) <= UM_COUNT_OUTPUT_TOKENS ? COL_TOKENS + (i) : COL_OTHER_COUNTS + (i) - 2)
 
 /* The columns of the index _rollup_..._name, in their order. */
 enum
@@ -204,6 +204,16 @@ same_string(UmString a, UmString b)
 {
 	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
 		(a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+/*
+ * The hash as it is stored, in half the space.  A few bits suffice to have an
+ * organisation's rows close together; the others tell its names apart.
+ */
+static int32
+stored_hash(int64 hash)
+{
+	return (int32) ((um_rollup_org_hash(hash) & 0xff000000) | (uint32) hash >> 8);
 }
 
 /* Is it the name of the same row? */
@@ -434,8 +444,8 @@ find(UmRollupTable *table, const UmRollupName *name)
 
 	ScanKeyInit(&keys[KEY_DAY], KEY_DAY + 1, BTEqualStrategyNumber, F_DATE_EQ,
 				DateADTGetDatum(name->day));
-	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(name->hash));
+	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(stored_hash(name->hash)));
 	index_rescan(table->scan, keys, KEY_COUNT, NULL, 0);
 	do
 		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
@@ -462,7 +472,7 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool 
 	if (WANTED(COL_DAY))
 		SET(COL_DAY, DateADTGetDatum(name->day));
 	if (WANTED(COL_NAME_HASH))
-		SET(COL_NAME_HASH, Int64GetDatum(name->hash));
+		SET(COL_NAME_HASH, Int32GetDatum(stored_hash(name->hash)));
 	if (WANTED(COL_REQUESTS))
 		SET(COL_REQUESTS, Int64GetDatum(measures->requests));
 	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))

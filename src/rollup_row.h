@@ -29,7 +29,6 @@ typedef enum UmSumColumn
 /* Sums of whole numbers. */
 typedef enum UmCountColumn
 {
-	UM_COUNT_TOTAL_TOKENS,
 	UM_COUNT_INPUT_TOKENS,
 	UM_COUNT_OUTPUT_TOKENS,
 	UM_COUNT_CACHE_READ,
@@ -72,8 +71,8 @@ typedef struct UmMeasures
 
 /* Columns of _rollup that readers look for; src/rollup_row.c knows them all. */
 #define UM_ROLLUP_DAY	1
-#define UM_ROLLUP_ORG	6
-#define UM_ROLLUP_KEY	7		/* the first one */
+#define UM_ROLLUP_ORG	7
+#define UM_ROLLUP_KEY	8		/* the first one */
 
 /* The name of a row of a rollup. */
 typedef struct UmRollupName

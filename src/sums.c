@@ -23,7 +23,7 @@ const UmColumn um_sums_columns[UM_SUMS_COLUMNS] = {
 	UM_COL_TS, UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
 	UM_COL_PROVIDER, UM_COL_MODEL, UM_COL_OPERATION, UM_COL_SOURCE, UM_COL_SERVICE_TIER,
 	UM_COL_TAGS, UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS, UM_COL_CACHE_READ_INPUT_TOKENS,
-	UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_COL_REASONING_OUTPUT_TOKENS, UM_COL_TOTAL_TOKENS,
+	UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_COL_REASONING_OUTPUT_TOKENS,
 	UM_COL_INPUT_COST, UM_COL_OUTPUT_COST, UM_COL_OTHER_COST, UM_COL_COST,
 	UM_COL_DURATION_MS, UM_COL_SUCCESS, UM_COL_CACHED
 };
@@ -127,7 +127,6 @@ measure(UmAddend *call)
 		UmCountColumn count;
 		UmColumn	column;
 	}			counts[] = {
-		{UM_COUNT_TOTAL_TOKENS, UM_COL_TOTAL_TOKENS},
 		{UM_COUNT_INPUT_TOKENS, UM_COL_INPUT_TOKENS},
 		{UM_COUNT_OUTPUT_TOKENS, UM_COL_OUTPUT_TOKENS},
 		{UM_COUNT_CACHE_READ, UM_COL_CACHE_READ_INPUT_TOKENS},
@@ -244,7 +243,7 @@ own_string(UmSums *sums, UmString *string)
 	}
 }
 
-/* Makes an entry of that name: 512 bytes, which the allocator has no need to round up. */
+/* Makes an entry of that name; it has almost the 512 bytes that the allocator rounds up to. */
 static UmEntry *
 make_entry(UmSums *sums, const UmRollupName *name)
 {

@@ -169,7 +169,7 @@ FROM (VALUES ('large', 1, false, 0.02, 10), ('large', 1, true, 0, 500), ('large'
 SELECT model, requests, cached_requests AS cached, total_tokens, cost, cost_per_1k_tokens, cost_per_request, cost_rank FROM usage_monitor.model_efficiency ORDER BY model;
 -- of a day that the ledger does not have any more, nobody can tell which tokens were billed
 DELETE FROM usage_monitor.usage;
-INSERT INTO usage_monitor._archive_model_total (day, name_hash, requests, total_tokens, cost, key1, key2, cached_requests)
+INSERT INTO usage_monitor._archive_model_total (day, name_hash, requests, input_tokens, cost, key1, key2, cached_requests)
 VALUES (usage_monitor.ledger_day(now()) - 9, 1, 100, 100000, 1, 'large', 'umtest', 99), (usage_monitor.ledger_day(now()) - 8, 1, 100, 100000, 1, 'large', 'umtest', NULL);
 SELECT model, requests, cached_requests AS cached, cost, cost_per_1k_tokens, cost_per_request FROM usage_monitor.model_efficiency;
 DELETE FROM usage_monitor._archive_model_total;

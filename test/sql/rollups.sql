@@ -202,3 +202,13 @@ INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
 DROP INDEX usage_monitor.own;
 SELECT usage_monitor.refresh();
+
+-- Names may share a hash, and have rows of their own all the same
+INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens) SELECT '2026-05-01 12:00+00', 'crowd', 'n' || n, 'm', n FROM generate_series(1, 30000) AS n;
+SELECT usage_monitor.refresh();
+INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens) SELECT '2026-05-01 12:00+00', 'crowd', 'n' || n, 'm', n FROM generate_series(1, 30000) AS n;
+SELECT usage_monitor.refresh();
+SELECT count(*), count(DISTINCT user_id) AS users, min(requests), max(requests), bool_and(input_tokens = 2 * substr(user_id, 2)::bigint) AS right
+FROM usage_monitor.user_usage WHERE org = 'crowd';
+SELECT count(*) > count(DISTINCT name_hash) AS shared FROM usage_monitor._rollup_user WHERE org = 'crowd';
+SELECT * FROM usage_monitor._verify_rollups();
