@@ -202,23 +202,27 @@ CREATE FUNCTION usage_monitor.top_users(
     SET jit = off
 AS $$
 DECLARE
-    today CONSTANT date := usage_monitor.ledger_day(now());
-    whole CONSTANT text := CASE WHEN org IS NULL THEN 'usage_monitor.daily_total AS d WHERE d.day > $1 AND d.day <= $2'
-                                ELSE 'usage_monitor.daily_usage AS d WHERE d.day > $1 AND d.day <= $2 AND d.org = $3' END;
+    today    CONSTANT date := usage_monitor.ledger_day(now());
+    whole    CONSTANT text := CASE WHEN org IS NULL THEN 'usage_monitor.daily_total AS d WHERE d.day > $1 AND d.day <= $2'
+                                   ELSE 'usage_monitor.daily_usage AS d WHERE d.day > $1 AND d.day <= $2 AND d.org = $3' END;
+    orgs     text[];
+    user_ids text[];
 BEGIN
     PERFORM usage_monitor._check_count('limit', "limit", 1, 2147483647, 'It is how many users are listed.');
     PERFORM usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
-    -- first who they are, for they are found among all users; then what there is to say of them
+    SELECT d.orgs, d.user_ids INTO orgs, user_ids
+      FROM usage_monitor._dearest_users(today - days + 1, today + 1, org, "limit") AS d;
+
     RETURN QUERY EXECUTE '
-        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), t.org, t.user_id, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
+        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.org::text, s.user_id::text, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
                s.input_tokens, s.output_tokens, s.total_tokens, s.cost,
                round(100 * s.cost / nullif((SELECT sum(d.cost) FROM ' || whole || '), 0), 2),
                trim_scale(s.cost / nullif(s.requests - s.unpriced_requests, 0)),
                usage_monitor.ledger_currency(), s.unpriced_requests, s.active_days, s.last_day
-          FROM usage_monitor._dearest_users($1 + 1, $2 + 1, $3, $4) AS t
-         CROSS JOIN LATERAL (
-              SELECT sum(u.requests)::bigint AS requests,
+          FROM (
+              SELECT u.org, u.user_id,
+                     sum(u.requests)::bigint AS requests,
                      sum(u.errors)::bigint AS errors,
                      sum(u.input_tokens)::bigint AS input_tokens,
                      sum(u.output_tokens)::bigint AS output_tokens,
@@ -228,11 +232,13 @@ BEGIN
                      count(*) AS active_days,
                      max(u.day) AS last_day
                 FROM usage_monitor.user_usage AS u
-               WHERE u.day > $1 AND u.day <= $2 AND u.org = t.org
-                 AND (u.user_id = t.user_id OR u.user_id IS NULL AND t.user_id IS NULL)
+               WHERE u.day > $1 AND u.day <= $2
+                 AND (u.user_id = ANY ($5) OR u.user_id IS NULL)
+                 AND ARRAY[u.org, u.user_id] IN (SELECT ARRAY[d.org, d.user_id] FROM unnest($4, $5) AS d (org, user_id))
+               GROUP BY u.org, u.user_id
           ) AS s
-         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, t.org COLLATE "C", t.user_id COLLATE "C"'
-    USING today - days, today, org, "limit";
+         ORDER BY s.cost DESC NULLS LAST, s.requests DESC, s.org, s.user_id'
+    USING today - days, today, org, orgs, user_ids;
 END
 $$;
 

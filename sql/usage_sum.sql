@@ -226,15 +226,17 @@ CREATE FUNCTION usage_monitor._usage_sum(
     SET jit = off
 AS $$
 DECLARE
-    by_time CONSTANT boolean := coalesce(group_by IN ('hour', 'day', 'week', 'month'), false);
-    source  CONSTANT record := usage_monitor._usage_view(unit, group_by, org);
-    bucket  text := 'NULL';
-    keys    text;
-    starts  text := '$1';
-    ends    text := '$2';
-    range   text;
-    share   text;
-    summed  text;
+    by_time  CONSTANT boolean := coalesce(group_by IN ('hour', 'day', 'week', 'month'), false);
+    source   CONSTANT record := usage_monitor._usage_view(unit, group_by, org);
+    bucket   text := 'NULL';
+    keys     text;
+    starts   text := '$1';
+    ends     text := '$2';
+    range    text;
+    share    text;
+    summed   text;
+    orgs     text[];
+    user_ids text[];
 BEGIN
     IF by_time THEN
         bucket := CASE group_by WHEN unit THEN 'v.' || unit
@@ -253,13 +255,14 @@ BEGIN
              || CASE WHEN org IS NULL THEN '' ELSE ' AND v.org = $5' END;
 
     -- users are many, so of a few of them it is found out first who they are
-    summed := CASE WHEN group_by = 'user' AND "limit" IS NOT NULL
-                   THEN format('usage_monitor._dearest_users($3, $4, $5, $6) AS t
-                                JOIN LATERAL (SELECT * FROM usage_monitor.%I AS v
-                                               WHERE v.org = t.org
-                                                 AND (v.user_id = t.user_id OR v.user_id IS NULL AND t.user_id IS NULL)) AS v ON %s',
-                               source.view, range)
-                   ELSE format('usage_monitor.%I AS v WHERE %s', source.view, range) END;
+    summed := format('usage_monitor.%I AS v WHERE %s', source.view, range);
+    IF group_by = 'user' AND "limit" IS NOT NULL THEN
+        SELECT d.orgs, d.user_ids INTO orgs, user_ids
+          FROM usage_monitor._dearest_users(usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end),
+                                            org, "limit") AS d;
+        summed := summed || ' AND (v.user_id = ANY ($8) OR v.user_id IS NULL)
+                              AND ARRAY[v.org, v.user_id] IN (SELECT ARRAY[d.org, d.user_id] FROM unnest($7, $8) AS d (org, user_id))';
+    END IF;
 
     -- the whole is cheaper to read where it is known than to add up from many users
     share := CASE WHEN group_by IS NULL THEN 'NULL::numeric'
@@ -315,7 +318,8 @@ BEGIN
           ORDER BY s.bucket, s.cost DESC NULLS LAST, s.requests DESC,
                    s.org COLLATE "C", s.provider COLLATE "C", s.key COLLATE "C", s.name COLLATE "C"'
     USING period_start, period_end,
-          usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end), org, "limit";
+          usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end), org, "limit",
+          orgs, user_ids;
 END
 $$;
 
