@@ -153,7 +153,7 @@ SELECT view, condition, pg_temp.index_of(format('SELECT * FROM usage_monitor.%I 
 FROM (VALUES ('hourly_usage', 'hour >= now() - interval ''1 day'''),
              ('hourly_usage', 'org = ''acme'''),
              ('daily_usage', 'day >= current_date - 30'),
-             ('daily_usage', 'org = ''acme'' AND day >= current_date - 30'),
+             ('daily_usage', 'org = ''acme'' AND day >= current_date - 3000'),
              ('project_usage', 'org = ''acme'''),
              ('user_usage', 'user_id = ''ann'' AND day >= current_date - 30'),
              ('user_usage', 'org = ''acme'''),
