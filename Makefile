@@ -44,7 +44,6 @@ SQL_PARTS = \
 	sql/anomaly.sql \
 	sql/pattern.sql \
 	sql/efficiency.sql \
-	sql/dearest.sql \
 	sql/usage_sum.sql \
 	sql/statistics.sql \
 	sql/report.sql \
