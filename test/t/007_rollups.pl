@@ -5,6 +5,15 @@
 use strict;
 use warnings;
 
+# psql is given that much more time than it all takes: to be set before the modules ask
+my $seconds;
+
+BEGIN
+{
+	$seconds = $ENV{UM_SECONDS} // 20;
+	$ENV{PG_TEST_TIMEOUT_DEFAULT} //= $seconds + 160;
+}
+
 use FindBin;
 use lib $FindBin::RealBin;
 use IPC::Run;
@@ -13,7 +22,6 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $seconds = $ENV{UM_SECONDS} // 20;
 my $open = $seconds > 100 ? 60 : 5;
 my $node = new_node('main', 'max_connections = 60', 'usage_monitor.auto_refresh_rows = 300');
 my $dir = PostgreSQL::Test::Utils::tempdir;
