@@ -305,3 +305,28 @@ SELECT count(*), count(change) AS changes FROM usage_monitor.cost_trend(60);
 SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
 SELECT count(*) FROM usage_monitor.forecast('today', 'all');
 ROLLBACK;
+
+-- A report lists the 50 users who cost most, folded or not, of 122, of whom two have no name and many cost the same or nothing
+INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens, cost)
+SELECT '2026-03-15 12:00+00', 'many-' || n % 2, CASE WHEN n % 61 > 0 THEN 'u' || n % 61 END, 'm', n, CASE WHEN n % 7 > 0 THEN (n + 30) % 61 / 4 * 0.1 END FROM generate_series(1, 1000) AS n;
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens, cost)
+SELECT '2026-03-15 12:00+00', 'many-' || n % 2, CASE WHEN n % 61 > 0 THEN 'u' || n % 61 END, 'm', n, CASE WHEN n % 7 > 0 THEN (n + 30) % 61 / 4 * 0.1 END FROM generate_series(1001, 1500) AS n;
+SELECT o.org, count(l.place) AS listed, count(*) FILTER (WHERE (l.org, l.user_id, l.requests, l.tokens, l.cost) IS DISTINCT FROM (d.org, d.user_id, d.requests, d.tokens, d.cost)) AS wrong
+FROM (VALUES (NULL), ('many-1')) AS o (org)
+CROSS JOIN LATERAL (
+    SELECT row_number() OVER (ORDER BY sum(u.cost) DESC NULLS LAST, count(*) DESC, u.org COLLATE "C", u.user_id COLLATE "C") AS place, u.org, u.user_id,
+           count(*) AS requests, sum(u.input_tokens) AS tokens, sum(u.cost) AS cost
+    FROM usage_monitor.usage AS u
+    WHERE usage_monitor.ledger_day(u.ts) = usage_monitor.ledger_day('2026-03-15 12:00+00') AND coalesce(u.org = o.org, true)
+    GROUP BY u.org, u.user_id
+    ORDER BY place
+    LIMIT 50
+) AS d
+LEFT JOIN LATERAL (
+    SELECT ordinality AS place, user_ ->> 'org' AS org, user_ ->> 'user_id' AS user_id, (user_ ->> 'requests')::bigint AS requests,
+           (user_ ->> 'input_tokens')::numeric AS tokens, (user_ ->> 'cost')::numeric AS cost
+    FROM jsonb_array_elements(usage_monitor.report('daily', '2026-03-15 12:00+00', o.org) -> 'by_user') WITH ORDINALITY AS j (user_, ordinality)
+) AS l ON l.place = d.place
+GROUP BY o.org
+ORDER BY o.org NULLS FIRST;
