@@ -221,7 +221,7 @@ BEGIN
     END IF;
     -- not the archive: what of it counts is an adjustment
     EXECUTE format($query$
-        SELECT coalesce(sum(%1$s), 0)
+        SELECT coalesce(%1$s, 0)
           FROM (SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%2$I
                 UNION ALL
                 SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%3$I) r
@@ -229,7 +229,8 @@ BEGIN
            AND r.day >= $2
            AND r.day < $3
         $query$,
-        CASE own.metric WHEN 'tokens' THEN 'coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)' ELSE 'r.' || own.metric END,
+        CASE own.metric WHEN 'tokens' THEN 'coalesce(sum(r.input_tokens), 0) + coalesce(sum(r.output_tokens), 0)'
+                        ELSE format('sum(r.%I)', own.metric) END,
         '_rollup_' || dimension,
         '_tail_' || dimension,
         condition)

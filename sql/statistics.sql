@@ -232,7 +232,7 @@ BEGIN
                      count(*) AS active_days,
                      max(u.day) AS last_day
                 FROM usage_monitor.user_usage AS u
-               WHERE u.day > $1 AND u.day <= $2
+               WHERE u.day > $1 AND u.day <= $2 ' || CASE WHEN org IS NULL THEN '' ELSE 'AND u.org = $3' END || '
                  AND (u.user_id = ANY ($5) OR u.user_id IS NULL)
                  AND ARRAY[u.org, u.user_id] IN (SELECT ARRAY[d.org, d.user_id] FROM unnest($4, $5) AS d (org, user_id))
                GROUP BY u.org, u.user_id

@@ -28,10 +28,12 @@ BEGIN
                            array_remove(ARRAY[%4$s], NULL) AS columns,
                            coalesce(sum(s.requests) FILTER (WHERE s.side = 1), 0) AS requests,
                            coalesce(sum(s.cost) FILTER (WHERE s.side = 1), 0) AS cost,
-                           coalesce(sum(coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0)) FILTER (WHERE s.side = 1), 0) AS tokens,
+                           coalesce(sum(s.input_tokens) FILTER (WHERE s.side = 1), 0)
+                           + coalesce(sum(s.output_tokens) FILTER (WHERE s.side = 1), 0) AS tokens,
                            - coalesce(sum(s.requests) FILTER (WHERE s.side = 2), 0) AS found_requests,
                            - coalesce(sum(s.cost) FILTER (WHERE s.side = 2), 0) AS found_cost,
-                           - coalesce(sum(coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0)) FILTER (WHERE s.side = 2), 0) AS found_tokens
+                           - coalesce(sum(s.input_tokens) FILTER (WHERE s.side = 2), 0)
+                           - coalesce(sum(s.output_tokens) FILTER (WHERE s.side = 2), 0) AS found_tokens
                       FROM (SELECT 1 AS side, c.day, c.hour, c.org, c.key1, c.key2, c.key3, %2$s
                               FROM usage_monitor._ledger_sums(%1$L) c
                             UNION ALL

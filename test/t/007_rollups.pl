@@ -5,7 +5,7 @@
 use strict;
 use warnings;
 
-# psql is given that much more time than it all takes: to be set before the modules ask
+# a session of psql must not end before the run does; the modules read its limit as they are loaded
 my $seconds;
 
 BEGIN
