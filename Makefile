@@ -13,51 +13,52 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSIO
 
 # What CREATE EXTENSION runs, in this order.
 SQL_PARTS = \
-	sql/setting.sql \
-	sql/price.sql \
+	sql/base/setting.sql \
+	sql/pricing/price.sql \
 	pricing/catalogue.sql \
-	sql/names.sql \
-	sql/cost.sql \
-	sql/price_rules.sql \
-	sql/ledger.sql \
-	sql/rollup.sql \
-	sql/quota.sql \
-	sql/calendar.sql \
-	sql/alert.sql \
-	sql/counter.sql \
-	sql/reserve.sql \
-	sql/quota_views.sql \
-	sql/verify.sql \
-	sql/retention.sql \
-	sql/quota_adjust.sql \
-	sql/check_quota.sql \
-	sql/budget.sql \
-	sql/views.sql \
-	sql/normalize.sql \
-	sql/record.sql \
-	sql/explain.sql \
-	sql/estimate.sql \
-	sql/import_format.sql \
-	sql/import.sql \
-	sql/reprice.sql \
-	sql/alert_rule.sql \
-	sql/anomaly.sql \
-	sql/pattern.sql \
-	sql/efficiency.sql \
-	sql/usage_sum.sql \
-	sql/statistics.sql \
-	sql/report.sql \
-	sql/forecast.sql \
-	sql/alternative.sql \
-	sql/advice.sql \
-	sql/grants.sql
+	sql/pricing/names.sql \
+	sql/pricing/cost.sql \
+	sql/pricing/price_rules.sql \
+	sql/ledger/ledger.sql \
+	sql/rollup/rollup.sql \
+	sql/quota/quota.sql \
+	sql/base/calendar.sql \
+	sql/quota/alert.sql \
+	sql/counter/counter.sql \
+	sql/counter/reservation.sql \
+	sql/quota/quota_views.sql \
+	sql/ledger/verify.sql \
+	sql/ledger/retention.sql \
+	sql/quota/quota_adjust.sql \
+	sql/quota/check_quota.sql \
+	sql/quota/budget.sql \
+	sql/report/views.sql \
+	sql/record/normalize.sql \
+	sql/record/record.sql \
+	sql/pricing/explain.sql \
+	sql/pricing/estimate.sql \
+	sql/pricing/import_format.sql \
+	sql/pricing/import.sql \
+	sql/pricing/reprice.sql \
+	sql/quota/alert_rule.sql \
+	sql/report/anomaly.sql \
+	sql/report/pattern.sql \
+	sql/report/efficiency.sql \
+	sql/report/usage_sum.sql \
+	sql/report/statistics.sql \
+	sql/report/report.sql \
+	sql/report/forecast.sql \
+	sql/report/alternative.sql \
+	sql/report/advice.sql \
+	sql/access/grants.sql
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = pricing/catalogue.sql
 
 # PostgreSQL's own headers have parameters that they do not use.
+PG_CPPFLAGS = -Isrc
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 
 # Tests find the extension made.
@@ -100,7 +101,7 @@ endif
 
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*/*.h)
 
 $(DATA_built): $(EXTENSION).control $(SQL_PARTS)
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' && cat $(SQL_PARTS); } > $@.tmp

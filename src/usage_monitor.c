@@ -4,11 +4,11 @@
  */
 #include "postgres.h"
 
-#include "catalog.h"
+#include "base/catalog.h"
+#include "counter/pending.h"
 #include "fmgr.h"
-#include "pending.h"
-#include "refresh_worker.h"
-#include "unpriced.h"
+#include "ledger/unpriced_alert.h"
+#include "rollup/refresh_worker.h"
 
 PG_MODULE_MAGIC;
 

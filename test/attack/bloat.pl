@@ -30,7 +30,7 @@ PostgreSQL::Test::Utils::append_to_file("$dir/insert.sql",
 	"\\set u random(1, 1000)\n"
 	. "INSERT INTO usage_monitor.usage (org, user_id, session_id, model, input_tokens, output_tokens) VALUES ('o', 'u' || :u, 's' || nextval('call') / 5000, 'm', 1000, 500);\n");
 
-sub size { return value($node, q{SELECT pg_total_relation_size('usage_monitor._counter_row')}) }
+sub size { return value($node, q{SELECT pg_total_relation_size('_usage_monitor._counter_row')}) }
 
 # Runs the load; returns rows a second in its first and last tenth.
 sub load
@@ -45,7 +45,7 @@ sub load
 	my $mean = sub { my $sum = 0; $sum += $_ for @_; return $sum / @_ };
 	my ($first, $last) = ($mean->(@tps[ 0 .. $tenth - 1 ]), $mean->(@tps[ -$tenth .. -1 ]));
 	note sprintf '%s: %.0f rows a second at first, %.0f in the end; counters %s rows in %.2f MB', $name, $first, $last,
-	  value($node, q{SELECT count(*) || ' (' || count(*) FILTER (WHERE slot > 0) || ' slots)' FROM usage_monitor._counter_row}), size() / 1e6;
+	  value($node, q{SELECT count(*) || ' (' || count(*) FILTER (WHERE slot > 0) || ' slots)' FROM _usage_monitor._counter_row}), size() / 1e6;
 	return ($first, $last);
 }
 
@@ -78,7 +78,7 @@ sub held
 held('with a transaction held open');
 $node->safe_psql('postgres', q{
 	UPDATE usage_monitor.quota SET enabled = false WHERE name = 'each session';
-	VACUUM FULL usage_monitor._counter_row});
+	VACUUM FULL _usage_monitor._counter_row});
 held('the same without sessions');
 cmp_ok(size(), '<', 10 * $empty, 'the same without sessions: the counters are less than ten times as large as without load');
 $node->safe_psql('postgres', q{UPDATE usage_monitor.quota SET enabled = true WHERE name = 'each session'});
@@ -87,7 +87,7 @@ my $vacuum = fork // die "fork: $!";
 if ($vacuum == 0)
 {
 	sleep 5;
-	exec 'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', '\\timing on', '-c', 'VACUUM FULL usage_monitor._counter_row';
+	exec 'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', '\\timing on', '-c', 'VACUUM FULL _usage_monitor._counter_row';
 }
 load('after it, with a VACUUM FULL', 20);
 waitpid $vacuum, 0;

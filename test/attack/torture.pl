@@ -32,7 +32,7 @@ else
 
 # Cells that were written long ago forget by whom: the first of their writers is
 # everybody's then, and there are no others.
-cmp_ok(value($node, q{SELECT count(*) FROM usage_monitor._counter_row WHERE substring(recent FROM 97 FOR 16) = '\x0000000000000000ffffffffffffffff'}),
+cmp_ok(value($node, q{SELECT count(*) FROM _usage_monitor._counter_row WHERE substring(recent FROM 97 FOR 16) = '\x0000000000000000ffffffffffffffff'}),
 	'>', 0, 'old cells have forgotten their writers') if $ENV{UM_SETTLE};
 
 $node->stop;

@@ -28,7 +28,7 @@ END
 $$;
 
 -- The least that an application needs
-GRANT USAGE ON SCHEMA usage_monitor TO regress_writer;
+GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_writer;
 GRANT INSERT, SELECT (cost) ON usage_monitor.usage TO regress_writer;
 SELECT usage_monitor.set_price('m', 1, 2) > 0,
        usage_monitor.set_quota('alerts', 'all', NULL, 0.0001, period => 'lifetime') > 0,
@@ -68,10 +68,10 @@ INSERT INTO pg_temp.attempt (statement) VALUES
     ('SELECT usage_monitor.resolve_alert(1)'),
     ('SELECT usage_monitor.grant_access(''regress_writer'', ''manager'')'),
     ('SELECT usage_monitor.ledger_currency()'),
-    ('SELECT usage_monitor._canonical_provider(''openai'')'),
-    ('SELECT usage_monitor._pending_usage()'),
-    ('SELECT usage_monitor._ledger_sum(1, '''', ''-infinity'')'),
-    ('SELECT usage_monitor._counted(''{1}'')'),
+    ('SELECT _usage_monitor._canonical_provider(''openai'')'),
+    ('SELECT _usage_monitor._pending_usage()'),
+    ('SELECT _usage_monitor._ledger_sum(1, '''', ''-infinity'')'),
+    ('SELECT _usage_monitor._counted(''{1}'')'),
     ('INSERT INTO usage_monitor.price (provider, model, currency) VALUES (''*'', ''m'', ''USD'')'),
     ('UPDATE usage_monitor.price_rate SET amount = 0'),
     ('INSERT INTO usage_monitor.model_alias (pattern, model) VALUES (''x'', ''m'')'),
@@ -80,9 +80,9 @@ INSERT INTO pg_temp.attempt (statement) VALUES
     ('UPDATE usage_monitor.quota SET amount = 1000000'),
     ('DELETE FROM usage_monitor.quota'),
     ('SELECT name FROM usage_monitor.quota'),
-    ('INSERT INTO usage_monitor._counter_row (quota_id, subject, period_start, used, revision) VALUES (1, ''x'', ''-infinity'', 0, 0)'),
-    ('UPDATE usage_monitor._counter_row SET used = 0'),
-    ('DELETE FROM usage_monitor._counter_row'),
+    ('INSERT INTO _usage_monitor._counter_row (quota_id, subject, period_start, used, revision) VALUES (1, ''x'', ''-infinity'', 0, 0)'),
+    ('UPDATE _usage_monitor._counter_row SET used = 0'),
+    ('DELETE FROM _usage_monitor._counter_row'),
     ('INSERT INTO usage_monitor.alert (alert_type, level, message) VALUES (''x'', ''x'', ''x'')'),
     ('UPDATE usage_monitor.alert SET resolved_at = now()'),
     ('DELETE FROM usage_monitor.alert'),
@@ -91,7 +91,7 @@ INSERT INTO pg_temp.attempt (statement) VALUES
     ('SELECT setval(''usage_monitor.usage_usage_id_seq'', 1)'),
     ('SELECT nextval(''usage_monitor.quota_quota_id_seq'')'),
     ('CREATE TABLE usage_monitor.mine ()'),
-    ('CREATE TRIGGER mine BEFORE INSERT ON usage_monitor.usage FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._invalidate()'),
+    ('CREATE TRIGGER mine BEFORE INSERT ON usage_monitor.usage FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate()'),
     ('ALTER TABLE usage_monitor.usage DISABLE TRIGGER usage_after'),
     ('SET session_replication_role = replica');
 GRANT SELECT ON pg_temp.attempt TO PUBLIC;
@@ -129,8 +129,8 @@ WHERE statement !~ '\._' AND pg_temp.outcome(statement) <> 'denied' ORDER BY num
 SELECT count(*) AS differences FROM usage_monitor.verify();
 RESET ROLE;
 SELECT usage_monitor.refresh() > 0 AS refreshed;
-UPDATE usage_monitor._rollup_day SET cost = cost + 1;
-UPDATE usage_monitor._counter_row SET used = used + 1;
+UPDATE _usage_monitor._rollup_day SET cost = cost + 1;
+UPDATE _usage_monitor._counter_row SET used = used + 1;
 SET ROLE regress_reader;
 SELECT what, count(*) > 0 AS found FROM usage_monitor.verify() GROUP BY what ORDER BY what;
 RESET ROLE;
@@ -213,7 +213,7 @@ ORDER BY 1;
 SELECT c.oid::regclass AS security_definer_view
 FROM pg_class AS c
 WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (coalesce(c.reloptions, '{}'))
-  AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE usage_monitor._rollups_apply\(\)');
+  AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE _usage_monitor._rollups_apply\(\)');
 
 DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_writer, regress_granted_writer, regress_reader, regress_manager, regress_nobody;

@@ -27,7 +27,7 @@ SELECT count(*) FROM usage_monitor.optimization_suggestion;
 
 -- Alternatives: shipped ones are read only, and priced where their models are
 SELECT count(*) > 50 AS shipped FROM usage_monitor.model_alternative;
-SELECT a.* FROM (VALUES ('openai', 'gpt-4o-2024-08-06'), (NULL, 'claude-opus-4-1-20250805'), ('aws', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'), ('openai', 'gpt-4o-mini')) AS m (provider, model) CROSS JOIN LATERAL usage_monitor._alternatives(m.provider, m.model) AS a;
+SELECT a.* FROM (VALUES ('openai', 'gpt-4o-2024-08-06'), (NULL, 'claude-opus-4-1-20250805'), ('aws', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'), ('openai', 'gpt-4o-mini')) AS m (provider, model) CROSS JOIN LATERAL _usage_monitor._alternatives(m.provider, m.model) AS a;
 -- and are cheaper, each of them
 INSERT INTO usage_monitor.exchange_rate (from_currency, to_currency, rate) VALUES ('CNY', 'USD', 0.14);
 SELECT a.pattern, a.alternative, c.old_cost, c.new_cost
@@ -49,12 +49,12 @@ CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
 -- one of one's own precedes, and takes out
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, note, enabled) VALUES ('gpt-4o', 'gpt-4o-mini', 'not for us', false), ('gpt-4o', 'gpt-4.1-mini', 'evaluated', true);
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, provider) VALUES ('gpt-4o*', 'deepseek-chat', 'DeepSeek');
-SELECT a.* FROM usage_monitor._alternatives('openai', 'gpt-4o-2024-08-06') AS a;
+SELECT a.* FROM _usage_monitor._alternatives('openai', 'gpt-4o-2024-08-06') AS a;
 DELETE FROM usage_monitor.model_alternative WHERE origin = 'user';
 -- and takes out what was suggested by another name, for that model; a closer row of one's own brings it back; nothing at one provider alone
 CREATE VIEW pg_temp.for_4o AS
 SELECT m.model, string_agg(a.alternative || ' at ' || a.provider, ', ' ORDER BY a.alternative, a.provider) AS alternatives
-  FROM unnest('{gpt-4o,gpt-4o-2024-08-06,openai/gpt-4o-2024-11-20}'::text[]) AS m (model) LEFT JOIN LATERAL usage_monitor._alternatives('openai', m.model) AS a ON true GROUP BY m.model ORDER BY m.model;
+  FROM unnest('{gpt-4o,gpt-4o-2024-08-06,openai/gpt-4o-2024-11-20}'::text[]) AS m (model) LEFT JOIN LATERAL _usage_monitor._alternatives('openai', m.model) AS a ON true GROUP BY m.model ORDER BY m.model;
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4o-2024-08-06', 'gpt-4o-mini', false);
 SELECT * FROM pg_temp.for_4o;
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, enabled) VALUES ('gpt-4*', 'gpt-4o-mini', false), ('gpt-4o-2024-11-20', 'gpt-4o-mini', true);
@@ -69,12 +69,12 @@ SELECT count(usage_monitor.set_price('big', 10, 40, cache_read => 1, cache_write
        count(usage_monitor.set_price('small', 1, 4, cache_read => 0.1, provider => 'acme')),
        count(usage_monitor.set_price('middle', 3, 12, provider => 'acme')),
        count(usage_monitor.set_price('big', 5, 20, provider => 'acme', service_tier => 'batch'));
-SELECT usage_monitor._cost_of_calls(n, 1000, 70, 33, 500, 7, 'acme', 'big', 'standard', NULL, now()) = usage_monitor.cost('big', 1103, 507, 70, 33, reasoning_output_tokens => 7, provider => 'acme') AS same FROM unnest('{1,2,3,7,1000,5000}'::bigint[]) AS n;
-SELECT usage_monitor._cost_of_calls(0, 1, 0, 0, 0, 0, 'acme', 'big', 'standard', NULL, now()), usage_monitor._cost_of_calls(1, 1, 0, 0, 0, 0, 'acme', 'nobody', 'standard', NULL, now());
+SELECT _usage_monitor._cost_of_calls(n, 1000, 70, 33, 500, 7, 'acme', 'big', 'standard', NULL, now()) = usage_monitor.cost('big', 1103, 507, 70, 33, reasoning_output_tokens => 7, provider => 'acme') AS same FROM unnest('{1,2,3,7,1000,5000}'::bigint[]) AS n;
+SELECT _usage_monitor._cost_of_calls(0, 1, 0, 0, 0, 0, 'acme', 'big', 'standard', NULL, now()), _usage_monitor._cost_of_calls(1, 1, 0, 0, 0, 0, 'acme', 'nobody', 'standard', NULL, now());
 -- in a price with a context tier by the average call: ten calls of 600 are below 1,000, ten of 1,200 are not
 WITH p AS (INSERT INTO usage_monitor.price (provider, model, currency) VALUES ('acme', 'tiered', 'USD') RETURNING price_id)
 INSERT INTO usage_monitor.price_rate (price_id, meter, amount, context_from) SELECT p.price_id, r.* FROM p, (VALUES ('input', 1, 0), ('input', 2, 1000), ('output', 1, 0)) AS r;
-SELECT usage_monitor._cost_of_calls(10, t, 0, 0, 0, 0, 'acme', 'tiered', 'standard', NULL, now()) FROM unnest('{6000,12000}'::bigint[]) AS t;
+SELECT _usage_monitor._cost_of_calls(10, t, 0, 0, 0, 0, 'acme', 'tiered', 'standard', NULL, now()) FROM unnest('{6000,12000}'::bigint[]) AS t;
 
 -- A month of two organisations; suggestions as of its end
 INSERT INTO usage_monitor.model_alternative (pattern, alternative, note) VALUES ('big', 'small', 'a tenth of it'), ('b*g', 'middle', NULL), ('small', 'big', 'dearer'), ('middle', 'nobody', 'no price');
@@ -133,7 +133,7 @@ SELECT '2026-05-20', 'one', 'acme', m, 1000000, o, s, t, d
   FROM (VALUES ('big', 'embeddings', 'web', 'standard', 500), ('big', 'chat', 'nightly-report', 'standard', 500), ('middle', 'chat', 'web', 'standard', 500),
                ('big', 'chat', 'debate', 'standard', 500), ('big', 'chat', 'agent', 'standard', 90000), ('big', 'research', 'web', 'batch', 90000)) AS c (m, o, s, t, d);
 SELECT type, subject, title, description, current_cost, potential_savings, savings_percentage, evidence FROM pg_temp.suggestions WHERE type = 'tier';
-SELECT n, usage_monitor._looks_offline(n) FROM unnest('{batch,embeddings,Nightly Report,etl_job,my-eval-2,chat,debate,combat,reindexes,evaluate,pipeline}'::text[]) AS n;
+SELECT n, _usage_monitor._looks_offline(n) FROM unnest('{batch,embeddings,Nightly Report,etl_job,my-eval-2,chat,debate,combat,reindexes,evaluate,pipeline}'::text[]) AS n;
 DELETE FROM usage_monitor.usage;
 
 -- what is in the batch tier already is not to be saved again, nor what has none; the rest is priced call by call

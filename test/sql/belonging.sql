@@ -61,8 +61,8 @@ FROM unnest(ARRAY[
     -- half of what a dump sets, each
     $$SET LOCAL check_function_bodies = off; INSERT INTO usage_monitor.price_rate (price_id, meter, amount) VALUES (99, 'input', 1)$$,
     $$SET LOCAL search_path = ''; INSERT INTO usage_monitor.price_rate (price_id, meter, amount) VALUES (99, 'input', 1)$$,
-    $$SELECT usage_monitor._check_parent()$$,
-    $$SELECT usage_monitor._keep_children()$$
+    $$SELECT _usage_monitor._check_parent()$$,
+    $$SELECT _usage_monitor._keep_children()$$
 ]) AS s (statement)
 CROSS JOIN LATERAL pg_temp.refusal(s.statement) AS r;
 TABLE pg_temp.state;
@@ -70,13 +70,13 @@ TABLE pg_temp.state;
 -- Not triggers of other tables, or of another kind
 CREATE TABLE pg_temp.quota (quota_id bigint);
 INSERT INTO pg_temp.quota VALUES (1);
-CREATE TRIGGER foreign_table AFTER DELETE ON pg_temp.quota FOR EACH ROW EXECUTE FUNCTION usage_monitor._keep_children();
+CREATE TRIGGER foreign_table AFTER DELETE ON pg_temp.quota FOR EACH ROW EXECUTE FUNCTION _usage_monitor._keep_children();
 SELECT * FROM pg_temp.refusal('DELETE FROM pg_temp.quota');
 DROP TRIGGER foreign_table ON pg_temp.quota;
-CREATE TRIGGER before BEFORE DELETE ON pg_temp.quota FOR EACH ROW EXECUTE FUNCTION usage_monitor._keep_children();
+CREATE TRIGGER before BEFORE DELETE ON pg_temp.quota FOR EACH ROW EXECUTE FUNCTION _usage_monitor._keep_children();
 SELECT * FROM pg_temp.refusal('DELETE FROM pg_temp.quota');
 DROP TRIGGER before ON pg_temp.quota;
-CREATE TRIGGER statement AFTER INSERT ON pg_temp.quota FOR EACH STATEMENT EXECUTE FUNCTION usage_monitor._check_parent();
+CREATE TRIGGER statement AFTER INSERT ON pg_temp.quota FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._check_parent();
 SELECT * FROM pg_temp.refusal('INSERT INTO pg_temp.quota VALUES (2)');
 DROP TABLE pg_temp.quota;
 
@@ -127,10 +127,10 @@ ROLLBACK;
 
 -- Of those who have only just the right for it; a row policy does not hide a parent from the check, as from no key
 CREATE ROLE regress_belonging;
-GRANT USAGE ON SCHEMA usage_monitor TO regress_belonging;
+GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_belonging;
 GRANT INSERT ON usage_monitor.price_rate TO regress_belonging;
 GRANT SELECT, DELETE ON usage_monitor.price TO regress_belonging;
-GRANT EXECUTE ON FUNCTION usage_monitor._meter_side TO regress_belonging;
+GRANT EXECUTE ON FUNCTION _usage_monitor._meter_side TO regress_belonging;
 ALTER TABLE usage_monitor.price ENABLE ROW LEVEL SECURITY;
 ALTER TABLE usage_monitor.price FORCE ROW LEVEL SECURITY;
 CREATE POLICY only_m ON usage_monitor.price USING (model = 'm');

@@ -169,17 +169,17 @@ FROM (VALUES ('large', 1, false, 0.02, 10), ('large', 1, true, 0, 500), ('large'
 SELECT model, requests, cached_requests AS cached, total_tokens, cost, cost_per_1k_tokens, cost_per_request, cost_rank FROM usage_monitor.model_efficiency ORDER BY model;
 -- of a day that the ledger does not have any more, nobody can tell which tokens were billed
 DELETE FROM usage_monitor.usage;
-INSERT INTO usage_monitor._archive_model_total (day, name_hash, requests, input_tokens, cost, key1, key2, cached_requests)
+INSERT INTO _usage_monitor._archive_model_total (day, name_hash, requests, input_tokens, cost, key1, key2, cached_requests)
 VALUES (usage_monitor.ledger_day(now()) - 9, 1, 100, 100000, 1, 'large', 'umtest', 99), (usage_monitor.ledger_day(now()) - 8, 1, 100, 100000, 1, 'large', 'umtest', NULL);
 SELECT model, requests, cached_requests AS cached, cost, cost_per_1k_tokens, cost_per_request FROM usage_monitor.model_efficiency;
-DELETE FROM usage_monitor._archive_model_total;
+DELETE FROM _usage_monitor._archive_model_total;
 -- two calls of two days and 99 without a duration: the average is that of the two, wherever they are added up
 DELETE FROM usage_monitor.usage;
 INSERT INTO usage_monitor.usage (ts, user_id, provider, model, output_tokens, duration_ms, cost)
-SELECT usage_monitor._day_start(usage_monitor.ledger_day(now()) - day) + interval '1 hour', 'u', 'umtest', 'timed', 100, ms, 1
+SELECT _usage_monitor._day_start(usage_monitor.ledger_day(now()) - day) + interval '1 hour', 'u', 'umtest', 'timed', 100, ms, 1
 FROM (VALUES (1, 10000.0), (2, 1000.0)) AS d (day, ms)
 UNION ALL
-SELECT usage_monitor._day_start(usage_monitor.ledger_day(now()) - 2) + interval '1 hour', 'u', 'umtest', 'timed', 100, NULL, 1
+SELECT _usage_monitor._day_start(usage_monitor.ledger_day(now()) - 2) + interval '1 hour', 'u', 'umtest', 'timed', 100, NULL, 1
 FROM generate_series(1, 99);
 SELECT g AS group_by, array_agg(b.avg_duration_ms) AS avg_duration_ms
 FROM unnest('{org, user, provider, model, operation, source, service_tier}'::text[]) AS g

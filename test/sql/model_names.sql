@@ -66,9 +66,9 @@ SELECT count(*) AS names, count(*) FILTER (WHERE again IS DISTINCT FROM first) A
 FROM (
     SELECT f.leads_to,
            f.price_id AS first,
-           (SELECT a.price_id FROM usage_monitor._applicable_rates(f.leads_to, s.model) AS a LIMIT 1) AS again
+           (SELECT a.price_id FROM _usage_monitor._applicable_rates(f.leads_to, s.model) AS a LIMIT 1) AS again
     FROM (SELECT * FROM price_seen ORDER BY md5(model) LIMIT 150) AS s
-    CROSS JOIN LATERAL (SELECT * FROM usage_monitor._applicable_rates(NULL, s.model) LIMIT 1) AS f
+    CROSS JOIN LATERAL (SELECT * FROM _usage_monitor._applicable_rates(NULL, s.model) LIMIT 1) AS f
 ) AS x;
 
 -- a price of one's own, of whatever name leads there

@@ -148,7 +148,7 @@ SELECT * FROM readings;
 
 -- A step that another model made is a part of its own.
 SELECT (p.reading).model, (p.reading).input_tokens, (p.reading).output_tokens, p.provider_usage ->> 'type'
-FROM body AS b, usage_monitor._usage_parts(b.response, b.provider) AS p
+FROM body AS b, _usage_monitor._usage_parts(b.response, b.provider) AS p
 WHERE b.api IN ('advisor', 'compaction');
 
 -- Refused: what is no count.

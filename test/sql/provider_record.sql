@@ -10,7 +10,7 @@ SET DateStyle = 'ISO, YMD';
 \pset fieldsep ' | '
 
 CREATE ROLE regress_provider_record;
-GRANT USAGE ON SCHEMA usage_monitor TO regress_provider_record;
+GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_provider_record;
 GRANT EXECUTE ON FUNCTION usage_monitor.record TO regress_provider_record;
 GRANT EXECUTE ON FUNCTION usage_monitor.normalize_usage TO regress_provider_record;
 
@@ -90,7 +90,7 @@ SELECT count(*) = :before FROM recorded;
 
 DELETE FROM usage_monitor.usage
 WHERE org = 'regress_provider_record' OR model = 'claude-regress-1';
-REVOKE ALL ON SCHEMA usage_monitor FROM regress_provider_record;
+REVOKE ALL ON SCHEMA usage_monitor, _usage_monitor FROM regress_provider_record;
 REVOKE ALL ON FUNCTION usage_monitor.record FROM regress_provider_record;
 REVOKE ALL ON FUNCTION usage_monitor.normalize_usage FROM regress_provider_record;
 DROP ROLE regress_provider_record;

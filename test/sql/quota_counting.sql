@@ -267,8 +267,8 @@ INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 12
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.000000000000000001);
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 170141183460469231731);
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('digits', 'm', 0.1);
-SELECT usage_monitor._added('(4294967295,1)');
-SELECT usage_monitor._added('(0,1000)');
+SELECT _usage_monitor._added('(4294967295,1)');
+SELECT _usage_monitor._added('(0,1000)');
 SELECT used, used = (SELECT sum(cost) FROM usage_monitor.usage WHERE user_id = 'digits') AS is_right
 FROM usage_monitor.quota_usage JOIN usage_monitor.quota USING (quota_id) WHERE name = 'digits';
 SELECT * FROM pg_temp.wrong();

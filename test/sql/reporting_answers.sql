@@ -197,7 +197,7 @@ SELECT usage_monitor.set_quota('each', 'user', NULL, 1, 'lifetime') > 0;
 CREATE ROLE regress_report_reader;
 CREATE ROLE regress_report_nobody;
 SELECT usage_monitor.grant_access('regress_report_reader', 'reader');
-GRANT USAGE ON SCHEMA usage_monitor TO regress_report_nobody;
+GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_report_nobody;
 CREATE FUNCTION pg_temp.outcome(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE statement;

@@ -26,7 +26,7 @@ $$;
 CREATE VIEW pg_temp.room AS
 SELECT name, subject, used, reserved, remaining, percentage, state FROM usage_monitor.quota_status ORDER BY name, subject;
 CREATE VIEW pg_temp.left_over AS
-SELECT (SELECT count(*) FROM usage_monitor._reservation_part) AS parts,
+SELECT (SELECT count(*) FROM _usage_monitor._reservation_part) AS parts,
        (SELECT count(*) FROM usage_monitor.reservation WHERE state = 'open') AS open;
 
 -- one unit of money a token in, two a token out
@@ -233,11 +233,11 @@ DO $$
 BEGIN
     FOR n IN 1 .. 5000 LOOP
         PERFORM usage_monitor.reserve(user_id => 'max', cost => 0);
-        EXIT WHEN NOT EXISTS (SELECT FROM usage_monitor._reservation_part WHERE expires_at < clock_timestamp());
+        EXIT WHEN NOT EXISTS (SELECT FROM _usage_monitor._reservation_part WHERE expires_at < clock_timestamp());
     END LOOP;
 END
 $$;
-SELECT count(*) FROM usage_monitor._reservation_part WHERE expires_at < clock_timestamp();
+SELECT count(*) FROM _usage_monitor._reservation_part WHERE expires_at < clock_timestamp();
 
 -- Everything given back, every counter as the ledger says
 SELECT count(usage_monitor.release(reservation_id)) > 0 FROM usage_monitor.reservation WHERE state = 'open';
@@ -254,7 +254,7 @@ SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'hal', model => 'm'
 SELECT cost FROM usage_monitor.settle(:'id', input_tokens => 1);
 SELECT usage_monitor.release(:'id');
 SELECT cost FROM usage_monitor.record('{"object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}', user_id => 'hal');
-SELECT r.code FROM unnest(ARRAY['SELECT * FROM usage_monitor.reservation', 'SELECT * FROM usage_monitor.quota_status', 'SELECT usage_monitor._end_reservation(NULL, ''open'')']) AS s CROSS JOIN LATERAL pg_temp.refusal(s) AS r;
+SELECT r.code FROM unnest(ARRAY['SELECT * FROM usage_monitor.reservation', 'SELECT * FROM usage_monitor.quota_status', 'SELECT _usage_monitor._end_reservation(NULL, ''open'')']) AS s CROSS JOIN LATERAL pg_temp.refusal(s) AS r;
 RESET ROLE;
 DROP OWNED BY regress_writer;
 DROP ROLE regress_writer;

@@ -62,7 +62,7 @@ SELECT * FROM usage_monitor.drop_usage_before(NULL);
 SELECT * FROM usage_monitor.drop_usage_before('2999-01-01');
 \echo :LAST_ERROR_SQLSTATE
 BEGIN;
-UPDATE usage_monitor._rollup_day SET cost = 1 WHERE org = 'acme' AND day = '2024-02-28';
+UPDATE _usage_monitor._rollup_day SET cost = 1 WHERE org = 'acme' AND day = '2024-02-28';
 COMMIT;
 SELECT * FROM usage_monitor.drop_usage_before('2024-04-01');
 \echo :LAST_ERROR_SQLSTATE
@@ -136,7 +136,7 @@ CREATE POLICY own_org ON usage_monitor.usage TO regress_archive_reader USING (or
 SET ROLE regress_archive_reader;
 SELECT count(*) FROM usage_monitor.daily_usage;
 SELECT count(*) FROM usage_monitor.session_usage;
-SELECT count(*) FROM usage_monitor._archive_day;
+SELECT count(*) FROM _usage_monitor._archive_day;
 SELECT * FROM usage_monitor.drop_usage_before('2025-02-01');
 RESET ROLE;
 ALTER TABLE usage_monitor.usage DISABLE ROW LEVEL SECURITY;
@@ -147,7 +147,7 @@ DROP ROLE regress_archive_reader;
 CREATE ROLE regress_archive_manager;
 SELECT usage_monitor.grant_access('regress_archive_manager', 'manager');
 SET ROLE regress_archive_manager;
-SELECT usage_monitor._archive_partition('usage_monitor.usage_default');
+SELECT _usage_monitor._archive_partition('usage_monitor.usage_default');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 DROP OWNED BY regress_archive_manager;
@@ -159,9 +159,9 @@ SELECT usage_monitor.refresh() IS NOT NULL AS is_refreshed;
 INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens, output_tokens, tags)
 SELECT 'o' || n % 2, 'u' || n % 3, 'm', n, 1, '{"t": 1}' FROM generate_series(1, 6) AS n;
 CREATE TEMP TABLE known AS SELECT * FROM usage_monitor.quota_usage;
-UPDATE usage_monitor._counter_row
-SET used = used + usage_monitor._added(ctid), recent = overlay(recent PLACING '\xffffffffffffffff' FROM 97);
-SELECT count(*) > 20 AS counters, count(*) FILTER (WHERE usage_monitor._added(ctid) <> 'NaN') AS known FROM usage_monitor._counter_row;
+UPDATE _usage_monitor._counter_row
+SET used = used + _usage_monitor._added(ctid), recent = overlay(recent PLACING '\xffffffffffffffff' FROM 97);
+SELECT count(*) > 20 AS counters, count(*) FILTER (WHERE _usage_monitor._added(ctid) <> 'NaN') AS known FROM _usage_monitor._counter_row;
 SELECT q.name, k.subject, k.period_start, k.used, c.used AS found
 FROM pg_temp.known AS k FULL JOIN usage_monitor.quota_usage AS c USING (quota_id, subject, period_start) LEFT JOIN usage_monitor.quota AS q USING (quota_id)
 WHERE k.used IS DISTINCT FROM c.used;
@@ -169,5 +169,5 @@ WHERE k.used IS DISTINCT FROM c.used;
 INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens, output_tokens, tags)
 SELECT ts, 'o' || n % 2, 'u' || n % CASE WHEN ts < '2024-01-01' THEN 6 ELSE 3 END, 'm', n, 1, '{"t": 1}'
 FROM generate_series(1, 6) AS n, unnest(ARRAY[now(), '2023-01-05']) AS ts;
-SELECT count(*) > 0 AS known FROM usage_monitor._counter_row WHERE usage_monitor._added(ctid) <> 'NaN';
+SELECT count(*) > 0 AS known FROM _usage_monitor._counter_row WHERE _usage_monitor._added(ctid) <> 'NaN';
 SELECT * FROM usage_monitor.verify();

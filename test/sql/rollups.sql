@@ -9,8 +9,8 @@ SET datestyle = 'ISO, YMD';
 
 CREATE FUNCTION pg_temp.folded() RETURNS TABLE (folded numeric, corrections bigint)
 LANGUAGE sql AS $$
-    SELECT (SELECT sum(requests) FROM usage_monitor._rollup_day_total),
-           (SELECT count(*) FROM usage_monitor._correction)
+    SELECT (SELECT sum(requests) FROM _usage_monitor._rollup_day_total),
+           (SELECT count(*) FROM _usage_monitor._correction)
 $$;
 
 SELECT usage_monitor.configure('CNY', 'America/New_York');
@@ -64,7 +64,7 @@ SELECT requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
 CREATE TABLE usage_2025_11 (LIKE usage_monitor.usage_default INCLUDING ALL);
 ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2025_11 FOR VALUES FROM ('2030-01-01 00:00+00') TO ('2031-01-01 00:00+00');
 UPDATE usage_monitor.usage SET ts = '2030-05-05 12:00Z' WHERE org = 'own';
-SELECT sign, org, input_tokens, ts AT TIME ZONE 'UTC' < '2030-01-01' AS old FROM usage_monitor._correction ORDER BY sign;
+SELECT sign, org, input_tokens, ts AT TIME ZONE 'UTC' < '2030-01-01' AS old FROM _usage_monitor._correction ORDER BY sign;
 SELECT day, requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
 SELECT usage_monitor.refresh();
 SELECT day, requests, input_tokens FROM usage_monitor.daily_usage WHERE org = 'own';
@@ -79,7 +79,7 @@ DELETE FROM usage_monitor.usage;
 SELECT * FROM pg_temp.compare();
 SELECT usage_monitor.refresh() > 0 AS refreshed;
 SELECT * FROM pg_temp.compare();
-SELECT count(*) FROM usage_monitor._rollup_user;
+SELECT count(*) FROM _usage_monitor._rollup_user;
 
 -- another time zone has other days
 EXECUTE fill;
@@ -119,9 +119,9 @@ SELECT usage_monitor.duration_percentile(0.5, VARIADIC array_fill(0, ARRAY[19]))
        usage_monitor.duration_percentile(NULL, VARIADIC array_fill(1, ARRAY[19])) IS NULL AS no_share;
 -- A duration that is a bound is in the bucket below it
 INSERT INTO usage_monitor.usage (ts, org, model, duration_ms) SELECT '2025-01-01', 'bounds', 'um-test-0', d FROM unnest('{0, 10, 10.1, 1000, 81920, 81921}'::float8[]) AS d;
-SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM usage_monitor._live_day WHERE org = 'bounds';
+SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM _usage_monitor._live_day WHERE org = 'bounds';
 SELECT usage_monitor.refresh() > 0 AS refreshed;
-SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM usage_monitor._live_day WHERE org = 'bounds';
+SELECT sum(ms_10) AS ms_10, sum(ms_20) AS ms_20, sum(ms_1000) AS ms_1000, sum(ms_81920) AS ms_81920, sum(ms_infinity) AS above FROM _usage_monitor._live_day WHERE org = 'bounds';
 SELECT range, from_ms, to_ms, requests, percentage FROM usage_monitor.duration_distribution WHERE org = 'bounds' ORDER BY from_ms;
 -- ... and all of them, against the ledger
 SELECT day, org, range, sum(requests) FROM usage_monitor.duration_distribution GROUP BY 1, 2, 3
@@ -177,15 +177,15 @@ SET ROLE regress_rollup_reader;
 SELECT (SELECT string_agg(DISTINCT org, ' ') FROM usage_monitor.daily_usage) AS daily,
        (SELECT string_agg(DISTINCT org, ' ') FROM usage_monitor.model_usage) AS model,
        (SELECT sum(requests) FROM usage_monitor.daily_total) = (SELECT count(*) FROM usage_monitor.usage) AS total,
-       (SELECT count(*) FROM usage_monitor._rollup_day) AS rollups,
-       (SELECT count(*) FROM usage_monitor._correction) AS corrections;
+       (SELECT count(*) FROM _usage_monitor._rollup_day) AS rollups,
+       (SELECT count(*) FROM _usage_monitor._correction) AS corrections;
 SELECT usage_monitor.refresh();
 RESET ROLE;
 ALTER TABLE usage_monitor.usage DISABLE ROW LEVEL SECURITY;
 SELECT * FROM pg_temp.compare();
 SET ROLE regress_rollup_reader;
 SELECT (SELECT sum(requests) FROM usage_monitor.daily_total) = (SELECT count(*) FROM usage_monitor.usage) AS total,
-       (SELECT count(*) > 0 FROM usage_monitor._rollup_day) AS rollups;
+       (SELECT count(*) > 0 FROM _usage_monitor._rollup_day) AS rollups;
 RESET ROLE;
 
 DROP POLICY own_org ON usage_monitor.usage;
@@ -193,11 +193,11 @@ DROP OWNED BY regress_rollup_reader;
 DROP ROLE regress_rollup_reader;
 
 -- Indexes that somebody has added are kept up, or refused
-CREATE INDEX own ON usage_monitor._rollup_day (requests);
+CREATE INDEX own ON _usage_monitor._rollup_day (requests);
 INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
 DROP INDEX usage_monitor.own;
-CREATE INDEX own ON usage_monitor._rollup_day ((requests + 1));
+CREATE INDEX own ON _usage_monitor._rollup_day ((requests + 1));
 INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
 DROP INDEX usage_monitor.own;
@@ -210,5 +210,5 @@ INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens) SELECT '
 SELECT usage_monitor.refresh();
 SELECT count(*), count(DISTINCT user_id) AS users, min(requests), max(requests), bool_and(input_tokens = 2 * substr(user_id, 2)::bigint) AS right
 FROM usage_monitor.user_usage WHERE org = 'crowd';
-SELECT count(*) > count(DISTINCT name_hash) AS shared FROM usage_monitor._rollup_user WHERE org = 'crowd';
-SELECT * FROM usage_monitor._verify_rollups();
+SELECT count(*) > count(DISTINCT name_hash) AS shared FROM _usage_monitor._rollup_user WHERE org = 'crowd';
+SELECT * FROM _usage_monitor._verify_rollups();

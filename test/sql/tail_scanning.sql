@@ -58,7 +58,7 @@ INSERT INTO condition (condition, is_exact) VALUES
     ('t.day >= timestamp ''2025-03-09 12:00''', false),
     ('t.day >= current_date - 30', true),
     ('t.day <> ''2025-03-09''', false),
-    ('t.day IN (SELECT s.day FROM usage_monitor._tail_day_total s WHERE s.day < ''2025-01-01'')', false),
+    ('t.day IN (SELECT s.day FROM _usage_monitor._tail_day_total s WHERE s.day < ''2025-01-01'')', false),
     ('t.day >= ''2024-12-30'' AND t.org = ''acme'' AND t.key1 = ''bob'' AND t.requests > 5', false);
 SET test.org = 'acme';
 
@@ -90,7 +90,7 @@ END
 $$;
 CREATE VIEW pg_temp.every_difference AS
 SELECT d.name, t.conditions, t.rows > 0 AS has_rows, t.differing
-FROM usage_monitor._rollup_dimension d
+FROM _usage_monitor._rollup_dimension d
 CROSS JOIN LATERAL pg_temp.differences_of('_tail_' || d.name) t
 ORDER BY d.name;
 TABLE every_difference;
@@ -106,16 +106,16 @@ BEGIN
 END
 $$;
 SELECT condition FROM condition
-WHERE is_exact AND pg_temp.removed(format('SELECT * FROM usage_monitor._tail_user t WHERE %s', condition)) > 0;
+WHERE is_exact AND pg_temp.removed(format('SELECT * FROM _usage_monitor._tail_user t WHERE %s', condition)) > 0;
 SELECT pg_temp.removed('SELECT day, cost FROM usage_monitor.user_usage WHERE user_id = ''ann'' AND org = ''acme'' AND day >= ''2025-03-09''') AS by_view,
-       pg_temp.removed('SELECT * FROM usage_monitor._tail_user WHERE key1 LIKE ''ann''') > 0 AS otherwise;
+       pg_temp.removed('SELECT * FROM _usage_monitor._tail_user WHERE key1 LIKE ''ann''') > 0 AS otherwise;
 
 -- Whatever columns are asked for
-SELECT count(*) > 0 AS found, count(DISTINCT t) = count(*) AS whole_rows, count(DISTINCT t.tableoid::regclass) AS tables FROM usage_monitor._tail_model t WHERE org = 'acme';
-SELECT count(*) FROM usage_monitor._tail_day_total;
-SELECT count(*) AS differing FROM (SELECT t AS row FROM usage_monitor._tail_user t WHERE key1 = 'ann') a
-WHERE to_jsonb(a.row) NOT IN (SELECT to_jsonb(t) FROM usage_monitor._tail_user t);
-SELECT count(*) FROM (SELECT * FROM usage_monitor._tail_day_total ORDER BY cost, day LIMIT 3) l;
+SELECT count(*) > 0 AS found, count(DISTINCT t) = count(*) AS whole_rows, count(DISTINCT t.tableoid::regclass) AS tables FROM _usage_monitor._tail_model t WHERE org = 'acme';
+SELECT count(*) FROM _usage_monitor._tail_day_total;
+SELECT count(*) AS differing FROM (SELECT t AS row FROM _usage_monitor._tail_user t WHERE key1 = 'ann') a
+WHERE to_jsonb(a.row) NOT IN (SELECT to_jsonb(t) FROM _usage_monitor._tail_user t);
+SELECT count(*) FROM (SELECT * FROM _usage_monitor._tail_day_total ORDER BY cost, day LIMIT 3) l;
 
 -- Values that are known as it runs: parameters, of a plan for all of them, and of rescans
 SET plan_cache_mode = force_generic_plan;
@@ -130,23 +130,23 @@ SELECT sum(requests), sum(cost) FROM usage_monitor.user_usage WHERE user_id || '
 RESET plan_cache_mode;
 
 PREPARE of_each AS
-SELECT u.name, s.*, (SELECT sum(l.requests) FROM usage_monitor._live_user l WHERE l.key1 = u.name AND l.day >= u.day) AS live
+SELECT u.name, s.*, (SELECT sum(l.requests) FROM _usage_monitor._live_user l WHERE l.key1 = u.name AND l.day >= u.day) AS live
 FROM (VALUES ('ann', date '2025-01-01'), ('bob', '2025-01-01'), ('bob', '2025-03-10'), (NULL, '2025-01-01'), ('no', '2025-01-01'), ('ann', '2025-01-01'), ('ann', NULL)) AS u (name, day)
-CROSS JOIN LATERAL (SELECT count(DISTINCT (t.day, t.org)), sum(t.requests) AS requests FROM usage_monitor._tail_user t WHERE t.key1 = u.name AND t.day >= u.day) AS s
+CROSS JOIN LATERAL (SELECT count(DISTINCT (t.day, t.org)), sum(t.requests) AS requests FROM _usage_monitor._tail_user t WHERE t.key1 = u.name AND t.day >= u.day) AS s
 ORDER BY u.name, u.day;
 EXECUTE of_each;
 
 -- The same tail twice and more, scanned over and over
 PREPARE self_join AS
 SELECT count(*) > 0 AS found, count(*) FILTER (WHERE a.cost IS DISTINCT FROM b.cost OR a.requests <> b.requests) AS differing
-FROM (SELECT day, org, key1, sum(requests) AS requests, sum(cost) AS cost FROM usage_monitor._tail_user GROUP BY 1, 2, 3) a
-JOIN (SELECT day, org, key1, sum(requests) AS requests, sum(cost) AS cost FROM usage_monitor._tail_user GROUP BY 1, 2, 3) b
+FROM (SELECT day, org, key1, sum(requests) AS requests, sum(cost) AS cost FROM _usage_monitor._tail_user GROUP BY 1, 2, 3) a
+JOIN (SELECT day, org, key1, sum(requests) AS requests, sum(cost) AS cost FROM _usage_monitor._tail_user GROUP BY 1, 2, 3) b
   ON (a.day, a.org, coalesce(a.key1, '-')) = (b.day, b.org, coalesce(b.key1, '-'));
 PREPARE nested AS
 SELECT count(*) = sum(s.n) AS same, count(*) > 0 AS found
-FROM usage_monitor._tail_day a
-JOIN usage_monitor._tail_day b ON a.day = b.day AND a.requests >= b.requests
-CROSS JOIN (SELECT count(*) > 0 AS some FROM usage_monitor._tail_day) c
+FROM _usage_monitor._tail_day a
+JOIN _usage_monitor._tail_day b ON a.day = b.day AND a.requests >= b.requests
+CROSS JOIN (SELECT count(*) > 0 AS some FROM _usage_monitor._tail_day) c
 CROSS JOIN LATERAL (SELECT 1 AS n) s;
 EXECUTE self_join;
 SET enable_hashjoin = off;
@@ -159,7 +159,7 @@ RESET enable_mergejoin;
 RESET enable_material;
 
 -- A cursor shows what there was when it was declared, however slowly it is read
-CREATE VIEW pg_temp.seen AS SELECT count(*) AS names, sum(requests) AS requests, sum(input_tokens) AS input_tokens FROM usage_monitor._tail_model;
+CREATE VIEW pg_temp.seen AS SELECT count(*) AS names, sum(requests) AS requests, sum(input_tokens) AS input_tokens FROM _usage_monitor._tail_model;
 CREATE FUNCTION pg_temp.read(c refcursor, at_most integer DEFAULT NULL, OUT names integer, OUT requests bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -180,14 +180,14 @@ END
 $$;
 TABLE seen;
 BEGIN;
-DECLARE early CURSOR FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE early CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
 SELECT names FROM pg_temp.read('early', 3);
-DECLARE unread CURSOR FOR SELECT * FROM usage_monitor._tail_model;
-DECLARE scrolled SCROLL CURSOR FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE unread CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
+DECLARE scrolled SCROLL CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
 MOVE LAST IN scrolled;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5), ('new', 5);
 TABLE seen;
-DECLARE late CURSOR FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE late CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
 SELECT names FROM pg_temp.read('late', 1);
 DELETE FROM usage_monitor.usage WHERE org = 'acme';
 TABLE seen;
@@ -197,14 +197,14 @@ SELECT * FROM pg_temp.read('unread');
 MOVE ABSOLUTE 0 IN scrolled;
 SELECT * FROM pg_temp.read('scrolled');
 SAVEPOINT s;
-SELECT sum(1 / (requests - requests)) FROM usage_monitor._tail_model;
+SELECT sum(1 / (requests - requests)) FROM _usage_monitor._tail_model;
 ROLLBACK TO s;
 TABLE seen;
 ROLLBACK;
 TABLE seen;
 
 BEGIN;
-DECLARE held CURSOR WITH HOLD FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE held CURSOR WITH HOLD FOR SELECT * FROM _usage_monitor._tail_model;
 SELECT names FROM pg_temp.read('held', 3);
 COMMIT;
 SELECT usage_monitor.refresh() > 0 AS refreshed;
@@ -217,13 +217,13 @@ TABLE seen;
 -- An error halfway, which is caught, with a cursor open
 CREATE FUNCTION pg_temp.stumble() RETURNS integer LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM 1 / (requests - requests) FROM usage_monitor._tail_model;
+    PERFORM 1 / (requests - requests) FROM _usage_monitor._tail_model;
 EXCEPTION WHEN division_by_zero THEN
     RETURN 1;
 END
 $$;
 BEGIN;
-DECLARE stumbling CURSOR FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE stumbling CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
 SELECT names FROM pg_temp.read('stumbling', 2);
 SELECT sum(pg_temp.stumble()) FROM generate_series(1, 3);
 SELECT * FROM pg_temp.read('stumbling');
@@ -240,7 +240,7 @@ SELECT '2025-03-09 12:00Z', 'acme', 'user-' || n, 'p' || n, 'um-test-' || n % 90
 FROM generate_series(1, 2000) n;
 -- again, for in one part there is much of it
 EXECUTE fill;
-SELECT count(*) > count(DISTINCT (day, org, key1)) AS in_parts FROM usage_monitor._tail_user;
+SELECT count(*) > count(DISTINCT (day, org, key1)) AS in_parts FROM _usage_monitor._tail_user;
 SELECT t.* FROM pg_temp.differences_of('_tail_user') t;
 EXECUTE of_user('bob', '2025-03-08', '2025-03-10');
 EXECUTE of_each;
@@ -252,21 +252,21 @@ EXECUTE nested;
 RESET enable_hashjoin;
 RESET enable_mergejoin;
 RESET enable_material;
-SELECT sum(requests), sum(input_tokens) FROM usage_monitor._tail_model;
+SELECT sum(requests), sum(input_tokens) FROM _usage_monitor._tail_model;
 BEGIN;
-DECLARE large CURSOR FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE large CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
 SELECT names FROM pg_temp.read('large', 2);
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5), ('new', 5);
-SELECT sum(requests), sum(input_tokens) FROM usage_monitor._tail_model;
+SELECT sum(requests), sum(input_tokens) FROM _usage_monitor._tail_model;
 SAVEPOINT s;
-SELECT sum(1 / (requests - requests)) FROM usage_monitor._tail_model;
+SELECT sum(1 / (requests - requests)) FROM _usage_monitor._tail_model;
 ROLLBACK TO s;
 SELECT requests FROM pg_temp.read('large');
 ROLLBACK;
-SELECT sum(requests), sum(input_tokens) FROM usage_monitor._tail_model;
+SELECT sum(requests), sum(input_tokens) FROM _usage_monitor._tail_model;
 RESET work_mem;
 RESET hash_mem_multiplier;
-SELECT sum(requests), sum(input_tokens) FROM usage_monitor._tail_model;
+SELECT sum(requests), sum(input_tokens) FROM _usage_monitor._tail_model;
 SELECT t.* FROM pg_temp.differences_of('_tail_user') t;
 
 -- Row security: all of what he may see of the ledger is tail, and nothing else
@@ -276,8 +276,8 @@ ALTER TABLE usage_monitor.usage ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_org ON usage_monitor.usage TO regress_tail_reader USING (org = 'acme');
 SELECT count(*) AS calls FROM usage_monitor.usage WHERE org = 'acme' \gset
 SET ROLE regress_tail_reader;
-SELECT string_agg(DISTINCT org, ' ') AS orgs, sum(requests) = :calls AS all_calls FROM usage_monitor._tail_user;
-SELECT count(*) FROM usage_monitor._tail_user WHERE org = 'globex';
+SELECT string_agg(DISTINCT org, ' ') AS orgs, sum(requests) = :calls AS all_calls FROM _usage_monitor._tail_user;
+SELECT count(*) FROM _usage_monitor._tail_user WHERE org = 'globex';
 SELECT sum(requests) > 0 AS found FROM usage_monitor.user_usage WHERE user_id = 'ann' AND day = '2025-03-09';
 RESET ROLE;
 ALTER TABLE usage_monitor.usage DISABLE ROW LEVEL SECURITY;
@@ -292,15 +292,15 @@ BEGIN
 END
 $$;
 SET ROLE regress_tail_reader;
-SELECT pg_temp.is_planned('SELECT * FROM usage_monitor._tail_user WHERE key1 = ''ann''');
+SELECT pg_temp.is_planned('SELECT * FROM _usage_monitor._tail_user WHERE key1 = ''ann''');
 \set VERBOSITY terse
-SELECT * FROM usage_monitor._tail_user WHERE key1 = 'ann';
+SELECT * FROM _usage_monitor._tail_user WHERE key1 = 'ann';
 \set VERBOSITY default
 RESET ROLE;
-REVOKE SELECT ON usage_monitor._tail_user FROM regress_tail_reader;
+REVOKE SELECT ON _usage_monitor._tail_user FROM regress_tail_reader;
 GRANT SELECT ON usage_monitor.usage TO regress_tail_reader;
 SET ROLE regress_tail_reader;
-SELECT * FROM usage_monitor._tail_user WHERE key1 = 'ann';
+SELECT * FROM _usage_monitor._tail_user WHERE key1 = 'ann';
 -- nor makes he tables of his own
 CREATE FOREIGN TABLE pg_temp.mine (day date) SERVER usage_monitor_tail OPTIONS (dimension 'day');
 RESET ROLE;
@@ -311,13 +311,13 @@ SELECT * FROM pg_temp.nothing;
 DROP FOREIGN TABLE mine, nothing;
 
 -- Nobody writes them, and maintenance passes by
-INSERT INTO usage_monitor._tail_user (day, name_hash, requests) VALUES (current_date, 0, 1);
-DELETE FROM usage_monitor._tail_user;
-TRUNCATE usage_monitor._tail_user;
+INSERT INTO _usage_monitor._tail_user (day, name_hash, requests) VALUES (current_date, 0, 1);
+DELETE FROM _usage_monitor._tail_user;
+TRUNCATE _usage_monitor._tail_user;
 ANALYZE;
 
 BEGIN;
-DECLARE open CURSOR FOR SELECT * FROM usage_monitor._tail_model;
+DECLARE open CURSOR FOR SELECT * FROM _usage_monitor._tail_model;
 MOVE 1 IN open;
 SET LOCAL client_min_messages = error;
 DROP EXTENSION usage_monitor CASCADE;

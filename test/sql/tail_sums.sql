@@ -88,17 +88,17 @@ TABLE total;
 
 -- whoever may not read the ledger gets nothing that the session remembers
 CREATE ROLE regress_views_only;
-GRANT USAGE ON SCHEMA usage_monitor TO regress_views_only;
-GRANT SELECT ON usage_monitor.daily_total, usage_monitor._open_days, usage_monitor._live_day_total, usage_monitor._rollup_day_total, usage_monitor._tail_day_total,
-    usage_monitor._rollup_state, usage_monitor._archived_day_total TO regress_views_only;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor TO regress_views_only;
+GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_views_only;
+GRANT SELECT ON usage_monitor.daily_total, _usage_monitor._open_days, _usage_monitor._live_day_total, _usage_monitor._rollup_day_total, _usage_monitor._tail_day_total,
+    _usage_monitor._rollup_state, _usage_monitor._archived_day_total TO regress_views_only;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor, _usage_monitor TO regress_views_only;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
 SELECT sum(requests) > 0 AS readable FROM usage_monitor.daily_total;
 SET ROLE regress_views_only;
 SELECT sum(requests) > 0 AS readable FROM usage_monitor.daily_total;
 RESET ROLE;
 
-SELECT * FROM usage_monitor._ledger_sums('no such');
+SELECT * FROM _usage_monitor._ledger_sums('no such');
 \echo :LAST_ERROR_SQLSTATE
 
 DROP VIEW total;

@@ -99,9 +99,9 @@ DELETE FROM usage_monitor.usage;
 INSERT INTO usage_monitor.usage (ts, org, session_id, model, tags)
 SELECT '2025-01-01', org, 's', 'no-such-model', '{"team": "a"}' FROM unnest('{acme, globex}'::text[]) AS org;
 CREATE ROLE regress_usage_reader;
-GRANT USAGE ON SCHEMA usage_monitor TO regress_usage_reader;
-GRANT SELECT ON ALL TABLES IN SCHEMA usage_monitor TO regress_usage_reader;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor TO regress_usage_reader;
+GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_usage_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA usage_monitor, _usage_monitor TO regress_usage_reader;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor, _usage_monitor TO regress_usage_reader;
 ALTER TABLE usage_monitor.usage ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_org ON usage_monitor.usage TO regress_usage_reader USING (org = 'acme');
 SET LOCAL ROLE regress_usage_reader;

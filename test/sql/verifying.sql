@@ -39,11 +39,11 @@ SELECT name, subject, period_start, used FROM usage_monitor.quota_history ORDER 
 SELECT name, level, alert.subject, period_start, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) ORDER BY alert_id;
 
 -- Counters that somebody has tampered with
-UPDATE usage_monitor._counter_row SET used = used + 0.000000001 WHERE subject = 'u0' AND slot = 0;
+UPDATE _usage_monitor._counter_row SET used = used + 0.000000001 WHERE subject = 'u0' AND slot = 0;
 -- (years that were over when the quota was made have a counter where rows came late, and need none)
-DELETE FROM usage_monitor._counter_row WHERE subject = 'u1' AND period_start = '2025-01-01';
-DELETE FROM usage_monitor._counter_row WHERE subject = '';
-INSERT INTO usage_monitor._counter_row (quota_id, subject, period_start, used, revision) SELECT quota_id, 'nobody', '-infinity', 7, 1 FROM usage_monitor.quota WHERE name = 'users';
+DELETE FROM _usage_monitor._counter_row WHERE subject = 'u1' AND period_start = '2025-01-01';
+DELETE FROM _usage_monitor._counter_row WHERE subject = '';
+INSERT INTO _usage_monitor._counter_row (quota_id, subject, period_start, used, revision) SELECT quota_id, 'nobody', '-infinity', 7, 1 FROM usage_monitor.quota WHERE name = 'users';
 SELECT * FROM pg_temp.difference;
 SELECT usage_monitor.rebuild_counters();
 SELECT * FROM pg_temp.difference;
@@ -63,7 +63,7 @@ COMMIT;
 SELECT * FROM pg_temp.difference;
 SELECT name, level, used FROM usage_monitor.alert JOIN usage_monitor.quota USING (quota_id) WHERE alert.subject = 'u2' ORDER BY alert_id;
 BEGIN;
-UPDATE usage_monitor._counter_row SET used = 0;
+UPDATE _usage_monitor._counter_row SET used = 0;
 SELECT count(*) > 0 AS different FROM pg_temp.difference;
 ROLLBACK;
 SELECT * FROM pg_temp.difference;
@@ -83,14 +83,14 @@ SELECT * FROM pg_temp.difference;
 
 -- Slots of periods that are over are folded into one row
 CREATE VIEW pg_temp.slots AS
-SELECT q.name, count(*) AS slots, sum(u.used + usage_monitor._added(u.ctid)) AS used
-FROM usage_monitor._counter_row AS u JOIN usage_monitor.quota AS q USING (quota_id)
+SELECT q.name, count(*) AS slots, sum(u.used + _usage_monitor._added(u.ctid)) AS used
+FROM _usage_monitor._counter_row AS u JOIN usage_monitor.quota AS q USING (quota_id)
 WHERE u.subject = 'u1' AND u.period_start IN ('2024-01-01', '-infinity') GROUP BY 1 ORDER BY 1;
 INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2024-12-31', 'u1', 'm', 1);
-INSERT INTO usage_monitor._counter_row (quota_id, subject, period_start, slot, used, share, revision)
+INSERT INTO _usage_monitor._counter_row (quota_id, subject, period_start, slot, used, share, revision)
 SELECT quota_id, 'u1', CASE period WHEN 'year' THEN '2024-01-01'::timestamptz ELSE '-infinity' END, slot, slot, 0, revision
 FROM usage_monitor.quota, generate_series(1, 3) AS slot WHERE scope = 'user';
-UPDATE usage_monitor._counter_row SET used = used - 6 WHERE subject = 'u1' AND period_start IN ('2024-01-01', '-infinity') AND slot = 0;
+UPDATE _usage_monitor._counter_row SET used = used - 6 WHERE subject = 'u1' AND period_start IN ('2024-01-01', '-infinity') AND slot = 0;
 SELECT * FROM pg_temp.slots;
 SELECT * FROM pg_temp.difference;
 BEGIN ISOLATION LEVEL REPEATABLE READ;

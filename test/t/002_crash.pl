@@ -91,7 +91,7 @@ $node->safe_psql('postgres', q{
 $node->stop;
 command_ok([ 'pg_resetwal', '--epoch', 5, '--pgdata', $node->data_dir ], 'the server is made to forget');
 $node->start;
-cmp_ok(value($node, q{SELECT count(*) FROM usage_monitor._counter_row r WHERE usage_monitor._added(r.ctid) = 'NaN'}), '>', 0, 'forgotten: counters do not know');
+cmp_ok(value($node, q{SELECT count(*) FROM _usage_monitor._counter_row r WHERE _usage_monitor._added(r.ctid) = 'NaN'}), '>', 0, 'forgotten: counters do not know');
 counters_are_right($node, 'forgotten');
 is(value($node, q{SELECT allowed FROM usage_monitor.check_quota(project => 'q', requests => 2) WHERE name = 'few'}), 'f', 'forgotten: what does not fit is told');
 my ($result, $out, $err) = $node->psql('postgres', q{INSERT INTO usage_monitor.usage (project, model) VALUES ('q', 'm'), ('q', 'm')});

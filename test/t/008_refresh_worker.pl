@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = new_node('main', 'usage_monitor.auto_refresh_rows = 1000',
 	"default_transaction_isolation = 'serializable'", "default_transaction_read_only = 'off'");
-my $folded = 'SELECT coalesce(sum(requests), 0) FROM usage_monitor._rollup_day';
+my $folded = 'SELECT coalesce(sum(requests), 0) FROM _usage_monitor._rollup_day';
 my $insert = "INSERT INTO usage_monitor.usage (model, input_tokens) SELECT 'm', n FROM generate_series(1, %d) n";
 
 $node->safe_psql('postgres', sprintf($insert, 900));
@@ -29,10 +29,10 @@ ok($node->poll_query_until('other', "SELECT ($folded) = 5000"), 'each database h
 $node->append_conf('postgresql.conf', "deadlock_timeout = '2s'");
 $node->reload;
 my $dropper = $node->background_psql('postgres');
-$dropper->query_safe("SET deadlock_timeout = '1500ms'; BEGIN; LOCK TABLE usage_monitor._rollup_user");
+$dropper->query_safe("SET deadlock_timeout = '1500ms'; BEGIN; LOCK TABLE _usage_monitor._rollup_user");
 $node->safe_psql('postgres', sprintf($insert, 2000));
 ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh' AND wait_event_type = 'Lock'"), 'a worker waits');
-$dropper->query_safe('LOCK TABLE usage_monitor._rollup_state');
+$dropper->query_safe('LOCK TABLE _usage_monitor._rollup_state');
 pass('it gives way');
 $dropper->query_safe('COMMIT');
 $dropper->quit;

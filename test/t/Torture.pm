@@ -196,7 +196,7 @@ sub torture
 	note "$commits commits, " . value($node, q{
 		SELECT (SELECT count(*) FROM usage_monitor.usage) || ' rows; alerts: '
 			   || (SELECT string_agg(level || ' ' || n, ', ' ORDER BY level) FROM (SELECT level, count(*) AS n FROM usage_monitor.alert GROUP BY level) a)
-			   || '; slots: ' || (SELECT count(*) FROM usage_monitor._counter_row WHERE slot > 0)});
+			   || '; slots: ' || (SELECT count(*) FROM _usage_monitor._counter_row WHERE slot > 0)});
 	cmp_ok($commits, '>', $seconds * 20, 'there was load');
 	cmp_ok(value($node, 'SELECT count(*) FROM replay_alert'), '>', $seconds, 'thresholds were crossed');
 	counters_add_up($node, 'after the load');

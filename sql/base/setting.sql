@@ -1,0 +1,217 @@
+/*
+ * The schema, and the ledger's currency and time zone.
+ *
+ * CREATE SCHEMA without IF NOT EXISTS: a schema that somebody made beforehand
+ * is refused, and ours goes with DROP EXTENSION.
+ */
+CREATE SCHEMA usage_monitor;
+CREATE SCHEMA _usage_monitor;
+
+-- the path of CREATE EXTENSION ends with the schema of btree_gist, where others
+-- may have put functions of the same names as those used here
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+COMMENT ON SCHEMA usage_monitor IS
+    'The ledger for AI spend: insert calls into usage, set prices and quotas, read the views.';
+COMMENT ON SCHEMA _usage_monitor IS
+    'What usage_monitor keeps for itself; nothing in it is meant to be called or read by name.';
+
+CREATE TABLE usage_monitor.setting (
+    only_row  boolean NOT NULL DEFAULT true,
+    currency  text NOT NULL DEFAULT 'USD',
+    time_zone text NOT NULL DEFAULT 'UTC',
+    unpriced  text NOT NULL DEFAULT 'record',
+    CONSTRAINT setting_pkey PRIMARY KEY (only_row),
+    CONSTRAINT setting_only_row CHECK (only_row)
+);
+
+COMMENT ON TABLE usage_monitor.setting IS
+    'The ledger''s settings: one row once configure() was called, defaults before.';
+COMMENT ON COLUMN usage_monitor.setting.only_row IS 'Always true: there is one row.';
+COMMENT ON COLUMN usage_monitor.setting.currency IS 'ISO 4217 code of the currency that costs are kept in; fixed once the ledger has rows.';
+COMMENT ON COLUMN usage_monitor.setting.time_zone IS 'Time zone whose days and hours the views show; fixed once the ledger has rows.';
+COMMENT ON COLUMN usage_monitor.setting.unpriced IS 'What happens to a call without a price: record (cost NULL, shown in unpriced_usage) or refuse (SQLSTATE UM012).';
+
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.setting', '');
+
+CREATE FUNCTION _usage_monitor._invalidate() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_invalidate';
+
+COMMENT ON FUNCTION _usage_monitor._invalidate() IS
+    'Statement trigger of a table that backends cache: makes every backend read it anew.';
+
+CREATE FUNCTION _usage_monitor._is_restoring() RETURNS boolean
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'usage_monitor_is_restoring';
+
+COMMENT ON FUNCTION _usage_monitor._is_restoring() IS
+    'Whether a dump is being restored, by the settings that it makes; not for functions with a search_path of their own.';
+
+CREATE FUNCTION _usage_monitor._is_time_zone(name text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_is_time_zone';
+
+COMMENT ON FUNCTION _usage_monitor._is_time_zone(text) IS 'Whether the server knows a time zone of that name.';
+
+CREATE FUNCTION _usage_monitor._check_currency(name text, code text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF code IS NULL OR code !~ '^[A-Z]{3}$' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('column "%s" must be a currency code, but is "%s"', name, code),
+            HINT = 'Write the ISO 4217 code in capitals, for example USD or CNY.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_currency(text, text) IS 'Refuses what is no ISO 4217 code (UM008).';
+
+CREATE FUNCTION _usage_monitor._check_time_zone(name text, zone text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF zone IS NULL OR NOT _usage_monitor._is_time_zone(zone)
+           -- one with digits may be a POSIX rule, by which +05:30 is west of Greenwich
+       OR (zone ~ '[0-9]' AND NOT EXISTS (SELECT FROM pg_timezone_names n WHERE lower(n.name) = lower(zone)))
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('column "%s" must be a time zone, but is "%s"', name, zone),
+            HINT = 'Time zones are listed in pg_timezone_names, for example Asia/Shanghai.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_time_zone(text, text) IS 'Refuses a time zone that the server does not know (UM008).';
+
+-- plpgsql: the tables are made later
+CREATE FUNCTION _usage_monitor._ledger_has_rows() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM usage_monitor.usage)
+        OR EXISTS (SELECT FROM usage_monitor.archived_partition);
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._ledger_has_rows() IS 'Has anything been recorded, even if it is archived by now?';
+
+CREATE FUNCTION _usage_monitor._check_setting() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- the row of a dump arrives by INSERT, perhaps after the ledger's
+    IF TG_OP <> 'INSERT'
+       AND (TG_OP = 'DELETE'
+            OR (OLD.currency, OLD.time_zone) IS DISTINCT FROM (NEW.currency, NEW.time_zone))
+       AND _usage_monitor._ledger_has_rows()
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM011',
+            MESSAGE = 'the ledger''s currency and time zone are fixed once it has rows',
+            HINT = 'Views and counters are kept in them. Set both before the first call is recorded.';
+    END IF;
+
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+
+    PERFORM _usage_monitor._check_currency('currency', NEW.currency);
+    PERFORM _usage_monitor._check_time_zone('time_zone', NEW.time_zone);
+    IF NEW.unpriced IS NULL OR NEW.unpriced NOT IN ('record', 'refuse') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('column "unpriced" must be record or refuse, but is "%s"', NEW.unpriced),
+            HINT = 'record keeps calls without a price with cost NULL, refuse does not take them.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER check_setting
+    BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.setting
+    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_setting();
+
+CREATE TRIGGER invalidate
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.setting
+    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
+
+ALTER TABLE usage_monitor.setting ENABLE ALWAYS TRIGGER invalidate;
+
+CREATE FUNCTION usage_monitor.ledger_currency() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_ledger_currency';
+
+COMMENT ON FUNCTION usage_monitor.ledger_currency() IS
+    'ISO 4217 code of the currency of every cost in the ledger.';
+
+CREATE FUNCTION usage_monitor.ledger_time_zone() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_ledger_time_zone';
+
+COMMENT ON FUNCTION usage_monitor.ledger_time_zone() IS
+    'Time zone of the ledger''s days and hours.';
+
+CREATE FUNCTION usage_monitor.ledger_hour(ts timestamptz) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_ledger_hour';
+
+COMMENT ON FUNCTION usage_monitor.ledger_hour(timestamptz) IS
+    'The instant at which the hour of the ledger''s clock began.';
+
+CREATE FUNCTION usage_monitor.ledger_day(ts timestamptz) RETURNS date
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_ledger_day';
+
+COMMENT ON FUNCTION usage_monitor.ledger_day(timestamptz) IS
+    'The day on the ledger''s calendar.';
+
+CREATE FUNCTION usage_monitor.configure(
+    currency text DEFAULT NULL,
+    time_zone text DEFAULT NULL,
+    unpriced text DEFAULT NULL
+) RETURNS usage_monitor.setting
+    -- it locks the ledger, which a manager who may execute it cannot write
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    result usage_monitor.setting;
+BEGIN
+    -- nobody may record a call between the look and the change
+    LOCK TABLE usage_monitor.usage IN SHARE MODE;
+
+    UPDATE usage_monitor.setting s
+       SET currency = coalesce(configure.currency, s.currency),
+           time_zone = coalesce(configure.time_zone, s.time_zone),
+           unpriced = coalesce(configure.unpriced, s.unpriced)
+    RETURNING * INTO result;
+
+    IF NOT FOUND THEN
+        IF (coalesce(configure.currency, 'USD'), coalesce(configure.time_zone, 'UTC')) <> ('USD', 'UTC')
+           AND _usage_monitor._ledger_has_rows()
+        THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM011',
+                MESSAGE = 'the ledger''s currency and time zone are fixed once it has rows',
+                HINT = 'Views and counters are kept in them. Set both before the first call is recorded.';
+        END IF;
+        INSERT INTO usage_monitor.setting (currency, time_zone, unpriced)
+        VALUES (coalesce(configure.currency, 'USD'),
+                coalesce(configure.time_zone, 'UTC'),
+                coalesce(configure.unpriced, 'record'))
+        RETURNING * INTO result;
+    END IF;
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.configure(text, text, text) IS
+    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC) and what happens to calls without a price (record or refuse). NULL leaves a setting as it is. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows.';

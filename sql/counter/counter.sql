@@ -1,0 +1,266 @@
+/*
+ * The counters seen from SQL: what the ledger says they must be, and what the
+ * running transaction is about to add.
+ */
+CREATE FUNCTION _usage_monitor._subjects(u usage_monitor.usage)
+RETURNS TABLE (scope text, subject text, key text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 8
+BEGIN ATOMIC
+    SELECT v.scope, v.subject, NULL::text
+      FROM (VALUES ('all', ''),
+                   ('org', u.org),
+                   ('department', u.department),
+                   ('project', u.project),
+                   ('user', u.user_id),
+                   ('session', u.session_id),
+                   ('model', u.model),
+                   ('provider', u.provider)) AS v (scope, subject)
+     WHERE v.subject IS NOT NULL
+    UNION ALL
+    SELECT 'tag', t.key || '=' || t.value, t.key
+      FROM pg_catalog.jsonb_each_text(u.tags) t
+     WHERE t.value IS NOT NULL;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._subjects(usage_monitor.usage) IS
+    'The subjects of a row of the ledger, by scope.';
+
+CREATE FUNCTION _usage_monitor._checked_tags(
+    org text, department text, project text, user_id text, session_id text, model text, provider text, tags jsonb
+) RETURNS jsonb
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_checked_tags';
+
+COMMENT ON FUNCTION _usage_monitor._checked_tags(text, text, text, text, text, text, text, jsonb) IS
+    'The tags of a call that is not made yet; refuses names and tags that the ledger would refuse (UM004).';
+
+CREATE FUNCTION _usage_monitor._adjusted(quota_ids bigint[])
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT a.quota_id, a.subject, a.period_start, a.amount
+      FROM usage_monitor.quota_adjustment a
+      JOIN usage_monitor.quota q
+        ON q.quota_id = a.quota_id
+       AND q.enabled
+       AND _usage_monitor._counts(q) = a.counts
+     WHERE a.quota_id = ANY (_adjusted.quota_ids)
+       AND NOT EXISTS (
+               SELECT FROM usage_monitor.quota o
+                WHERE o.overrides = a.quota_id AND o.subject = a.subject AND o.enabled);
+END;
+
+COMMENT ON FUNCTION _usage_monitor._adjusted(bigint[]) IS
+    'What adjustments add to the counters of the quotas, of those that still hold.';
+
+CREATE FUNCTION _usage_monitor._counted(
+    quota_ids bigint[],
+    since timestamptz DEFAULT '-infinity',
+    before timestamptz DEFAULT 'infinity',
+    with_adjustments boolean DEFAULT true
+) RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH wanted AS MATERIALIZED (
+        SELECT q.*
+          FROM usage_monitor.quota q
+         WHERE q.quota_id = ANY (_counted.quota_ids)
+           AND q.enabled
+    ), counted AS (
+        SELECT s.scope, s.subject, s.key,
+               u.org, u.provider, u.model, u.ts, u.cost, u.total_tokens
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL _usage_monitor._subjects(u) s
+         WHERE u.ts >= _counted.since
+           AND u.ts < _counted.before
+           AND s.scope IN (SELECT w.scope FROM wanted w)
+    ), matched AS (
+        -- quotas of one subject: many, joined by hash
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day,
+               w.org AS only_org, w.provider AS only_provider, w.model AS only_model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject = c.subject
+        UNION ALL
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject = c.key
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
+        UNION ALL
+        -- quotas of each subject: few
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject IS NULL
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
+    )
+    SELECT x.quota_id, x.subject, x.period_start, coalesce(sum(x.used), 0)
+      FROM (SELECT m.quota_id,
+                   m.subject,
+                   usage_monitor.period_start(m.ts, m.period, m.time_zone, m.billing_day) AS period_start,
+                   CASE m.metric
+                       WHEN 'cost' THEN m.cost
+                       WHEN 'tokens' THEN m.total_tokens
+                       ELSE 1
+                   END AS used
+              FROM matched m
+             -- an unpriced call counts for nothing, and makes no counter either
+             WHERE (m.metric <> 'cost' OR m.cost IS NOT NULL)
+               AND (m.only_org IS NULL OR m.only_org = m.org)
+               AND (m.only_provider IS NULL OR m.only_provider = m.provider)
+               AND (m.only_model IS NULL OR m.only_model = m.model)
+            UNION ALL
+            SELECT a.quota_id, a.subject, a.period_start, a.used
+              FROM _usage_monitor._adjusted(_counted.quota_ids) a
+             WHERE a.period_start >= _counted.since
+               AND a.period_start < _counted.before
+               AND _counted.with_adjustments) x
+     GROUP BY 1, 2, 3;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._counted(bigint[], timestamptz, timestamptz, boolean) IS
+    'What the counters of the quotas must be by the ledger''s rows from since to before, and by adjustments.';
+
+CREATE FUNCTION _usage_monitor._ledger_sum(quota_id bigint, subject text, period_start timestamptz)
+RETURNS numeric
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(
+        (SELECT c.used
+           FROM usage_monitor.quota q
+          CROSS JOIN LATERAL _usage_monitor._counted(
+                   ARRAY[q.quota_id],
+                   _ledger_sum.period_start,
+                   CASE WHEN q.period = 'lifetime' THEN 'infinity'
+                        ELSE usage_monitor.period_end(_ledger_sum.period_start, q.period, q.time_zone, q.billing_day)
+                   END) c
+          WHERE q.quota_id = _ledger_sum.quota_id
+            AND c.subject = _ledger_sum.subject
+            AND c.period_start = _ledger_sum.period_start),
+        0);
+END;
+
+COMMENT ON FUNCTION _usage_monitor._ledger_sum(bigint, text, timestamptz) IS
+    'What one counter must be by the ledger.';
+
+CREATE FUNCTION _usage_monitor._past_counters(quota_ids bigint[])
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE c STABLE STRICT ROWS 1000
+    AS 'MODULE_PATHNAME', 'usage_monitor_past_counters';
+
+COMMENT ON FUNCTION _usage_monitor._past_counters(bigint[]) IS
+    'What calls were counted for the quotas in periods before their counters are complete, adjustments apart, by the ledger''s rows that the caller may see.';
+
+CREATE FUNCTION _usage_monitor._pending_usage()
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE c STABLE ROWS 5
+    AS 'MODULE_PATHNAME', 'usage_monitor_pending_usage';
+
+COMMENT ON FUNCTION _usage_monitor._pending_usage() IS
+    'What the running transaction is going to add to the counters when it commits.';
+
+CREATE FUNCTION _usage_monitor._changed_quotas() RETURNS SETOF bigint
+    LANGUAGE c STABLE ROWS 1
+    AS 'MODULE_PATHNAME', 'usage_monitor_changed_quotas';
+
+COMMENT ON FUNCTION _usage_monitor._changed_quotas() IS
+    'The quotas whose counters the running transaction is going to make anew when it commits.';
+
+CREATE FUNCTION _usage_monitor._added(tid) RETURNS numeric
+    LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_added';
+
+COMMENT ON FUNCTION _usage_monitor._added(tid) IS
+    'What was added to the row of _counter_row at that ctid since it was stored, as the statement''s snapshot sees it; NaN if that is not known any more, for others have added too often since. Error: 22023 there is no row.';
+
+/*
+ * SECURITY DEFINER, for a counter shows the same to everybody, whichever rows
+ * of the ledger he may see.
+ */
+CREATE FUNCTION _usage_monitor._counter_sum(quota_id bigint, subject text, period_start timestamptz)
+RETURNS numeric
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    own       usage_monitor.quota;
+    dimension text;
+    condition text;
+    first_day date := '-infinity';
+    next_day  date := 'infinity';
+    result    numeric;
+BEGIN
+    SELECT * INTO own FROM usage_monitor.quota q WHERE q.quota_id = _counter_sum.quota_id;
+    SELECT d.name, d.condition
+      INTO dimension, condition
+      FROM (VALUES ('all', 'day_total', 'true'),
+                   ('org', 'day', 'r.org = $1'),
+                   ('department', 'project', 'r.key2 = $1'),
+                   ('project', 'project', 'r.key1 = $1'),
+                   ('user', 'user', 'r.key1 = $1'),
+                   ('model', 'model_total', 'r.key1 = $1'),
+                   ('provider', 'model_total', 'r.key2 = $1'),
+                   ('tag', 'tag', 'r.key1 || ''='' || r.key2 = $1')) AS d (scope, name, condition)
+     WHERE d.scope = own.scope
+       AND own.period <> 'hour'
+       AND own.time_zone = usage_monitor.ledger_time_zone()
+       AND num_nonnulls(own.org, own.provider, own.model) = 0
+       AND _usage_monitor._rollups_apply();
+    IF dimension IS NULL THEN
+        RETURN _usage_monitor._ledger_sum(quota_id, subject, period_start);
+    END IF;
+
+    IF own.period <> 'lifetime' THEN
+        first_day := usage_monitor.ledger_day(period_start);
+        next_day := usage_monitor.ledger_day(usage_monitor.period_end(period_start, own.period, own.time_zone, own.billing_day));
+    END IF;
+    -- not the archive: what of it counts is an adjustment
+    EXECUTE format($query$
+        SELECT coalesce(%1$s, 0)
+          FROM (SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%2$I
+                UNION ALL
+                SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%3$I) r
+         WHERE %4$s
+           AND r.day >= $2
+           AND r.day < $3
+        $query$,
+        CASE own.metric WHEN 'tokens' THEN 'coalesce(sum(r.input_tokens), 0) + coalesce(sum(r.output_tokens), 0)'
+                        ELSE format('sum(r.%I)', own.metric) END,
+        '_rollup_' || dimension,
+        '_tail_' || dimension,
+        condition)
+       INTO result
+      USING subject, first_day, next_day;
+    RETURN result + coalesce((SELECT sum(a.used)
+                                FROM _usage_monitor._adjusted(ARRAY[_counter_sum.quota_id]) a
+                               WHERE a.subject = _counter_sum.subject
+                                 AND a.period_start = _counter_sum.period_start), 0);
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._counter_sum(bigint, text, timestamptz) IS
+    'What a counter was as the statement''s snapshot sees it: by the rollups, where its quota counts whole days of the ledger without a filter, and otherwise by the ledger.';
+
+CREATE VIEW usage_monitor.quota_usage WITH (security_invoker = true) AS
+SELECT c.quota_id,
+       c.subject,
+       c.period_start,
+       CASE WHEN c.used = 'NaN' THEN
+           _usage_monitor._counter_sum(c.quota_id, c.subject, c.period_start)
+            ELSE c.used
+       END AS used
+  FROM (SELECT r.quota_id, r.subject, r.period_start, sum(r.used + _usage_monitor._added(r.ctid)) AS used
+          FROM _usage_monitor._counter_row r
+         GROUP BY r.quota_id, r.subject, r.period_start) c;
+
+COMMENT ON VIEW usage_monitor.quota_usage IS
+    'The counters: what was used of each quota by each subject in each period, as it was committed. quota_status and quota_history show the same by name, and with the running transaction''s own.';
+COMMENT ON COLUMN usage_monitor.quota_usage.quota_id IS 'The quota.';
+COMMENT ON COLUMN usage_monitor.quota_usage.subject IS 'The subject; empty for a quota of scope all.';
+COMMENT ON COLUMN usage_monitor.quota_usage.period_start IS 'When the period began; -infinity for lifetime.';
+COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted, in the unit of the quota''s metric. Where a snapshot is so old that the counter does not know any more, rollups or ledger are asked instead.';

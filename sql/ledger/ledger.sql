@@ -1,0 +1,151 @@
+/*
+ * The ledger: one row for each call to a model.
+ *
+ * The parent has no key and no index of its own: only so does a dump that
+ * holds a partition made by the user restore cleanly.  Each partition has
+ * its own, from LIKE usage_default INCLUDING ALL.
+ */
+CREATE TABLE usage_monitor.usage (
+    usage_id                       bigint NOT NULL,
+    ts                             timestamptz NOT NULL DEFAULT now(),
+    xid                            bigint NOT NULL, -- early, where it is cheap to look at
+    request_id                     text COLLATE "C",
+    org                            text COLLATE "C" NOT NULL DEFAULT 'default',
+    department                     text COLLATE "C",
+    project                        text COLLATE "C",
+    user_id                        text COLLATE "C",
+    session_id                     text COLLATE "C",
+    provider                       text COLLATE "C",
+    model                          text COLLATE "C" NOT NULL,
+    operation                      text COLLATE "C",
+    source                         text COLLATE "C",
+    service_tier                   text COLLATE "C" NOT NULL DEFAULT 'standard',
+    input_tokens                   bigint DEFAULT 0,
+    output_tokens                  bigint DEFAULT 0,
+    cache_read_input_tokens        bigint NOT NULL DEFAULT 0,
+    cache_creation_input_tokens    bigint NOT NULL DEFAULT 0,
+    cache_creation_1h_input_tokens bigint NOT NULL DEFAULT 0,
+    reasoning_output_tokens        bigint NOT NULL DEFAULT 0,
+    input_audio_tokens             bigint NOT NULL DEFAULT 0,
+    output_audio_tokens            bigint NOT NULL DEFAULT 0,
+    units                          jsonb,
+    duration_ms                    double precision,
+    success                        boolean NOT NULL DEFAULT true,
+    error                          text,
+    cached                         boolean NOT NULL DEFAULT false,
+    tags                           jsonb,
+    total_tokens                   bigint,
+    price_id                       bigint,
+    currency                       text COLLATE "C",
+    input_cost                     numeric,
+    output_cost                    numeric,
+    other_cost                     numeric,
+    cost                           numeric,
+    cost_source                    text COLLATE "C",
+    unpriced_reason                text COLLATE "C",
+    price_currency                 text COLLATE "C",
+    price_cost                     numeric,
+    exchange_rate                  numeric,
+    provider_usage                 jsonb,
+    recorded_at                    timestamptz
+) PARTITION BY RANGE (ts);
+
+CREATE TABLE usage_monitor.usage_default
+    PARTITION OF usage_monitor.usage DEFAULT;
+
+ALTER TABLE usage_monitor.usage_default
+    ADD CONSTRAINT usage_default_pkey PRIMARY KEY (usage_id);
+CREATE UNIQUE INDEX usage_default_request_id
+    ON usage_monitor.usage_default (org, request_id)
+    WHERE request_id IS NOT NULL;
+CREATE INDEX usage_default_ts
+    ON usage_monitor.usage_default USING brin (ts);
+CREATE INDEX usage_default_xid
+    ON usage_monitor.usage_default USING brin (xid) WITH (pages_per_range = 128);
+-- finds a session among pages, and costs an insert nothing
+CREATE INDEX usage_default_session_id
+    ON usage_monitor.usage_default USING brin (session_id text_bloom_ops) WITH (pages_per_range = 32);
+
+CREATE SEQUENCE usage_monitor.usage_usage_id_seq;
+
+ALTER INDEX usage_monitor.usage_default_ts SET (autosummarize = on);
+ALTER INDEX usage_monitor.usage_default_xid SET (autosummarize = on);
+ALTER INDEX usage_monitor.usage_default_session_id SET (autosummarize = on);
+
+COMMENT ON TABLE usage_monitor.usage IS
+    'The ledger: one row for each call to a model. INSERT is all that an application needs; model alone is mandatory. Counts are inclusive.';
+COMMENT ON COLUMN usage_monitor.usage.usage_id IS 'Number of the row; filled by the extension.';
+COMMENT ON COLUMN usage_monitor.usage.ts IS 'When the call was made; the instant by which it is priced and counted.';
+COMMENT ON COLUMN usage_monitor.usage.request_id IS 'The caller''s or the provider''s name of the request; in one org it counts once, however often it is retried.';
+COMMENT ON COLUMN usage_monitor.usage.org IS 'Organisation, or tenant.';
+COMMENT ON COLUMN usage_monitor.usage.department IS 'Department of the organisation.';
+COMMENT ON COLUMN usage_monitor.usage.project IS 'Project that the call was made for.';
+COMMENT ON COLUMN usage_monitor.usage.user_id IS 'Who made the call.';
+COMMENT ON COLUMN usage_monitor.usage.session_id IS 'Session or conversation (gen_ai.conversation.id).';
+COMMENT ON COLUMN usage_monitor.usage.provider IS 'Who bills (gen_ai.provider.name); filled from the price book where the client does not say.';
+COMMENT ON COLUMN usage_monitor.usage.model IS 'The model that answered (gen_ai.response.model); mandatory.';
+COMMENT ON COLUMN usage_monitor.usage.operation IS 'What was done: chat, embeddings, ... (gen_ai.operation.name).';
+COMMENT ON COLUMN usage_monitor.usage.source IS 'The application or feature that called.';
+COMMENT ON COLUMN usage_monitor.usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority or fast.';
+COMMENT ON COLUMN usage_monitor.usage.input_tokens IS 'All input tokens: cached, written, audio and image ones too. NULL: not known, which is not 0.';
+COMMENT ON COLUMN usage_monitor.usage.output_tokens IS 'All output tokens: reasoning and audio ones too. NULL: not known.';
+COMMENT ON COLUMN usage_monitor.usage.cache_read_input_tokens IS 'Input tokens read from the provider''s cache.';
+COMMENT ON COLUMN usage_monitor.usage.cache_creation_input_tokens IS 'Input tokens written to the provider''s cache.';
+COMMENT ON COLUMN usage_monitor.usage.cache_creation_1h_input_tokens IS 'Those of them that are written for an hour.';
+COMMENT ON COLUMN usage_monitor.usage.reasoning_output_tokens IS 'Output tokens that were reasoning.';
+COMMENT ON COLUMN usage_monitor.usage.input_audio_tokens IS 'Input tokens that were audio.';
+COMMENT ON COLUMN usage_monitor.usage.output_audio_tokens IS 'Output tokens that were audio.';
+COMMENT ON COLUMN usage_monitor.usage.units IS 'Every other meter: {"web_search": 2, "image": 1, "second": 12.5, ...}.';
+COMMENT ON COLUMN usage_monitor.usage.duration_ms IS 'How long the call took, in milliseconds.';
+COMMENT ON COLUMN usage_monitor.usage.success IS 'False: the call failed.';
+COMMENT ON COLUMN usage_monitor.usage.error IS 'Why it failed.';
+COMMENT ON COLUMN usage_monitor.usage.cached IS 'True: answered from the application''s own cache; it costs nothing.';
+COMMENT ON COLUMN usage_monitor.usage.tags IS 'Anything else to group or limit by: a flat object, {"workflow": "summary", "device": "a1"}.';
+COMMENT ON COLUMN usage_monitor.usage.total_tokens IS 'input_tokens + output_tokens; filled by the extension.';
+COMMENT ON COLUMN usage_monitor.usage.price_id IS 'The price that it was priced by; filled by the extension.';
+COMMENT ON COLUMN usage_monitor.usage.currency IS 'Currency of the cost columns: the ledger''s; filled by the extension.';
+COMMENT ON COLUMN usage_monitor.usage.input_cost IS 'Cost of everything on the input side, in currency; NULL: unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.output_cost IS 'Cost of everything on the output side; NULL: unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.other_cost IS 'Cost of requests, searches and other units; NULL: unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.cost IS 'The sum of the three, exactly; NULL: unpriced, which is not free. Give it, and it is kept as reported.';
+COMMENT ON COLUMN usage_monitor.usage.cost_source IS 'computed (by the price book), reported (given by the client) or unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.unpriced_reason IS 'Why it is unpriced: no price, no rate for meter X, no count of meter X, no exchange rate from X to Y; NULL: it has a cost.';
+COMMENT ON COLUMN usage_monitor.usage.price_currency IS 'The price''s currency, where it is not the ledger''s.';
+COMMENT ON COLUMN usage_monitor.usage.price_cost IS 'The cost in price_currency.';
+COMMENT ON COLUMN usage_monitor.usage.exchange_rate IS 'What one unit of price_currency was worth: cost = price_cost * exchange_rate.';
+COMMENT ON COLUMN usage_monitor.usage.provider_usage IS 'The provider''s own usage object, as record() received it.';
+COMMENT ON COLUMN usage_monitor.usage.recorded_at IS 'When it was recorded; filled by the extension. A row that arrives with it is restored as it is: only the ledger''s owner may do that.';
+COMMENT ON COLUMN usage_monitor.usage.xid IS 'The transaction that recorded it (64 bits); filled by the extension.';
+
+COMMENT ON TABLE usage_monitor.usage_default IS
+    'The partition of the ledger for all times that have none of their own.';
+
+CREATE FUNCTION _usage_monitor._usage_before() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_usage_before';
+
+COMMENT ON FUNCTION _usage_monitor._usage_before() IS
+    'BEFORE ROW trigger of the ledger: checks and prices the row.';
+
+CREATE FUNCTION _usage_monitor._usage_after() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_usage_after';
+
+COMMENT ON FUNCTION _usage_monitor._usage_after() IS
+    'AFTER ROW trigger of the ledger: counts the row for the quotas.';
+
+CREATE TRIGGER usage_before
+    BEFORE INSERT OR UPDATE ON usage_monitor.usage
+    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._usage_before();
+
+CREATE TRIGGER usage_after
+    AFTER INSERT OR UPDATE OR DELETE ON usage_monitor.usage
+    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._usage_after();
+
+-- also where rows arrive by logical replication
+ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_before;
+ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_after;
+
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage', '');
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_default', '');
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_usage_id_seq', '');

@@ -1,0 +1,149 @@
+/*
+ * Retention without loss: what is dropped from the ledger is summed up first,
+ * in an archive that views and counters go on to include.
+ */
+CREATE TABLE usage_monitor.archived_partition (
+    name              text NOT NULL,
+    from_ts           timestamptz NOT NULL,
+    to_ts             timestamptz NOT NULL,
+    requests          bigint NOT NULL,
+    cost              numeric,
+    unpriced_requests bigint NOT NULL DEFAULT 0,
+    archived_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    archived_by       text NOT NULL DEFAULT session_user,
+    -- a name comes again, with the same bounds, where calls came late
+    CONSTRAINT archived_partition_pkey PRIMARY KEY (name, from_ts, archived_at)
+);
+
+COMMENT ON TABLE usage_monitor.archived_partition IS
+    'The partitions of the ledger that drop_usage_before() has archived and dropped.';
+COMMENT ON COLUMN usage_monitor.archived_partition.name IS 'Name of the partition, with its schema.';
+COMMENT ON COLUMN usage_monitor.archived_partition.from_ts IS 'From when on it had calls, as it was bounded.';
+COMMENT ON COLUMN usage_monitor.archived_partition.to_ts IS 'Before when.';
+COMMENT ON COLUMN usage_monitor.archived_partition.requests IS 'How many calls it had.';
+COMMENT ON COLUMN usage_monitor.archived_partition.cost IS 'What they cost, in the ledger''s currency.';
+COMMENT ON COLUMN usage_monitor.archived_partition.unpriced_requests IS 'How many of them have no cost, and will never have one.';
+COMMENT ON COLUMN usage_monitor.archived_partition.archived_at IS 'When it was dropped.';
+COMMENT ON COLUMN usage_monitor.archived_partition.archived_by IS 'By whom.';
+
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.archived_partition', '');
+
+CREATE FUNCTION usage_monitor.details_since() RETURNS timestamptz
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT max(p.to_ts) FROM usage_monitor.archived_partition p;
+END;
+
+COMMENT ON FUNCTION usage_monitor.details_since() IS
+    'From when on the ledger has every call as a row; before it, views show sums that are archived, and calls that came late. NULL: it has all of them.';
+
+CREATE FUNCTION _usage_monitor._lock_rollups() RETURNS void
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_lock_rollups';
+
+COMMENT ON FUNCTION _usage_monitor._lock_rollups() IS
+    'Keeps others from folding until the transaction ends. Errors as for refresh().';
+
+CREATE FUNCTION _usage_monitor._archive_partition(partition regclass) RETURNS bigint
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_archive_partition';
+
+COMMENT ON FUNCTION _usage_monitor._archive_partition(regclass) IS
+    'Folds the tail, and moves what the partition has in the rollups to the archive; returns its number of rows.';
+
+CREATE FUNCTION _usage_monitor._partitions()
+RETURNS TABLE (partition regclass, from_ts timestamptz, to_ts timestamptz)
+    LANGUAGE sql STABLE
+    -- the bounds are printed in the session's time zone
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO, YMD'
+BEGIN ATOMIC
+    SELECT c.oid::regclass,
+           CASE b.bounds[1] WHEN 'MINVALUE' THEN '-infinity' ELSE trim(b.bounds[1], '''') END::timestamptz,
+           CASE b.bounds[2] WHEN 'MAXVALUE' THEN 'infinity' ELSE trim(b.bounds[2], '''') END::timestamptz
+      FROM pg_inherits i
+      JOIN pg_class c ON c.oid = i.inhrelid
+     CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                     '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') b (bounds)
+     WHERE i.inhparent = 'usage_monitor.usage'::regclass
+       AND b.bounds IS NOT NULL;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._partitions() IS
+    'The partitions of the ledger that have bounds, and these.';
+
+CREATE FUNCTION usage_monitor.drop_usage_before(day date)
+RETURNS SETOF usage_monitor.archived_partition
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    until     CONSTANT timestamptz := day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone();
+    dropped   record;
+    archived  usage_monitor.archived_partition;
+BEGIN
+    IF day IS NULL OR NOT isfinite(day) OR day > usage_monitor.ledger_day(now()) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('usage before %s cannot be dropped', coalesce(day::text, 'NULL')),
+            HINT = 'Give a day that is not in the future: partitions that end before it are archived and dropped.';
+    END IF;
+
+    -- in this order, as every fold does
+    PERFORM _usage_monitor._lock_rollups();
+    IF NOT EXISTS (SELECT FROM _usage_monitor._partitions() p WHERE p.to_ts <= until) THEN
+        RAISE NOTICE USING
+            MESSAGE = format('the ledger has no partition that ends before %s', day),
+            HINT = 'Only whole partitions are dropped; README.md says how to make them.';
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM usage_monitor.verify()) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM013',
+            MESSAGE = 'counters or rollups are not what the ledger says, so none of it is dropped',
+            HINT = 'SELECT * FROM usage_monitor.verify() lists the differences; rebuild_rollups() and rebuild_counters() mend them.';
+    END IF;
+    -- who is recording is waited for, and then nobody does
+    LOCK TABLE usage_monitor.usage IN ACCESS EXCLUSIVE MODE;
+
+    FOR dropped IN
+        SELECT p.partition, p.from_ts, p.to_ts, format('%I.%I', n.nspname, c.relname) AS name
+          FROM _usage_monitor._partitions() p
+          JOIN pg_class c ON c.oid = p.partition
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE p.to_ts <= until
+         ORDER BY p.to_ts
+    LOOP
+        PERFORM _usage_monitor._archive_partition(dropped.partition);
+        PERFORM _usage_monitor._archive_sessions(dropped.from_ts, dropped.to_ts);
+
+        -- counters go on to have what the ledger has no longer
+        INSERT INTO usage_monitor.quota_adjustment (quota_id, subject, period_start, amount)
+        SELECT c.quota_id, c.subject, c.period_start, c.used
+          FROM _usage_monitor._counted(ARRAY(SELECT q.quota_id FROM usage_monitor.quota q),
+                                      dropped.from_ts, dropped.to_ts, with_adjustments => false) c
+         WHERE c.used <> 0;
+
+        INSERT INTO usage_monitor.archived_partition (name, from_ts, to_ts, requests, cost, unpriced_requests)
+        SELECT dropped.name, dropped.from_ts, dropped.to_ts, count(*), sum(u.cost), count(*) - count(u.cost)
+          FROM usage_monitor.usage u
+         WHERE u.ts >= dropped.from_ts
+           AND u.ts < dropped.to_ts
+        RETURNING * INTO archived;
+
+        IF archived.unpriced_requests > 0 THEN
+            RAISE NOTICE USING
+                MESSAGE = format('%s of the calls of partition %s have no cost, and cannot be priced any more', archived.unpriced_requests, archived.name),
+                HINT = 'They stay in unpriced_requests of the views, and leave unpriced_usage. To price them, roll back, set their prices, and call reprice().';
+        END IF;
+        EXECUTE format('ALTER TABLE usage_monitor.usage DETACH PARTITION %s', dropped.partition);
+        EXECUTE format('DROP TABLE %s', dropped.partition);
+        RETURN NEXT archived;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.drop_usage_before(date) IS
+    'Drops the partitions of the ledger that end before that day (in the ledger''s time zone), and returns them: first verify() must agree and their rows are folded, then what they add up to is moved to the archive, which is dumped. Views and counters stay as they are; calls that come late for those days still count. Nobody can record or read while it archives, some seconds for a million rows. Calls without a cost can never be priced: a notice says how many they were. A request_id that was dropped is not recognised any more, and a quota that is made later does not count what was dropped. Errors: UM001 no such day, UM013 verify() finds differences, 25001 as for refresh().';

@@ -1,0 +1,203 @@
+/*
+ * Nothing to lose: what is derived can be compared with the ledger, and made
+ * anew from it.
+ */
+CREATE FUNCTION _usage_monitor._verify_rollups()
+RETURNS TABLE (key jsonb, expected text, found text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    dimension _usage_monitor._rollup_dimension;
+    measures  CONSTANT text := (SELECT string_agg(quote_ident(m.name), ', ') FROM _usage_monitor._rollup_measures() m (name));
+    negated   CONSTANT text := (SELECT string_agg('- ' || quote_ident(m.name), ', ') FROM _usage_monitor._rollup_measures() m (name));
+    differing CONSTANT text := (
+        SELECT string_agg(format('CASE WHEN sum(s.%1$I) <> 0 THEN %1$L END', m.name), ', ')
+          FROM _usage_monitor._rollup_measures() m (name));
+BEGIN
+    FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
+        -- what there should be less what there is, summed up, is nothing
+        RETURN QUERY EXECUTE format($query$
+            SELECT jsonb_strip_nulls(jsonb_build_object(
+                       'rollup', %1$L, 'day', d.day, 'hour', d.hour, 'org', d.org,
+                       'keys', nullif(array_remove(ARRAY[d.key1, d.key2, d.key3], NULL), '{}'),
+                       'columns', d.columns)),
+                   format('%%s requests, cost %%s, %%s tokens', d.requests, trim_scale(d.cost), d.tokens),
+                   format('%%s requests, cost %%s, %%s tokens', d.found_requests, trim_scale(d.found_cost), d.found_tokens)
+              FROM (SELECT s.day, s.hour, s.org, s.key1, s.key2, s.key3,
+                           array_remove(ARRAY[%4$s], NULL) AS columns,
+                           coalesce(sum(s.requests) FILTER (WHERE s.side = 1), 0) AS requests,
+                           coalesce(sum(s.cost) FILTER (WHERE s.side = 1), 0) AS cost,
+                           coalesce(sum(s.input_tokens) FILTER (WHERE s.side = 1), 0)
+                           + coalesce(sum(s.output_tokens) FILTER (WHERE s.side = 1), 0) AS tokens,
+                           - coalesce(sum(s.requests) FILTER (WHERE s.side = 2), 0) AS found_requests,
+                           - coalesce(sum(s.cost) FILTER (WHERE s.side = 2), 0) AS found_cost,
+                           - coalesce(sum(s.input_tokens) FILTER (WHERE s.side = 2), 0)
+                           - coalesce(sum(s.output_tokens) FILTER (WHERE s.side = 2), 0) AS found_tokens
+                      FROM (SELECT 1 AS side, c.day, c.hour, c.org, c.key1, c.key2, c.key3, %2$s
+                              FROM _usage_monitor._ledger_sums(%1$L) c
+                            UNION ALL
+                            SELECT 1, a.day, a.hour, a.org, a.key1, a.key2, a.key3, %2$s
+                              FROM usage_monitor.%5$I a
+                            UNION ALL
+                            SELECT 2, l.day, l.hour, l.org, l.key1, l.key2, l.key3, %3$s
+                              FROM usage_monitor.%6$I l) s
+                     GROUP BY 1, 2, 3, 4, 5, 6) d
+             WHERE d.columns <> '{}'
+            $query$, dimension.name, measures, negated, differing,
+            '_archived_' || dimension.name, '_live_' || dimension.name);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._verify_rollups() IS
+    'Where rollups and tail together are not what the ledger and the archive say.';
+
+CREATE FUNCTION usage_monitor.verify()
+RETURNS TABLE (what text, key jsonb, expected text, found text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- counters know all rows: against some of them they would be wrong
+    IF NOT _usage_monitor._rollups_apply() THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = 'row security hides some of the ledger, so that nothing can be compared with it',
+            HINT = 'Call verify() as somebody for whom no policy of table usage holds.';
+    END IF;
+
+    -- one statement, so one snapshot: writers may go on meanwhile
+    RETURN QUERY
+    WITH ledger AS (
+        SELECT c.*
+          FROM _usage_monitor._counted(ARRAY(SELECT q.quota_id FROM usage_monitor.quota q)) c
+    ), counter AS (
+        SELECT c.*
+          FROM _usage_monitor._counter c
+          LEFT JOIN _usage_monitor._quota_birth b ON b.quota_id = c.quota_id
+               -- one that the transaction is going to make, by the ledger's sum
+         WHERE NOT (c.period_start < b.counted_since
+                    AND NOT EXISTS (
+                            SELECT FROM _usage_monitor._counter_row u
+                             WHERE u.quota_id = c.quota_id
+                               AND u.subject = c.subject
+                               AND u.period_start = c.period_start))
+            OR b.counted_since IS NULL
+    )
+    SELECT 'counter',
+           jsonb_build_object(
+               'quota_id', coalesce(c.quota_id, l.quota_id),
+               'subject', coalesce(c.subject, l.subject),
+               'period_start', coalesce(c.period_start, l.period_start)),
+           coalesce(l.used, 0)::text,
+           c.used::text
+      FROM counter c
+      FULL JOIN ledger l
+        ON l.quota_id = c.quota_id
+       AND l.subject = c.subject
+       AND l.period_start = c.period_start
+      LEFT JOIN _usage_monitor._quota_birth b
+        ON b.quota_id = coalesce(c.quota_id, l.quota_id)
+     WHERE coalesce(l.used, 0) <> coalesce(c.used, 0)
+           -- a period before the quota was made has a counter only once it needs one
+       AND (c.quota_id IS NOT NULL OR b.counted_since IS NULL OR l.period_start >= b.counted_since)
+    UNION ALL
+    SELECT 'rollup', r.key, r.expected, r.found
+      FROM _usage_monitor._verify_rollups() r
+    UNION ALL
+    SELECT 'ledger',
+           jsonb_build_object('usage_id', u.usage_id, 'ts', u.ts),
+           'cost = input_cost + output_cost + other_cost',
+           format('%s = %s + %s + %s', u.cost, u.input_cost, u.output_cost, u.other_cost)
+      FROM usage_monitor.usage u
+     WHERE u.cost IS DISTINCT FROM u.input_cost + u.output_cost + u.other_cost
+    UNION ALL
+    SELECT 'ledger',
+           jsonb_build_object('org', u.org, 'request_id', u.request_id),
+           'one row',
+           format('%s rows', count(*))
+      FROM usage_monitor.usage u
+     WHERE u.request_id IS NOT NULL
+     GROUP BY u.org, u.request_id
+    HAVING count(*) > 1;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.verify() IS
+    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup or ledger. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
+
+CREATE FUNCTION _usage_monitor._recount_quota(quota_id bigint) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_recount_quota';
+
+COMMENT ON FUNCTION _usage_monitor._recount_quota(bigint) IS
+    'Has a quota''s counters made anew just before the transaction commits.';
+
+CREATE FUNCTION usage_monitor.rebuild_counters() RETURNS bigint
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT count(*)
+      FROM (SELECT _usage_monitor._recount_quota(q.quota_id) FROM usage_monitor.quota q OFFSET 0) r;
+END;
+
+COMMENT ON FUNCTION usage_monitor.rebuild_counters() IS
+    'Makes all counters anew from the ledger, just before the transaction commits, and returns the number of quotas. Alerts that were raised are not raised again. Writers wait meanwhile.';
+
+/*
+ * SECURITY DEFINER, so that managers, who may not write to the counters, can
+ * have them folded: it changes no sum, and shows nothing but a number.
+ */
+CREATE FUNCTION usage_monitor.fold_counters() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    folded bigint;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'active_sql_transaction',
+            MESSAGE = 'fold_counters() must be called in a READ COMMITTED transaction',
+            HINT = 'What others have counted since the transaction''s snapshot would be lost.';
+    END IF;
+
+    -- writers, who hold the lock that this one excludes until they end, wait
+    LOCK TABLE _usage_monitor._counter_row IN SHARE ROW EXCLUSIVE MODE;
+
+    WITH counter AS (
+        SELECT r.quota_id, r.subject, r.period_start, sum(r.used + _usage_monitor._added(r.ctid)) AS used
+          FROM _usage_monitor._counter_row r
+          JOIN usage_monitor.quota q ON q.quota_id = r.quota_id
+         WHERE q.period <> 'lifetime'
+           AND usage_monitor.period_end(r.period_start, q.period, q.time_zone, q.billing_day) <= now()
+         GROUP BY r.quota_id, r.subject, r.period_start
+        HAVING max(r.slot) > 0
+           AND sum(r.used + _usage_monitor._added(r.ctid)) <> 'NaN'
+    ), slot AS (
+        DELETE FROM _usage_monitor._counter_row s
+         USING counter c
+         WHERE s.quota_id = c.quota_id
+           AND s.subject = c.subject
+           AND s.period_start = c.period_start
+           AND s.slot > 0
+        RETURNING s.slot
+    ), header AS (
+        -- revision 0: a late row looks at the thresholds anew
+        UPDATE _usage_monitor._counter_row h
+           SET used = c.used, share = 0, revision = 0, recent = DEFAULT
+          FROM counter c
+         WHERE h.quota_id = c.quota_id
+           AND h.subject = c.subject
+           AND h.period_start = c.period_start
+           AND h.slot = 0
+    )
+    SELECT count(*) INTO folded FROM slot;
+    RETURN folded;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.fold_counters() IS
+    'Folds the slots of counters whose period is over into one row each, and returns how many went. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 the transaction keeps to a snapshot.';

@@ -1,0 +1,135 @@
+/*
+ * Admission: does a call fit, before it is made?
+ */
+CREATE FUNCTION usage_monitor.check_quota(
+    org text DEFAULT 'default',
+    user_id text DEFAULT NULL,
+    project text DEFAULT NULL,
+    department text DEFAULT NULL,
+    session_id text DEFAULT NULL,
+    model text DEFAULT NULL,
+    provider text DEFAULT NULL,
+    tags jsonb DEFAULT NULL,
+    cost numeric DEFAULT 0,
+    tokens bigint DEFAULT 0,
+    requests bigint DEFAULT 1
+) RETURNS TABLE (
+    quota_id bigint,
+    name text,
+    scope text,
+    subject text,
+    metric text,
+    period text,
+    period_start timestamptz,
+    period_end timestamptz,
+    amount numeric,
+    used numeric,
+    reserved numeric,
+    remaining numeric,
+    allowed boolean,
+    enforcement text,
+    reason text
+)
+    -- an application may ask about its own call without the right to read
+    -- quotas: who may execute this is the administrator's choice
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH call AS (
+        -- as the ledger will have it
+        SELECT coalesce(check_quota.org, 'default') AS org,
+               coalesce(check_quota.provider, _usage_monitor._provider_of(check_quota.model)) AS provider,
+               _usage_monitor._checked_tags(
+                   check_quota.org, check_quota.department, check_quota.project, check_quota.user_id,
+                   check_quota.session_id, check_quota.model, check_quota.provider, check_quota.tags) AS tags
+    ), subject AS (
+        SELECT v.scope, v.subject, NULL::text AS key
+          FROM (VALUES ('all', ''),
+                       ('org', (SELECT c.org FROM call c)),
+                       ('department', check_quota.department),
+                       ('project', check_quota.project),
+                       ('user', check_quota.user_id),
+                       ('session', check_quota.session_id),
+                       ('model', check_quota.model),
+                       ('provider', (SELECT c.provider FROM call c))) AS v (scope, subject)
+         WHERE v.subject IS NOT NULL
+        UNION ALL
+        SELECT 'tag', t.key || '=' || t.value, t.key
+          FROM call c
+         CROSS JOIN LATERAL jsonb_each_text(c.tags) t
+         WHERE t.value IS NOT NULL
+    ), state AS (
+        SELECT q.quota_id, q.name, q.scope, s.subject, q.metric, q.period, q.enforcement,
+               p.period_start, p.period_end, _usage_monitor._quota_amount(q) AS amount,
+               coalesce(c.used, 0) AS used,
+               coalesce(r.reserved, 0) AS reserved,
+               CASE q.metric
+                   WHEN 'cost' THEN check_quota.cost
+                   WHEN 'tokens' THEN coalesce(check_quota.tokens, 0)
+                   ELSE coalesce(check_quota.requests, 0)
+               END AS wanted
+          FROM subject s
+               -- one by one, for there may be very many quotas of other subjects
+         CROSS JOIN LATERAL (
+                   SELECT q1.quota_id FROM usage_monitor.quota q1 WHERE q1.scope = s.scope AND q1.subject = s.subject
+                   UNION ALL
+                   SELECT q2.quota_id FROM usage_monitor.quota q2 WHERE q2.scope = s.scope AND q2.subject = s.key
+                   UNION ALL
+                   SELECT q3.quota_id FROM usage_monitor.quota q3 WHERE q3.scope = s.scope AND q3.subject IS NULL) m
+          JOIN usage_monitor.quota q ON q.quota_id = m.quota_id
+         CROSS JOIN LATERAL (
+                   SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
+                          usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end) p
+          LEFT JOIN LATERAL (
+                   SELECT sum(x.used) AS used
+                     FROM _usage_monitor._counter x
+                    WHERE x.quota_id = q.quota_id
+                      AND x.subject = s.subject
+                      AND x.period_start = p.period_start
+                      AND NOT x.is_past) c ON true
+          LEFT JOIN LATERAL (
+                   SELECT sum(x.amount) AS reserved
+                     FROM _usage_monitor._reservation_part x
+                    WHERE x.quota_id = q.quota_id
+                      AND x.subject = s.subject
+                      AND x.period_start = p.period_start
+                      AND x.expires_at > clock_timestamp()) r ON true
+         WHERE q.enabled
+           AND NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = q.quota_id AND o.scope = s.scope AND o.subject = s.subject AND o.enabled)
+           AND (q.org IS NULL OR q.org = (SELECT c.org FROM call c))
+           AND (q.provider IS NULL OR q.provider = (SELECT c.provider FROM call c))
+           AND (q.model IS NULL OR q.model = check_quota.model)
+    )
+    SELECT t.quota_id,
+           t.name,
+           t.scope,
+           nullif(t.subject, ''),
+           t.metric,
+           t.period,
+           t.period_start,
+           t.period_end,
+           t.amount,
+           t.used,
+           t.reserved,
+           t.amount - t.used - t.reserved,
+           coalesce(t.used + t.reserved + t.wanted <= t.amount, false),
+           t.enforcement,
+           CASE WHEN t.wanted IS NULL THEN
+               _usage_monitor._no_price(check_quota.model)
+                WHEN t.used + t.reserved + t.wanted > t.amount THEN
+               format('%s %s wanted, but of %s only %s remain%s%s',
+                      trim_scale(t.wanted),
+                      CASE t.metric WHEN 'cost' THEN usage_monitor.ledger_currency() ELSE t.metric END,
+                      trim_scale(t.amount),
+                      trim_scale(greatest(t.amount - t.used - t.reserved, 0)),
+                      CASE t.period WHEN 'lifetime' THEN '' ELSE ' in this ' || t.period END,
+                      CASE t.enforcement WHEN 'block' THEN '' ELSE ' (the quota alerts, and does not block)' END)
+           END
+      FROM state t
+     ORDER BY coalesce(t.used + t.reserved + t.wanted <= t.amount, false), (t.amount - t.used - t.reserved) / t.amount, t.quota_id;
+END;
+
+COMMENT ON FUNCTION usage_monitor.check_quota(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint) IS
+    'Whether a call of that cost, in the ledger''s currency, and so many tokens fits: a row for each quota that it touches, those that it does not fit first. allowed says whether it fits, reason why not; enforcement block means that the INSERT would be refused. A cost of NULL, what cost() says of a model without a price, fits into no quota of cost. Reads only, and never waits. Error: UM004 for names and tags that an INSERT would refuse.';

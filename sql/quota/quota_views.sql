@@ -1,0 +1,199 @@
+/*
+ * Quotas as people and BI tools see them.
+ */
+CREATE VIEW _usage_monitor._counter_part WITH (security_invoker = true) AS
+SELECT u.quota_id, u.subject, u.period_start, u.used, false AS is_past
+  FROM usage_monitor.quota_usage u
+ WHERE u.quota_id <> ALL (ARRAY(SELECT x FROM _usage_monitor._changed_quotas() x))
+UNION ALL
+SELECT p.quota_id, p.subject, p.period_start, p.used, false
+  FROM _usage_monitor._pending_usage() p
+ WHERE p.quota_id <> ALL (ARRAY(SELECT x FROM _usage_monitor._changed_quotas() x))
+UNION ALL
+-- these will be what the ledger says
+SELECT q.quota_id, l.subject, l.period_start, l.used, false
+  FROM _usage_monitor._changed_quotas() x (quota_id)
+  JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
+ CROSS JOIN LATERAL _usage_monitor._counted(
+           ARRAY[q.quota_id],
+           usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l
+UNION ALL
+SELECT q.quota_id, l.subject, l.period_start, l.used, true
+  FROM _usage_monitor._changed_quotas() x (quota_id)
+  JOIN usage_monitor.quota q ON q.quota_id = x.quota_id
+ CROSS JOIN LATERAL _usage_monitor._counted(
+           ARRAY[q.quota_id],
+           '-infinity',
+           usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day)) l;
+
+COMMENT ON VIEW _usage_monitor._counter_part IS
+    'The counters, with what the running transaction is going to add; of quotas that it has changed, what the ledger says. is_past marks periods of these that are over: who wants running ones asks for NOT is_past, and spares the reading.';
+
+CREATE VIEW _usage_monitor._counter WITH (security_invoker = true) AS
+SELECT c.quota_id, c.subject, c.period_start, sum(c.used) AS used, c.is_past
+  FROM _usage_monitor._counter_part c
+ GROUP BY c.quota_id, c.subject, c.period_start, c.is_past;
+
+COMMENT ON VIEW _usage_monitor._counter IS
+    'The counters, each with all of its parts, as in _counter_part.';
+
+CREATE FUNCTION _usage_monitor._quota_state(amount numeric, warning numeric, critical numeric, used numeric)
+RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+           WHEN used >= amount THEN 'exceeded'
+           WHEN used >= amount * critical THEN 'critical'
+           WHEN used >= amount * warning THEN 'warning'
+           ELSE 'ok'
+       END;
+
+COMMENT ON FUNCTION _usage_monitor._quota_state(numeric, numeric, numeric, numeric) IS
+    'ok, warning, critical or exceeded.';
+
+CREATE VIEW usage_monitor.quota_status WITH (security_invoker = true) AS
+SELECT q.quota_id,
+       q.name,
+       q.scope,
+       coalesce(nullif(c.subject, ''), q.subject) AS subject,
+       q.metric,
+       q.period,
+       p.period_start,
+       p.period_end,
+       p.amount,
+       coalesce(c.used, 0) AS used,
+       coalesce(c.reserved, 0) AS reserved,
+       p.amount - coalesce(c.used, 0) - coalesce(c.reserved, 0) AS remaining,
+       round(100 * coalesce(c.used, 0) / p.amount, 2) AS percentage,
+       _usage_monitor._quota_state(p.amount, q.warning_threshold, q.critical_threshold, coalesce(c.used, 0)) AS state,
+       q.enforcement,
+       -- at the rate of the period so far
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start THEN
+           round(coalesce(c.used, 0)
+                 * (extract(epoch FROM p.period_end - p.period_start)
+                    / extract(epoch FROM now() - p.period_start)), 6)
+       END AS projected,
+       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < p.amount THEN
+           -- as numbers first: at a low rate it is later than any timestamp
+           CASE WHEN extract(epoch FROM now() - p.period_start) * p.amount
+                     < extract(epoch FROM p.period_end - p.period_start) * c.used
+                THEN p.period_start + (now() - p.period_start) * (p.amount / c.used)::double precision
+           END
+       END AS runs_out_at
+  FROM usage_monitor.quota q
+  LEFT JOIN _usage_monitor._quota_raised r
+    ON r.quota_id = q.quota_id
+ CROSS JOIN LATERAL (
+           -- once a quota, and not once a subject
+           SELECT q.amount + coalesce(r.amount, 0) AS amount,
+                  usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS period_start,
+                  usage_monitor.period_end(now(), q.period, q.time_zone, q.billing_day) AS period_end
+           OFFSET 0) p
+  LEFT JOIN (
+           -- a subject that has only reserved has no counter
+           SELECT x.quota_id, x.subject, x.period_start, sum(x.used) AS used, sum(x.reserved) AS reserved
+             FROM (SELECT u.quota_id, u.subject, u.period_start, u.used, 0 AS reserved
+                     FROM _usage_monitor._counter_part u
+                    WHERE NOT u.is_past
+                   UNION ALL
+                   SELECT r.quota_id, r.subject, r.period_start, 0, r.amount
+                     FROM _usage_monitor._reservation_part r
+                    WHERE r.expires_at > clock_timestamp()) x
+            GROUP BY x.quota_id, x.subject, x.period_start) c
+    ON c.quota_id = q.quota_id
+   AND c.period_start = p.period_start
+ WHERE q.enabled
+   AND (c.quota_id IS NOT NULL OR q.subject IS NOT NULL OR q.scope = 'all');
+
+COMMENT ON VIEW usage_monitor.quota_status IS
+    'The running period of every quota and subject; it shows committed usage and the reader''s own.';
+
+CREATE VIEW usage_monitor.quota_history WITH (security_invoker = true) AS
+WITH counter AS (
+    SELECT c.quota_id, c.subject, c.period_start, c.used
+      FROM _usage_monitor._counter c
+    UNION ALL
+    -- periods before the quota was made have a counter only where late rows came
+    SELECT l.quota_id, l.subject, l.period_start, sum(l.used)
+      FROM (SELECT ARRAY(SELECT b.quota_id FROM _usage_monitor._quota_birth b
+                         EXCEPT
+                         SELECT x FROM _usage_monitor._changed_quotas() x) AS quota_ids) i
+     CROSS JOIN LATERAL (
+               SELECT c.quota_id, c.subject, c.period_start, c.used
+                 FROM _usage_monitor._past_counters(i.quota_ids) c
+               UNION ALL
+               SELECT a.quota_id, a.subject, a.period_start, a.used
+                 FROM _usage_monitor._adjusted(i.quota_ids) a
+                 JOIN _usage_monitor._quota_birth b ON b.quota_id = a.quota_id
+                WHERE a.period_start < b.counted_since) l
+     WHERE NOT EXISTS (
+               SELECT FROM _usage_monitor._counter_row u
+                WHERE u.quota_id = l.quota_id
+                  AND u.subject = l.subject
+                  AND u.period_start = l.period_start)
+     GROUP BY l.quota_id, l.subject, l.period_start
+)
+SELECT q.quota_id,
+       q.name,
+       q.scope,
+       nullif(c.subject, '') AS subject,
+       q.metric,
+       q.period,
+       c.period_start,
+       CASE WHEN q.period = 'lifetime' THEN 'infinity'
+            ELSE usage_monitor.period_end(c.period_start, q.period, q.time_zone, q.billing_day)
+       END AS period_end,
+       a.amount,
+       c.used,
+       a.amount - c.used AS remaining,
+       round(100 * c.used / a.amount, 2) AS percentage,
+       _usage_monitor._quota_state(a.amount, q.warning_threshold, q.critical_threshold, c.used) AS state,
+       q.enforcement
+  FROM usage_monitor.quota q
+  LEFT JOIN _usage_monitor._quota_raised r
+    ON r.quota_id = q.quota_id
+ CROSS JOIN LATERAL (
+           SELECT usage_monitor.period_start(now(), q.period, q.time_zone, q.billing_day) AS running
+           OFFSET 0) p
+  JOIN counter c ON c.quota_id = q.quota_id
+ CROSS JOIN LATERAL (
+           -- the running period is as quota_status has it
+           SELECT q.amount + CASE WHEN c.period_start = p.running THEN coalesce(r.amount, 0) ELSE 0 END AS amount) a;
+
+COMMENT ON VIEW usage_monitor.quota_history IS
+    'Every period that has usage, of every quota and subject, by the amount that the quota has today; a raise counts in the running period only.';
+
+/* A column means what it means in the table that it comes from. */
+DO $$
+DECLARE
+    col record;
+BEGIN
+    FOR col IN
+        SELECT v.name AS view, a.attname,
+               coalesce(d.comment, col_description(t.attrelid, t.attnum)) AS comment
+          FROM (VALUES ('active_alert', 'alert'),
+                       ('quota_status', 'quota'),
+                       ('quota_history', 'quota')) AS v (name, source)
+          JOIN pg_attribute a
+            ON a.attrelid = format('usage_monitor.%I', v.name)::regclass
+          LEFT JOIN pg_attribute t
+            ON t.attrelid = format('usage_monitor.%I', v.source)::regclass
+           AND t.attname = a.attname
+          LEFT JOIN (VALUES
+                       ('alert', 'state', 'open or acknowledged.'),
+                       ('quota', 'subject', 'Whose usage it is; NULL for a quota of scope all.'),
+                       ('quota', 'period_start', 'When the period began; -infinity for lifetime.'),
+                       ('quota', 'period_end', 'When the next one begins; infinity for lifetime.'),
+                       ('quota', 'used', 'What was used in the period, in the unit of the metric.'),
+                       ('quota', 'reserved', 'What open reservations hold.'),
+                       ('quota', 'projected', 'What will be used by the end of the period at its rate so far; NULL for lifetime.'),
+                       ('quota', 'runs_out_at', 'When the amount will be used up at that rate; NULL: not in this period, or already.'),
+                       ('quota', 'remaining', 'Amount less what was used and reserved; negative where it is exceeded.'),
+                       ('quota', 'percentage', 'What was used in percent of the amount, to two decimals.'),
+                       ('quota', 'state', 'ok, warning, critical or exceeded.')) AS d (source, name, comment)
+            ON d.source = v.source
+           AND d.name = a.attname
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.view, col.attname, col.comment);
+    END LOOP;
+END
+$$;

@@ -1,0 +1,293 @@
+/*
+ * Anomalies: days and calls that cost what their own history does not explain.
+ *
+ * The history is described by its median, and by its median absolute
+ * deviation times 1.4826, which estimates the standard deviation: up to half
+ * of the history may be outliers, and they do not hide the next one.  Where
+ * half of the history is the same, the deviation is the mean absolute one
+ * times 1.2533, or a hundredth of the median.
+ */
+CREATE FUNCTION _usage_monitor._unusual_add(internal, numeric, numeric, integer) RETURNS internal
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_unusual_add';
+
+COMMENT ON FUNCTION _usage_monitor._unusual_add(internal, numeric, numeric, integer) IS
+    'Transition of _unusual(): a value comes into the window.';
+
+CREATE FUNCTION _usage_monitor._unusual_remove(internal, numeric, numeric, integer) RETURNS internal
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_unusual_remove';
+
+COMMENT ON FUNCTION _usage_monitor._unusual_remove(internal, numeric, numeric, integer) IS
+    'Inverse transition of _unusual(): a value leaves the window.';
+
+CREATE FUNCTION _usage_monitor._unusual_final(internal) RETURNS numeric[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_unusual_final';
+
+COMMENT ON FUNCTION _usage_monitor._unusual_final(internal) IS
+    'Result of _unusual().';
+
+CREATE AGGREGATE _usage_monitor._unusual(value numeric, k numeric, min_history integer) (
+    SFUNC = _usage_monitor._unusual_add,
+    STYPE = internal,
+    FINALFUNC = _usage_monitor._unusual_final,
+    MSFUNC = _usage_monitor._unusual_add,
+    MINVFUNC = _usage_monitor._unusual_remove,
+    MSTYPE = internal,
+    MFINALFUNC = _usage_monitor._unusual_final
+);
+
+COMMENT ON AGGREGATE _usage_monitor._unusual(numeric, numeric, integer) IS
+    'Over a window that ends with the current row: {median, standard deviation} of the other values, of which there must be min_history, if the current one is more than k deviations away; else NULL.';
+
+CREATE FUNCTION usage_monitor.anomalous_days(
+    since date,
+    k numeric DEFAULT 2,
+    min_history integer DEFAULT 7
+) RETURNS TABLE (
+    day date, org text, cost numeric, expected numeric, deviation numeric,
+    lower_bound numeric, upper_bound numeric, sigmas numeric, severity text,
+    beyond numeric
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF since IS NULL OR k IS NULL OR k <= 0 OR k IN ('NaN', 'Infinity')
+       OR min_history IS NULL OR min_history NOT BETWEEN 2 AND 30
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('no days can be told from their history with since %s, k %s and min_history %s', since, k, min_history),
+            HINT = 'Give the day from which on to look, standard deviations above zero, and a history of 2 to 30 days.';
+    END IF;
+
+    RETURN QUERY
+    WITH daily AS (
+        SELECT d.day, d.org, d.cost
+          FROM usage_monitor.daily_usage d
+         WHERE d.day >= anomalous_days.since - 30
+        UNION ALL
+        SELECT d.day, NULL, d.cost
+          FROM usage_monitor.daily_total d
+         WHERE d.day >= anomalous_days.since - 30
+    ), compared AS (
+        SELECT d.day, d.org, d.cost,
+               _usage_monitor._unusual(d.cost, anomalous_days.k, anomalous_days.min_history) OVER (
+                   PARTITION BY d.org ORDER BY d.day
+                   RANGE BETWEEN interval '30 days' PRECEDING AND CURRENT ROW) AS usual
+          FROM daily d
+         WHERE d.cost IS NOT NULL
+    )
+    SELECT c.day, c.org::text, c.cost, u.expected, u.deviation,
+           r.lower_bound, r.upper_bound,
+           round((c.cost - u.expected) / nullif(u.deviation, 0), 2),
+           CASE WHEN abs(c.cost - u.expected) > 3 * u.deviation THEN 'critical' ELSE 'warning' END,
+           c.cost - CASE WHEN c.cost > u.expected THEN r.upper_bound ELSE r.lower_bound END
+      FROM compared c
+     CROSS JOIN LATERAL (SELECT c.usual[1] AS expected, c.usual[2] AS deviation) u
+     CROSS JOIN LATERAL (
+           SELECT greatest(u.expected - anomalous_days.k * u.deviation, 0) AS lower_bound,
+                  u.expected + anomalous_days.k * u.deviation AS upper_bound) r
+     WHERE c.day >= anomalous_days.since
+       AND c.usual IS NOT NULL
+           -- today is not over yet
+       AND (c.cost > u.expected OR c.day < usage_monitor.ledger_day(now()));
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.anomalous_days(date, numeric, integer) IS
+    'The days since then whose cost is more than k standard deviations away from that of the 30 days before, of which min_history must have usage; of each organisation, and of all together (org NULL). Today, which is not over, only if it costs too much. The columns are those of cost_anomaly. Error: UM001 for arguments that are none.';
+
+CREATE FUNCTION usage_monitor.anomalous_calls(
+    since timestamptz,
+    k numeric DEFAULT 3,
+    min_history integer DEFAULT 30
+) RETURNS TABLE (
+    kind text, day date, org text, usage_id bigint, ts timestamptz, model text,
+    cost numeric, expected numeric, deviation numeric,
+    lower_bound numeric, upper_bound numeric, sigmas numeric, severity text,
+    beyond numeric
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- so many are enough to know what is usual, and bound the work
+    reach     CONSTANT integer := greatest(200, min_history);
+    first_day CONSTANT date := usage_monitor.ledger_day(since - interval '30 days');
+    since_day CONSTANT date := usage_monitor.ledger_day(since);
+    orgs      text[];
+    models    text[];
+    starts    timestamptz[];
+    oldest    timestamptz;
+BEGIN
+    IF since IS NULL OR k IS NULL OR k <= 0 OR k IN ('NaN', 'Infinity') OR min_history IS NULL OR min_history < 2 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('no calls can be told from their history with since %s, k %s and min_history %s', since, k, min_history),
+            HINT = 'Give the instant from which on to look, standard deviations above zero, and a history of two calls or more.';
+    END IF;
+
+    -- who has calls to be judged, and from which day on there are enough before
+    WITH daily AS MATERIALIZED (
+        SELECT u.org, u.model, u.day, u.requests - u.unpriced_requests - u.cached_requests AS calls
+          FROM usage_monitor.model_usage u
+         WHERE u.day >= first_day
+    ), pair AS MATERIALIZED (
+        SELECT d.org, d.model, sum(d.calls) FILTER (WHERE d.day < since_day) AS calls_before
+          FROM daily d
+         GROUP BY d.org, d.model
+        HAVING sum(d.calls) FILTER (WHERE d.day >= since_day) > 0
+           AND sum(d.calls) > min_history
+    ), start AS (
+        SELECT c.org, c.model, max(c.day) AS day
+          FROM (
+              SELECT d.org, d.model, d.day,
+                     sum(d.calls) OVER (PARTITION BY d.org, d.model ORDER BY d.day DESC) AS calls
+                FROM pair p
+                JOIN daily d ON d.org = p.org AND d.model = p.model
+               WHERE p.calls_before > reach
+                 AND d.day < since_day) AS c
+         WHERE c.calls >= reach
+         GROUP BY c.org, c.model
+    )
+    SELECT array_agg(p.org), array_agg(p.model),
+           array_agg(greatest(coalesce(s.day, first_day)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),
+                              since - interval '30 days'))
+      INTO orgs, models, starts
+      FROM pair p
+      LEFT JOIN start s ON s.org = p.org AND s.model = p.model;
+    oldest := (SELECT min(s.start) FROM unnest(starts) AS s (start));
+
+    RETURN QUERY
+    WITH compared AS (
+        SELECT u.org, u.usage_id, u.ts, u.model, u.cost,
+               _usage_monitor._unusual(u.cost, anomalous_calls.k, anomalous_calls.min_history) OVER (
+                   PARTITION BY u.org, u.model ORDER BY u.ts, u.usage_id
+                   ROWS BETWEEN reach PRECEDING AND CURRENT ROW) AS usual
+          FROM unnest(orgs, models, starts) AS p (org, model, start)
+          JOIN usage_monitor.usage u
+            ON u.org = p.org
+           AND u.model = p.model
+           AND u.ts >= p.start
+         WHERE u.ts >= oldest
+           AND u.cost IS NOT NULL
+           AND NOT u.cached
+    )
+    SELECT 'call', usage_monitor.ledger_day(c.ts), c.org::text, c.usage_id, c.ts, c.model::text,
+           c.cost, h.expected, h.deviation,
+           greatest(h.expected - anomalous_calls.k * h.deviation, 0),
+           h.expected + anomalous_calls.k * h.deviation,
+           round((c.cost - h.expected) / nullif(h.deviation, 0), 2),
+           CASE WHEN c.cost > h.expected + 3 * h.deviation THEN 'critical' ELSE 'warning' END,
+           c.cost - h.expected - anomalous_calls.k * h.deviation
+      FROM compared c
+     CROSS JOIN LATERAL (SELECT c.usual[1] AS expected, c.usual[2] AS deviation) h
+     WHERE c.ts >= anomalous_calls.since
+       AND c.cost > h.expected;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.anomalous_calls(timestamptz, numeric, integer) IS
+    'The calls since then that cost more than k standard deviations above the usual: above the up to 200 calls of the same organisation and model before it, in the 30 days before since and after it, of which there must be min_history. Calls that the application''s own cache answered are left out. The columns are those of cost_anomaly. Error: UM001 for arguments that are none.';
+
+CREATE VIEW usage_monitor.cost_anomaly WITH (security_invoker = true) AS
+SELECT 'day'::text AS kind,
+       d.day,
+       d.org,
+       NULL::bigint AS usage_id,
+       NULL::timestamptz AS ts,
+       NULL::text AS model,
+       d.cost,
+       d.expected,
+       d.deviation,
+       d.lower_bound,
+       d.upper_bound,
+       d.sigmas,
+       d.severity,
+       d.beyond
+  FROM usage_monitor.anomalous_days(usage_monitor.ledger_day(now()) - 90) d
+UNION ALL
+SELECT 'call'::text, c.day, c.org, c.usage_id, c.ts, c.model, c.cost, c.expected, c.deviation,
+       c.lower_bound, c.upper_bound, c.sigmas, c.severity, c.beyond
+  FROM usage_monitor.anomalous_calls(now() - interval '1 day', 2) c;
+
+COMMENT ON VIEW usage_monitor.cost_anomaly IS
+    'Days of the last 90 whose cost is more than two standard deviations away from that of the 30 days before (at least 7 with usage), of each organisation and of all together; and calls of the last 24 hours that cost more than two above the usual of their organisation and model. For others, ask anomalous_days() and anomalous_calls().';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.kind IS 'day or call.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.day IS 'Day, in the ledger''s time zone.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.org IS 'Organisation; NULL: all together.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.usage_id IS 'Number of the call in the ledger.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.ts IS 'When the call was made.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.model IS 'Model of the call.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.cost IS 'Cost of the day, or of the call.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.expected IS 'The median of its history.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.deviation IS 'The standard deviation of its history, estimated by the median absolute deviation times 1.4826; where that is 0, by the mean absolute deviation times 1.2533, or a hundredth of expected if that is more.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.lower_bound IS 'What it should have cost at least: two deviations below expected, and not below 0.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.upper_bound IS 'What it should have cost at most.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.sigmas IS 'How many deviations it is above expected, or below if negative; NULL: its history is all 0.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.severity IS 'warning, or critical beyond three deviations.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.beyond IS 'By how much the cost is above upper_bound, or below lower_bound if negative.';
+
+CREATE UNIQUE INDEX alert_anomaly_once
+    ON usage_monitor.alert ((details->>'kind'), coalesce(details->>'usage_id', subject, ''), period_start)
+    WHERE alert_type = 'anomaly';
+
+CREATE FUNCTION usage_monitor.check_anomalies(at timestamptz DEFAULT now()) RETURNS SETOF usage_monitor.alert
+    -- as for check_alert_rules()
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    today  CONSTANT date := usage_monitor.ledger_day(at);
+    raised usage_monitor.alert;
+BEGIN
+    FOR raised IN
+        WITH anomaly AS (
+            SELECT 'day' AS kind, d.day, d.org, NULL::bigint AS usage_id, NULL::text AS model,
+                   d.day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() AS since,
+                   d.cost, d.expected, d.deviation, d.upper_bound, d.sigmas, d.severity
+              FROM usage_monitor.anomalous_days(today - 1) d
+             WHERE d.day <= today
+            UNION ALL
+            SELECT 'call', c.day, c.org, c.usage_id, c.model, c.ts,
+                   c.cost, c.expected, c.deviation, c.upper_bound, c.sigmas, c.severity
+              FROM usage_monitor.anomalous_calls(at - interval '1 day') c
+             WHERE c.ts <= at
+        )
+        INSERT INTO usage_monitor.alert AS a (
+            alert_type, level, subject, period_start, used, amount, message, details)
+        SELECT 'anomaly', n.severity, n.org, n.since, n.cost, n.upper_bound,
+               format('%s cost %s %s, where %s is usual%s',
+                      CASE WHEN n.kind = 'call' THEN format('call %s of "%s" to %s', n.usage_id, n.org, n.model)
+                           ELSE format('%s on %s', coalesce('"' || n.org || '"', 'all together'),
+                                       to_char(n.day, 'YYYY-MM-DD')) END,
+                      trim_scale(n.cost),
+                      usage_monitor.ledger_currency(),
+                      trim_scale(round(n.expected, 6)),
+                      ' (' || n.sigmas || ' standard deviations)'),
+               jsonb_strip_nulls(jsonb_build_object(
+                   'kind', n.kind,
+                   'day', n.day,
+                   'usage_id', n.usage_id,
+                   'model', n.model,
+                   'expected', n.expected,
+                   'deviation', n.deviation,
+                   'sigmas', n.sigmas))
+          FROM anomaly n
+         ORDER BY n.since, n.usage_id NULLS FIRST, n.org
+        ON CONFLICT DO NOTHING
+        RETURNING a.*
+    LOOP
+        PERFORM _usage_monitor._notify_alert(raised);
+        RETURN NEXT raised;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.check_anomalies(timestamptz) IS
+    'Raises an alert of type anomaly for each anomalous day (that of the instant, and the one before) and each call of the 24 hours before it that is beyond three standard deviations, unless there is one, and returns these. Have it called now and then, as check_alert_rules().';

@@ -1,0 +1,120 @@
+/*
+ * ledger_columns.c
+ *		Where the columns of the ledger are in each of its partitions, cached.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "base/ledger_columns.h"
+#include "catalog/pg_index.h"
+#include "executor/spi.h"
+#include "storage/lockdefs.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+static const char *const names[UM_COLUMN_COUNT] = {
+#define C(symbol, name) name,
+	UM_LEDGER_COLUMNS(C)
+#undef C
+};
+
+static HTAB *cache;
+static UmColumns *last;			/* rows come in runs of one partition */
+
+const char *
+um_column_name(UmColumn column)
+{
+	return names[column];
+}
+
+/* Relcache callback: what is known of a changed table is void. */
+static void
+table_changed(Datum arg, Oid relid)
+{
+	UmColumns  *entry;
+
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(cache, &relid, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+	}
+	else
+	{
+		HASH_SEQ_STATUS scan;
+
+		hash_seq_init(&scan, cache);
+		while ((entry = hash_seq_search(&scan)) != NULL)
+			entry->valid = false;
+	}
+}
+
+/* The table's unique index over (org, request_id). */
+static Oid
+find_request_index(Relation relation, const AttrNumber *attnum)
+{
+	List	   *indexes = RelationGetIndexList(relation);
+	ListCell   *lc;
+	Oid			result = InvalidOid;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (form->indisunique && form->indisvalid && form->indnkeyatts == 2 &&
+			form->indkey.values[0] == attnum[UM_COL_ORG] &&
+			form->indkey.values[1] == attnum[UM_COL_REQUEST_ID])
+			result = RelationGetRelid(index);
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return result;
+}
+
+/* The columns of the ledger or of one of its partitions. */
+const UmColumns *
+um_columns(Relation relation)
+{
+	Oid			relid = RelationGetRelid(relation);
+	UmColumns  *entry;
+	bool		found;
+
+	if (last != NULL && last->relid == relid && last->valid)
+		return last;
+
+	if (cache == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(Oid);
+		control.entrysize = sizeof(UmColumns);
+		cache = hash_create("usage_monitor ledger columns", 16, &control,
+							HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(table_changed, (Datum) 0);
+	}
+
+	entry = hash_search(cache, &relid, HASH_ENTER, &found);
+	last = entry;
+	if (found && entry->valid)
+		return entry;
+
+	entry->valid = false;
+	for (int c = 0; c < UM_COLUMN_COUNT; c++)
+	{
+		int			attnum = SPI_fnumber(RelationGetDescr(relation), names[c]);
+
+		if (attnum <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" does not exist",
+							names[c], RelationGetRelationName(relation)),
+					 errhint("The triggers of usage_monitor are for its ledger alone.")));
+		entry->attnum[c] = attnum;
+	}
+	entry->valid = true;		/* an invalidation from here on counts */
+	entry->request_index = find_request_index(relation, entry->attnum);
+	return entry;
+}

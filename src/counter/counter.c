@@ -1,0 +1,810 @@
+/*
+ * counter.c
+ *		The counters: what each quota's subject has used in each period.
+ *
+ * Escrow.  A counter is a header and, once several transactions want it at
+ * the same time, slots.  The room up to the next threshold is shared out:
+ * some to each slot, the rest (the reserve) to the header.  Always
+ *
+ *		next threshold = header.used + sum (slot.used)
+ *						 + reserve + sum (share),	reserve > 0 or no share open,
+ *
+ * so a writer that stays below the share of its own slot cannot be the one
+ * that reaches the threshold, whatever the others do, and looks at no one.
+ * One that would not stay below it locks the header and takes from the
+ * reserve; one for which the reserve does not suffice locks the slots as
+ * well, which waits for those in flight: then it knows the exact sum, refuses
+ * or raises what is due, and shares out anew; close to a threshold it folds
+ * the slots into the header.  A slot whose share is 0 is closed, and written
+ * only by the holder of the header.
+ *
+ * Just before commit the transaction's deltas are applied in one order that
+ * all transactions share: counter by counter, of each the header before the
+ * slots.  So there is no deadlock.
+ *
+ * Two things make counters begin right.  A flush takes ROW EXCLUSIVE on the
+ * table of counters and a transaction that changed quotas takes SHARE ROW
+ * EXCLUSIVE, both only here, at the very end: so every flush either has
+ * committed before a quota appears, and is in the ledger's sum that its
+ * counters start from, or knows the quota.  And a counter whose period began
+ * before its quota was complete starts from the ledger's sum, under a lock of
+ * its own.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "base/error.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "counter/counter.h"
+#include "counter/counter_cell.h"
+#include "counter/counter_from_ledger.h"
+#include "counter/counter_recount.h"
+#include "counter/counter_row.h"
+#include "counter/quota_change.h"
+#include "miscadmin.h"
+#include "quota/alert.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* A slot gets this part of the reserve when it opens or is used up. */
+#define GRANT_PART	16
+
+/* From so many sums of the ledger on, a quota's are asked for together. */
+#define MANY_SUMS	4
+
+/* More counters than this in one transaction, and it flushes alone. */
+#define MANY_COUNTERS	500
+
+/* Shares have so many decimals at most. */
+#define GRANT_SCALE 9
+
+/* what open reservations hold; they stop at the very instant of their end */
+static UmQuery reserved_sum = {
+	.text = "SELECT coalesce(pg_catalog.sum(amount), 0)"
+	" FROM _usage_monitor._reservation_part"
+	" WHERE quota_id = $1 AND subject = $2 AND period_start = $3"
+	" AND expires_at > pg_catalog.clock_timestamp()",
+	.nargs = 3,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
+};
+
+static bool flush_is_alone;		/* nobody else makes counters now */
+static bool has_reserved;		/* the transaction holds counters by reserve() */
+
+static int
+compare(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static Numeric
+plus(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static Numeric
+minus(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static Numeric
+times(Numeric a, int n)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(a),
+											   NumericGetDatum(int64_to_numeric(n))));
+}
+
+static Numeric
+zero(void)
+{
+	return int64_to_numeric(0);
+}
+
+/* No threshold ahead: there is room for ever. */
+static Numeric
+infinity(void)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum("Infinity"),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+static char *
+shown(Numeric value)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
+}
+
+/* The slot that this backend writes. */
+static int
+own_slot(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return 1 + MyProcNumber % UM_SLOTS;
+#else
+	return 1 + MyBackendId % UM_SLOTS;
+#endif
+}
+
+/* One part of the room in so many; zero where it would not last for one more write. */
+static Numeric
+grant_of(Numeric room, int parts, Numeric delta)
+{
+	Numeric		grant;
+
+	if (numeric_is_inf(room))
+		return room;
+	grant = DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(room),
+												NumericGetDatum(int64_to_numeric(parts))));
+	grant = DatumGetNumeric(DirectFunctionCall2(numeric_trunc, NumericGetDatum(grant),
+												Int32GetDatum(GRANT_SCALE)));
+	if (compare(grant, delta) <= 0)
+		return zero();
+	return grant;
+}
+
+/* A number with as many decimals as another has, if it has fewer. */
+static Numeric
+shown_as(Numeric value, Numeric other)
+{
+	int			decimals = um_cell_decimals(other);
+
+	if (um_cell_decimals(value) >= decimals)
+		return value;
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(value),
+											   Int32GetDatum(decimals)));
+}
+
+/* What is left of a room after something was taken; an infinite one stays. */
+static Numeric
+left_of(Numeric room, Numeric taken)
+{
+	return numeric_is_inf(room) ? room : minus(room, taken);
+}
+
+/* Waits for whoever makes the same counter. */
+static void
+lock_creation(const UmPending *name)
+{
+	LOCKTAG		tag;
+
+	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name->hash, 0x554D);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Asks for a sum that belongs to a counter. */
+static Numeric
+query_counter(UmQuery *query, const UmPending *name)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext old;
+	Datum		values[3];
+	Numeric		sum;
+	bool		isnull;
+	UmSpi		spi;
+
+	values[0] = Int64GetDatum(name->quota_id);
+	values[1] = PointerGetDatum(cstring_to_text_with_len(name->subject.data, name->subject.length));
+	values[2] = TimestampTzGetDatum(name->period_start);
+	um_spi_begin(&spi);
+	um_spi_query(query, values, NULL);
+	if (SPI_processed != 1)
+		elog(ERROR, "a sum for a counter is missing");
+	old = MemoryContextSwitchTo(caller);
+	sum = DatumGetNumericCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+											1, &isnull));
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+	return sum;
+}
+
+/* Refuses what a blocking quota has no room for. */
+static void
+refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric reserved, Numeric delta)
+{
+	bool		may_see = pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(),
+											ACL_SELECT) == ACLCHECK_OK;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UM_QUOTA_EXCEEDED),
+			 quota->scope == UM_SCOPE_ALL ?
+			 errmsg("quota \"%s\" is exceeded", quota->name) :
+			 errmsg("quota \"%s\" of %s \"%s\" is exceeded", quota->name,
+					um_scope_name(quota->scope),
+					pnstrdup(name->subject.data, name->subject.length)),
+	/* an application that only inserts need not know the figures */
+			 may_see ? errdetail("%s of %s are used and %s reserved, and this adds %s.",
+								 shown(used), shown(quota->amount), shown(reserved),
+								 shown(delta)) : 0,
+			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
+}
+
+/* Raises the levels that the usage has reached; returns where the next one is due, or NULL. */
+static Numeric
+raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool notify)
+{
+	for (int i = 0; i < quota->nlevels; i++)
+	{
+		const UmLevel *level = &quota->levels[i];
+
+		if (compare(used, level->threshold) < 0)
+			return level->threshold;
+		um_alert_raise(name, level, used, notify);
+	}
+	return NULL;
+}
+
+/* Does a delta stay below a row's share?  See um_counter_take. */
+static bool
+fits(const UmQuota *quota, const UmCounterRow *row, Numeric delta)
+{
+	return !row->lost && row->revision == quota->revision &&
+		compare(row->share, zero()) > 0 && compare(delta, row->share) < 0;
+}
+
+/*
+ * Where this backend met others, so that it looks at its slot first, and
+ * elsewhere at the header.  A slot is worth its row where the backend comes
+ * often, or meets others time after time.  Only a matter of speed: both are
+ * right.
+ */
+typedef struct Contention
+{
+	uint32		hash;
+	int			met;			/* how often, one time after another */
+	uint64		last;			/* flush in which the backend was there; 0: never */
+} Contention;
+
+static Contention contention[1024];
+static uint64 flush_number;
+
+#ifndef UM_CONTENDED			/* test/attack has less, for more slots */
+#define UM_CONTENDED 3
+#endif
+
+/* So few flushes between two visits are often. */
+#define OFTEN 32
+
+/* Is the counter one where others are in the way? */
+static bool
+was_contended(const UmPending *name)
+{
+	Contention *entry = &contention[name->hash % lengthof(contention)];
+
+	if (entry->hash != name->hash || entry->met < UM_CONTENDED)
+		return false;
+	entry->last = flush_number;
+	return true;
+}
+
+/* Notes whether others were in the way at the header; returns whether it is to be a slot from now on. */
+static bool
+note_contention(const UmPending *name, bool met)
+{
+	Contention *entry = &contention[name->hash % lengthof(contention)];
+	bool		often;
+
+	if (entry->hash != name->hash)
+	{
+		/* who knows a hot one keeps it */
+		if (!met && entry->met >= UM_CONTENDED && flush_number - entry->last <= OFTEN)
+			return false;
+		entry->hash = name->hash;
+		entry->met = 0;
+		entry->last = 0;
+	}
+	often = entry->last != 0 && flush_number - entry->last <= OFTEN;
+	entry->last = flush_number;
+	if (!met)
+		entry->met = 0;
+	else
+		entry->met += often ? UM_CONTENDED : 1;
+	return entry->met >= UM_CONTENDED;
+}
+
+/*
+ * The fast way: from the header, where nobody shares the counter, or from
+ * one's own slot.  *contended says whether others were in the way, or the slot
+ * was used up.
+ */
+static bool
+apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+		   Numeric delta, bool *contended)
+{
+	int			decimals = um_cell_decimals(delta);
+	int128		units;
+	UmTaking	taking;
+
+	*contended = was_contended(name);
+	if (!um_cell_units(delta, &units))
+		return false;
+	if (*contended &&
+		(taking = um_counter_take(counters, name, own_slot(), quota->revision, units, decimals)) != UM_NO_ROW)
+		return taking == UM_TAKEN;
+
+	taking = um_counter_take(counters, name, UM_HEADER, quota->revision, units, decimals);
+	if (!*contended && (taking == UM_TAKEN || taking == UM_IN_USE))
+		*contended = note_contention(name, taking == UM_IN_USE);
+	return taking == UM_TAKEN;
+}
+
+/* Gives a part of the header's reserve to one's own slot. */
+static void
+grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+				  UmCounterRow *header, Numeric delta)
+{
+	Numeric		grant = grant_of(header->share, GRANT_PART, delta);
+	UmCounterRow slot;
+
+	if (compare(grant, zero()) <= 0)
+		return;
+
+	/* another backend may have the same slot: wait for it */
+	if (um_counter_read(counters, name, own_slot(), &slot) && um_counter_lock(counters, &slot))
+	{
+		if (slot.lost)
+			return;				/* until somebody collects */
+		slot.share = plus(slot.share, grant);
+		slot.used = shown_as(slot.used, header->used);
+		slot.revision = quota->revision;
+		um_counter_update(counters, &slot);
+	}
+	else
+	{
+		slot.slot = own_slot();
+		slot.used = shown_as(zero(), header->used);
+		slot.share = grant;
+		slot.next_threshold = NULL;
+		slot.revision = quota->revision;
+		um_counter_insert(counters, name, &slot);
+	}
+	header->share = left_of(header->share, grant);
+}
+
+/* A counter whose header is locked, with all that makes up its sum. */
+typedef struct Collected
+{
+	UmCounterRow header;
+	UmCounterRow slots[UM_SLOTS];
+	bool		is_open[UM_SLOTS];
+	int			nslots;
+	int			nopen;
+	Numeric		total;			/* what is used */
+	Numeric		reserved;		/* what open reservations hold, of a blocking quota */
+} Collected;
+
+/* Forgets what the rows of a counter say, and goes by the ledger's sum. */
+static void
+begin_anew(UmCounters *counters, const UmPending *name, Collected *all)
+{
+	for (int i = 0; i < all->nslots; i++)
+		um_counter_delete(counters, &all->slots[i]);
+	all->nslots = all->nopen = 0;
+	/* which has what this transaction is yet to add */
+	all->total = minus(um_ledger_sum(name), um_pending_of(name));
+	all->header.used = all->total;
+}
+
+/* With the header locked: locks the open slots, which tells the exact sum. */
+static void
+collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Collected *all)
+{
+	bool		lost = all->header.lost;
+
+	all->nslots = um_counter_read_slots(counters, name, all->slots);
+	all->nopen = 0;
+	all->total = all->header.used;
+	for (int i = 0; i < all->nslots; i++)
+	{
+		UmCounterRow *slot = &all->slots[i];
+
+#ifdef UM_BREAK_COLLECTION
+		/* for test/attack, to show that it sees what goes wrong then */
+		all->is_open[i] = false;
+#else
+		all->is_open[i] = compare(slot->share, zero()) > 0;
+#endif
+		if (all->is_open[i])
+		{
+			if (!um_counter_lock(counters, slot))
+				elog(ERROR, "a slot of a counter disappeared");
+			all->nopen++;
+		}
+		all->total = plus(all->total, slot->used);
+		lost |= slot->lost;
+	}
+	if (lost)
+		begin_anew(counters, name, all);
+
+	/* after the wait: who settled a reservation meanwhile is in the sum */
+	all->reserved = quota->blocks ? query_counter(&reserved_sum, name) : zero();
+}
+
+/* Does a blocking quota have room for so much more? */
+static bool
+has_room(const UmQuota *quota, const Collected *all, Numeric more)
+{
+	return !quota->blocks ||
+		compare(plus(plus(all->total, all->reserved), more), quota->amount) <= 0;
+}
+
+/*
+ * Shares out what room there is up to the next threshold, and below the
+ * amount of a blocking quota; where it is not worth it, folds the slots into
+ * the header.  The caller writes the header.
+ */
+static void
+share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric delta)
+{
+	UmCounterRow *header = &all->header;
+	Numeric		room = infinity();
+	Numeric		share;
+
+	if (header->revision != quota->revision)
+		room = zero();			/* somebody has to look at the thresholds first */
+	else
+	{
+		if (header->next_threshold != NULL)
+			room = minus(header->next_threshold, all->total);
+		if (quota->blocks)
+		{
+			Numeric		left = minus(quota->amount, plus(all->total, all->reserved));
+
+			if (compare(left, room) < 0)
+				room = compare(left, zero()) > 0 ? left : zero();
+		}
+	}
+
+	share = all->nopen == 0 || compare(room, zero()) == 0 ? zero() :
+		grant_of(room, 2 * Max(all->nopen, GRANT_PART / 2), delta);
+	for (int i = 0; i < all->nslots; i++)
+	{
+		UmCounterRow *slot = &all->slots[i];
+
+		if (!all->is_open[i])
+			continue;
+		if (compare(share, zero()) > 0)
+		{
+			slot->share = share;
+			slot->revision = header->revision;
+			um_counter_update(counters, slot);
+		}
+		else
+		{
+			header->used = plus(header->used, slot->used);
+			um_counter_delete(counters, slot);
+		}
+	}
+	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, all->nopen));
+}
+
+/*
+ * With the header locked: knows the exact sum; refuses, or raises what is
+ * due; shares out anew.  A delta that is not live (restored rows) raises
+ * nothing and is never refused, for that was done where it comes from; the
+ * next live one looks.
+ */
+static void
+add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+			Collected *all, Numeric delta, bool live, bool notify)
+{
+	UmCounterRow *header = &all->header;
+
+	collect(counters, quota, name, all);
+	if (live && compare(delta, zero()) > 0 && !has_room(quota, all, delta))
+		refuse(quota, name, all->total, all->reserved, delta);
+
+	header->used = plus(header->used, delta);
+	all->total = plus(all->total, delta);
+	header->revision = live ? quota->revision : 0;
+	header->next_threshold = live ? raise_levels(quota, name, all->total, notify) : NULL;
+	share_out(counters, quota, all, delta);
+}
+
+/*
+ * Locks the header of a counter; makes it if there is none.  True if it was
+ * made, with what the ledger holds for it less the delta.
+ */
+static bool
+lock_header(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+			Numeric delta, UmCounterRow *header)
+{
+	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
+
+	if (!exists && !flush_is_alone)
+	{
+		lock_creation(name);
+		exists = um_counter_read(counters, name, UM_HEADER, header);
+	}
+	if (exists)
+	{
+		if (!um_counter_lock(counters, header))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("a counter of quota \"%s\" was rebuilt meanwhile", quota->name),
+					 errhint("Try the transaction again.")));
+		return false;
+	}
+
+	memset(header, 0, sizeof(UmCounterRow));
+	header->slot = UM_HEADER;
+	header->share = zero();
+	/* the ledger's sum has the delta in it */
+	header->used = name->period_start >= quota->counted_since ? zero() :
+		minus(um_ledger_sum(name), delta);
+	return true;
+}
+
+/* Writes a header that lock_header has locked or made. */
+static void
+write_header(UmCounters *counters, const UmPending *name, UmCounterRow *header, bool is_new)
+{
+	if (is_new)
+		um_counter_insert(counters, name, header);
+	else
+		um_counter_update(counters, header);
+}
+
+/* The slow way: under the header's lock. */
+static void
+apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+		   Numeric delta, bool live, bool contended, bool notify)
+{
+	Collected	all;
+	UmCounterRow *header = &all.header;
+	bool		is_new = lock_header(counters, quota, name, delta, header);
+
+	if (fits(quota, header, delta))
+	{
+		header->used = plus(header->used, delta);
+		header->share = left_of(header->share, delta);
+		if (contended)
+			grant_to_own_slot(counters, quota, name, header, delta);
+	}
+	else
+		add_exactly(counters, quota, name, &all, delta, live, notify);
+	write_header(counters, name, header, is_new);
+}
+
+/*
+ * Reserves for all counters, or for none: returns the first that has no room,
+ * or -1.  The names are in locking order; what each is to hold comes with it.
+ */
+int
+um_counter_reserve(const UmPending *names, const Numeric *wanted, int count)
+{
+	Collected  *all = palloc(sizeof(Collected) * count);
+	bool	   *is_new = palloc(sizeof(bool) * count);
+	int			refused = -1;
+	UmCounters	counters;
+
+	has_reserved = true;
+	um_counters_open(&counters, RowExclusiveLock);
+	for (int i = 0; i < count; i++)
+	{
+		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
+
+		is_new[i] = lock_header(&counters, quota, &names[i], zero(), &all[i].header);
+		collect(&counters, quota, &names[i], &all[i]);
+		/* what the transaction has recorded comes on top, at its end */
+		if (refused < 0 &&
+			!has_room(quota, &all[i], plus(wanted[i], um_pending_of(&names[i]))))
+			refused = i;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
+
+		if (refused < 0)
+			all[i].reserved = plus(all[i].reserved, wanted[i]);
+		share_out(&counters, quota, &all[i], wanted[i]);
+		write_header(&counters, &names[i], &all[i].header, is_new[i]);
+	}
+	um_counters_close(&counters, NoLock);
+	CommandCounterIncrement();
+	return refused;
+}
+
+/*
+ * Looks whether a blocking quota has room for what the transaction adds, so
+ * that the statement fails and not the commit.  What was found is kept: only
+ * where that would not do it looks again.
+ */
+void
+um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext context)
+{
+	bool		live;
+	Numeric		delta = um_pending_sum(pending, &live);
+	Numeric		room;
+	Numeric		reserved;
+	UmCounters	counters;
+	UmCounterRow row;
+	MemoryContext old;
+
+	/* a correction downwards needs no room, and there may be less than none */
+	if (compare(delta, zero()) <= 0 ||
+		(pending->room != NULL && compare(delta, pending->room) <= 0))
+		return;
+
+	um_counters_open(&counters, AccessShareLock);
+	if ((um_counter_read(&counters, pending, own_slot(), &row) && fits(quota, &row, delta)) ||
+		(um_counter_read(&counters, pending, UM_HEADER, &row) && fits(quota, &row, delta)))
+		room = row.share;
+	else
+	{
+		UmCounterRow rows[UM_SLOTS];
+		int			nrows = um_counter_read_slots(&counters, pending, rows);
+		Numeric		used = zero();
+		bool		lost = false;
+
+		if (um_counter_read(&counters, pending, UM_HEADER, &row))
+		{
+			used = row.used;
+			lost = row.lost;
+		}
+		for (int i = 0; i < nrows; i++)
+		{
+			used = plus(used, rows[i].used);
+			lost |= rows[i].lost;
+		}
+		if (lost)
+			used = minus(um_ledger_sum(pending), delta);
+		reserved = query_counter(&reserved_sum, pending);
+		room = minus(quota->amount, plus(used, reserved));
+		if (compare(delta, room) > 0)
+			refuse(quota, pending, used, reserved, delta);
+	}
+	um_counters_close(&counters, AccessShareLock);
+	old = MemoryContextSwitchTo(context);
+	pending->room = DatumGetNumeric(datumCopy(NumericGetDatum(room), false, -1));
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Looks whether many of a quota's counters begin late, and if so, asks for all
+ * their sums at once.  Who makes one meanwhile is noticed under its lock.
+ */
+static void
+expect_sums(UmCounters *counters, const UmQuota *quota, UmPending **names, int count)
+{
+	TimestampTz first = 0;
+	TimestampTz last = 0;
+	int			missing = 0;
+
+	um_ledger_sums_forget();
+	for (int i = 0; i < count && names[i]->quota_id == quota->quota_id; i++)
+	{
+		TimestampTz start = names[i]->period_start;
+		UmCounterRow row;
+
+		if (start >= quota->counted_since ||
+			um_counter_read(counters, names[i], UM_HEADER, &row))
+			continue;
+		first = missing == 0 ? start : Min(first, start);
+		last = missing == 0 ? start : Max(last, start);
+		missing++;
+	}
+	if (missing >= MANY_SUMS)
+		um_ledger_sums_expect(quota, first, last);
+}
+
+/*
+ * Must a flush keep others from flushing?  Where quotas have changed; and where
+ * it may make very many counters, instead of holding a lock for each, which the
+ * server has not.  Not if it holds counters by a reservation already: others may
+ * wait for these.
+ */
+static bool
+must_flush_alone(void)
+{
+	return um_quota_change_any() ||
+		(um_pending_number() > MANY_COUNTERS && !has_reserved);
+}
+
+/* Applies what the transaction has pending, and what it did to quotas. */
+void
+um_counter_flush(bool is_prepare)
+{
+	bool		quotas_changed = um_quota_change_any();
+	static MemoryContext context = NULL;
+	MemoryContext old;
+	UmCounters	counters;
+	UmPending **sorted;
+	int			count;
+
+	if (!(quotas_changed || um_pending_any()) || !OidIsValid(um_relation(UM_COUNTER_ROW)))
+		return;
+	if (quotas_changed && is_prepare)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has changed quotas"),
+				 errhint("It would keep everybody from recording until it ends. Change quotas in a transaction of their own.")));
+
+	/*
+	 * Without any quota there is nothing to do, but whether there is one is
+	 * known only under the lock.
+	 */
+	flush_number++;
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor flush",
+										ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(context);	/* the last one may have failed */
+	old = MemoryContextSwitchTo(context);
+	/* the ledger's sums are to have what the last statement recorded */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	/*
+	 * Counters of changed quotas are made from the ledger: lock that first, as
+	 * whoever loads a partition does (pg_restore locks it exclusively).
+	 */
+	if (quotas_changed)
+		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
+	flush_is_alone = must_flush_alone();
+	um_counters_open(&counters, flush_is_alone ? ShareRowExclusiveLock : RowExclusiveLock);
+	/* nothing of a flush is ever taken back but by the end of the transaction */
+	counters.in_place = true;
+	AcceptInvalidationMessages();
+
+	if (quotas_changed)
+		um_quota_change_apply(&counters);
+	if (um_pending_stale())
+		um_recount();
+
+	sorted = um_pending_sorted(&count);
+	if (quotas_changed)
+		sorted = um_quota_change_merge(sorted, &count);
+	for (int i = 0; i < count; i++)
+	{
+		UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
+		Numeric		delta;
+		bool		live;
+		bool		contended;
+
+		if (quota == NULL)
+			continue;		/* it was dropped or disabled */
+		if (i == 0 || sorted[i - 1]->quota_id != quota->quota_id)
+			expect_sums(&counters, quota, sorted + i, count - i);
+		delta = um_pending_sum(sorted[i], &live);
+		if (um_quota_change_is_born(quota, sorted[i]->period_start))
+			delta = zero(); /* the ledger's sum has it */
+		live |= um_quota_change_is_live(quota);
+
+		if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
+		{
+			apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
+			CommandCounterIncrement();
+		}
+	}
+	um_counters_settle(&counters);
+	um_counters_close(&counters, NoLock);
+	um_ledger_sums_forget();
+	flush_is_alone = false;
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(context);
+}
+
+/* The transaction is over. */
+void
+um_counter_forget(void)
+{
+	um_quota_change_forget();
+	um_recount_forget();
+	um_ledger_sums_forget();	/* of a flush that failed */
+	flush_is_alone = false;
+	has_reserved = false;
+}

@@ -1,0 +1,33 @@
+/*
+ * counter_place.h
+ *		Where the rows of counters are, and where the next one is to go.
+ */
+#ifndef UM_COUNTER_PLACE_H
+#define UM_COUNTER_PLACE_H
+
+#include "access/htup.h"
+#include "counter/pending.h"
+#include "storage/buf.h"
+#include "utils/relcache.h"
+
+/* Where a row was when it was last seen.  A hint: what is there is looked at. */
+typedef struct UmPlace
+{
+	uint32		hash;
+	ItemPointerData root;		/* what the index points at */
+	OffsetNumber last;			/* the version that was current, on the same page */
+} UmPlace;
+
+extern void um_places_begin(Relation relation);
+extern UmPlace *um_place_find(const UmPending *name, int slot);
+extern void um_place_remember(const UmPending *name, int slot, ItemPointer root,
+							  ItemPointer current);
+extern void um_place_written(const UmPending *name, int slot, HeapTuple tuple);
+extern bool um_place_point_at(Relation relation, Buffer buffer, OffsetNumber offset,
+							  HeapTuple tuple);
+extern bool um_place_follow(Relation relation, Buffer *buffer, int lockmode,
+							OffsetNumber offset, HeapTuple tuple, bool *taken);
+extern Size um_place_room(Relation relation, BlockNumber block);
+extern void um_place_aim(Relation relation, Size length);
+
+#endif							/* UM_COUNTER_PLACE_H */

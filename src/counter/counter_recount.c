@@ -1,0 +1,153 @@
+/*
+ * recount.c
+ *		Counting what the transaction did once more, because quotas changed
+ *		after it began to count.
+ *
+ * The rows that it inserted are in the ledger and carry its xid.  What it did
+ * to rows of other transactions is noted as it happens; there is little of
+ * that, and what does not fit into memory goes to a file.  A SERIALIZABLE
+ * transaction notes all that it does: were it to read the ledger, it would
+ * depend on everybody who writes it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "catalog/pg_type.h"
+#include "counter/counter_recount.h"
+#include "counter/pending.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+/* The columns of a note, behind those of UmCounted. */
+enum
+{
+	NOTE_XID = UM_COUNTED_COLUMNS,
+	NOTE_NEGATIVE,
+	NOTE_LIVE,
+	NOTE_COLUMNS
+};
+
+static Tuplestorestate *notes;	/* in TopTransactionContext */
+static TupleDesc note_desc;
+
+static UmQuery read_own_rows = {
+	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
+	" tags, ts, cost, total_tokens, recorded_at"
+	" FROM usage_monitor.usage WHERE xid = $1",
+	.nargs = 1,
+	.argtypes = {INT8OID}
+};
+
+/* Starts the notes of a transaction. */
+static void
+start_notes(void)
+{
+	static const Oid types[NOTE_COLUMNS] = {
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		JSONBOID, TIMESTAMPTZOID, NUMERICOID, INT8OID,
+		INT8OID, BOOLOID, BOOLOID
+	};
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	ResourceOwner owner = CurrentResourceOwner;
+
+	/* a file of the notes must outlive the statement */
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	note_desc = CreateTemplateTupleDesc(NOTE_COLUMNS);
+	for (int i = 0; i < NOTE_COLUMNS; i++)
+		TupleDescInitEntry(note_desc, i + 1, NULL, types[i], -1, 0);
+	notes = tuplestore_begin_heap(false, true, work_mem);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+}
+
+/* Notes what is done to a row, unless the ledger will show it. */
+void
+um_recount_note(const Datum *values, const bool *nulls, bool own, bool negative, bool live)
+{
+	Datum		note_values[NOTE_COLUMNS];
+	bool		note_nulls[NOTE_COLUMNS] = {0};
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (own && !IsolationIsSerializable())
+		return;
+	if (notes == NULL)
+		start_notes();
+	memcpy(note_values, values, sizeof(Datum) * UM_COUNTED_COLUMNS);
+	memcpy(note_nulls, nulls, sizeof(bool) * UM_COUNTED_COLUMNS);
+	note_values[NOTE_XID] = Int64GetDatum(GetCurrentTransactionId());
+	note_values[NOTE_NEGATIVE] = BoolGetDatum(negative);
+	note_values[NOTE_LIVE] = BoolGetDatum(live);
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	tuplestore_putvalues(notes, note_desc, note_values, note_nulls);
+	CurrentResourceOwner = owner;
+}
+
+/* Counts the notes; those of aborted subtransactions are void. */
+static void
+count_notes(void)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(note_desc, &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(notes);
+	while (tuplestore_gettupleslot(notes, true, false, slot))
+	{
+		UmCounted	row;
+
+		slot_getallattrs(slot);
+		if (!TransactionIdIsCurrentTransactionId((TransactionId)
+												 DatumGetInt64(slot->tts_values[NOTE_XID])))
+			continue;
+		um_counted_set(&row, slot->tts_values, slot->tts_isnull);
+		um_pending_count(&row, DatumGetBool(slot->tts_values[NOTE_NEGATIVE]),
+						 DatumGetBool(slot->tts_values[NOTE_LIVE]));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Counts the rows that the transaction inserted. */
+static void
+count_own_rows(void)
+{
+	Datum		xid = Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_own_rows, &xid, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[UM_COUNTED_COLUMNS + 1];
+		bool		nulls[UM_COUNTED_COLUMNS + 1];
+		UmCounted	row;
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+		um_counted_set(&row, values, nulls);
+		um_pending_count(&row, false,
+						 DatumGetTimestampTz(values[UM_COUNTED_COLUMNS]) ==
+						 GetCurrentTransactionStartTimestamp());
+	}
+	um_spi_end(&spi);
+}
+
+/* Counts all that the transaction did, by the quotas as they are now. */
+void
+um_recount(void)
+{
+	um_pending_clear();
+	if (!IsolationIsSerializable())
+		count_own_rows();
+	if (notes != NULL)
+		count_notes();
+}
+
+/* The transaction is over; the memory goes with its own. */
+void
+um_recount_forget(void)
+{
+	notes = NULL;
+}

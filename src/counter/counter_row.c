@@ -1,0 +1,745 @@
+/*
+ * counter_row.c
+ *		Reading, locking and writing the rows of counters.
+ *
+ * Rows are read as they are now, never as the transaction's snapshot saw them,
+ * so that a REPEATABLE READ caller sees the counters of all; and without
+ * predicate locks, so that a SERIALIZABLE one does not depend on who else
+ * counts.  Writes go through the heap directly: no permissions, no triggers,
+ * and one that finds another in its way says so.
+ *
+ * What changes with every call, used and share, is written in place, into the
+ * row's cell (counter_cell.c), under the page's lock and logged as a change of
+ * bytes.  Nobody does so who finds the row locked or its cell's last writer
+ * running; who locks the row waits for that one.  Only what else changes, or
+ * has too many digits, makes a new version of the row.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/generic_xlog.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "catalog/index.h"
+#include "catalog/pg_collation.h"
+#include "counter/counter_cell.h"
+#include "counter/counter_place.h"
+#include "counter/counter_row.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_added);
+
+/* The columns of _counter_row. */
+enum
+{
+	COL_QUOTA_ID = 1,
+	COL_SUBJECT,
+	COL_PERIOD_START,
+	COL_SLOT,
+	COL_USED,
+	COL_SHARE,
+	COL_NEXT_THRESHOLD,
+	COL_REVISION,
+	COL_RECENT,
+	COL_COUNT = COL_RECENT,
+	KEY_COUNT = COL_SLOT
+};
+
+#ifndef SETTLE_AGE				/* test/attack has less of both, to see more of it */
+/* A cell that was written so many transactions ago forgets by whom. */
+#define SETTLE_AGE 10000000
+
+/* One of so many transactions looks for such cells, on one page. */
+#define SETTLE_EVERY 64
+#endif
+
+/* Opens the table of counters. */
+void
+um_counters_open(UmCounters *counters, LOCKMODE lockmode)
+{
+	counters->relation = table_open(um_relation(UM_COUNTER_ROW), lockmode);
+	counters->lockmode = lockmode;
+	counters->nblocks = RelationGetNumberOfBlocks(counters->relation);
+	counters->in_place = false;
+	counters->index = NULL;
+	counters->index_info = NULL;
+	counters->slot = NULL;
+
+	um_places_begin(counters->relation);
+}
+
+/* Closes it; the mode is that of opening, or NoLock to keep the locks. */
+void
+um_counters_close(UmCounters *counters, LOCKMODE lockmode)
+{
+	if (counters->slot != NULL)
+		ExecDropSingleTupleTableSlot(counters->slot);
+	if (counters->index != NULL)
+		index_close(counters->index, lockmode);
+	table_close(counters->relation, lockmode);
+}
+
+/* Opens the index, if that has not been done. */
+static Relation
+need_index(UmCounters *counters)
+{
+	if (counters->index == NULL)
+#if PG_VERSION_NUM >= 180000
+		counters->index = index_open(RelationGetPrimaryKeyIndex(counters->relation, false),
+									 counters->lockmode);
+#else
+		counters->index = index_open(RelationGetPrimaryKeyIndex(counters->relation),
+									 counters->lockmode);
+#endif
+	return counters->index;
+}
+
+/* Takes a row apart; false if it is another's. */
+static bool
+take_apart(UmCounters *counters, HeapTuple tuple, const UmPending *name, Datum *values, bool *nulls)
+{
+	text	   *subject;
+
+	heap_deform_tuple(tuple, RelationGetDescr(counters->relation), values, nulls);
+	subject = DatumGetTextPP(values[COL_SUBJECT - 1]);
+	return DatumGetInt64(values[COL_QUOTA_ID - 1]) == name->quota_id &&
+		DatumGetTimestampTz(values[COL_PERIOD_START - 1]) == name->period_start &&
+		(int) VARSIZE_ANY_EXHDR(subject) == name->subject.length &&
+		memcmp(VARDATA_ANY(subject), name->subject.data, name->subject.length) == 0;
+}
+
+/* Where the cell of a row is. */
+static char *
+cell_of(const Datum *values)
+{
+	struct varlena *recent = (struct varlena *) DatumGetPointer(values[COL_RECENT - 1]);
+
+	if (VARATT_IS_EXTENDED(recent) || VARSIZE(recent) != VARHDRSZ + sizeof(UmCell))
+		elog(ERROR, "a counter has no cell");
+	return VARDATA(recent);
+}
+
+/* Copies a cell. */
+static UmCell
+read_cell(const Datum *values)
+{
+	UmCell		cell;
+
+	memcpy(&cell, cell_of(values), sizeof(UmCell));
+	return cell;
+}
+
+/* What a column of the row is, with what was added to it in place. */
+static Numeric
+added_to(Datum value, int128 added)
+{
+	if (added == 0)
+		return DatumGetNumeric(value);
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, value,
+											   NumericGetDatum(um_decimal_to_numeric(added, UM_CELL_SCALE))));
+}
+
+/* Takes a copy of a row apart, as it is now; false if it is another's. */
+static bool
+read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	UmCell		cell;
+	UmCellStatus status;
+
+	if (!take_apart(counters, tuple, name, values, nulls))
+		return false;
+	cell = read_cell(values);
+	row->writer = cell.xid[0];
+	status = um_cell_settle(&cell);
+	row->name = name;
+	row->tuple = tuple;
+	row->busy = status == UM_CELL_BUSY;
+	row->lost = status == UM_CELL_LOST;
+	row->slot = DatumGetInt16(values[COL_SLOT - 1]);
+	row->used = added_to(values[COL_USED - 1], cell.used[0]);
+	row->share = added_to(values[COL_SHARE - 1], cell.share[0]);
+	row->next_threshold = nulls[COL_NEXT_THRESHOLD - 1] ? NULL :
+		DatumGetNumeric(values[COL_NEXT_THRESHOLD - 1]);
+	row->revision = DatumGetInt64(values[COL_REVISION - 1]);
+	return true;
+}
+
+/*
+ * Goes to the current version of a row where it was last seen, keeps its page
+ * locked, and takes the row apart.  False if it is not there any more.
+ */
+static bool
+go_to_place(UmCounters *counters, const UmPending *name, int slot, int lockmode, Buffer *buffer,
+			HeapTuple tuple, bool *taken, Datum *values, bool *nulls)
+{
+	UmPlace    *place = um_place_find(name, slot);
+	OffsetNumber offsets[2];
+
+	if (place == NULL || ItemPointerGetBlockNumber(&place->root) >= counters->nblocks)
+		return false;
+
+	/* the last version is the current one, if nobody else has written it */
+	offsets[0] = place->last;
+	offsets[1] = ItemPointerGetOffsetNumber(&place->root);
+	for (int i = 0; i < 2; i++)
+	{
+		*buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&place->root));
+		LockBuffer(*buffer, lockmode);
+		if (um_place_follow(counters->relation, buffer, lockmode, offsets[i], tuple, taken) &&
+			take_apart(counters, tuple, name, values, nulls) &&
+			DatumGetInt16(values[COL_SLOT - 1]) == slot)
+		{
+			if (BufferGetBlockNumber(*buffer) == ItemPointerGetBlockNumber(&place->root))
+				place->last = ItemPointerGetOffsetNumber(&tuple->t_self);
+			else
+				um_place_remember(name, slot, &tuple->t_self, &tuple->t_self);
+			return true;
+		}
+		UnlockReleaseBuffer(*buffer);
+	}
+	return false;
+}
+
+/* Copies the version of a row that a snapshot sees, of those that an index entry leads to. */
+static HeapTuple
+visible_version(UmCounters *counters, ItemPointer root, Snapshot snapshot)
+{
+	Buffer		buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(root));
+	OffsetNumber offset = ItemPointerGetOffsetNumber(root);
+	TransactionId replaced_by = InvalidTransactionId;
+	HeapTupleData tuple;
+	HeapTuple	copy = NULL;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	while (um_place_point_at(counters->relation, buffer, offset, &tuple))
+	{
+		if (TransactionIdIsValid(replaced_by) ?
+			!TransactionIdEquals(replaced_by, HeapTupleHeaderGetXmin(tuple.t_data)) :
+			/* the item may be another row's by now */
+			offset == ItemPointerGetOffsetNumber(&tuple.t_self) && HeapTupleIsHeapOnly(&tuple))
+			break;
+		if (HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer))
+		{
+			copy = heap_copytuple(&tuple);
+			break;
+		}
+		if (!HeapTupleIsHotUpdated(&tuple))
+			break;
+		replaced_by = HeapTupleHeaderGetUpdateXid(tuple.t_data);
+		offset = ItemPointerGetOffsetNumber(&tuple.t_data->t_ctid);
+	}
+	UnlockReleaseBuffer(buffer);
+	return copy;
+}
+
+/*
+ * Finds rows of a counter by the index, as the latest snapshot sees them: one
+ * slot, or with slot -1 all but the header, in their order.
+ */
+static int
+find_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *rows, int max)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData keys[KEY_COUNT + 1];
+	IndexScanDesc scan;
+	ItemPointer tid;
+	int			nkeys = KEY_COUNT;
+	int			count = 0;
+
+	ScanKeyInit(&keys[0], COL_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(name->quota_id));
+	ScanKeyEntryInitialize(&keys[1], 0, COL_SUBJECT, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ,
+						   PointerGetDatum(cstring_to_text_with_len(name->subject.data,
+																	name->subject.length)));
+	ScanKeyInit(&keys[2], COL_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(name->period_start));
+	if (slot >= 0)
+		ScanKeyInit(&keys[3], COL_SLOT, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(slot));
+	else
+	{
+		ScanKeyInit(&keys[3], COL_SLOT, BTGreaterStrategyNumber, F_INT2GT,
+					Int16GetDatum(UM_HEADER));
+		ScanKeyInit(&keys[4], COL_SLOT, BTLessStrategyNumber, F_INT2LT,
+					Int16GetDatum(UM_SLOTS + 1));
+		nkeys = KEY_COUNT + 1;
+	}
+
+	/*
+	 * Only index entries are asked for: what they lead to is looked at here,
+	 * without predicate locks.  Backwards, for the later a version, the
+	 * further behind it is, mostly; and each slot anew from its end.
+	 */
+	scan = index_beginscan(counters->relation, need_index(counters), SnapshotAny,
+#if PG_VERSION_NUM >= 180000
+						   NULL,
+#endif
+						   nkeys, 0);
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	while (count < max && (tid = index_getnext_tid(scan, BackwardScanDirection)) != NULL)
+	{
+		ItemPointerData root = *tid;
+		HeapTuple	tuple = visible_version(counters, &root, snapshot);
+
+		CHECK_FOR_INTERRUPTS();
+		if (tuple == NULL || !read_tuple(counters, tuple, name, &rows[count]))
+			continue;
+		um_place_remember(name, rows[count].slot, &root, &tuple->t_self);
+		count++;
+		if (slot >= 0 || count == max)
+			break;
+		keys[4].sk_argument = Int16GetDatum(rows[count - 1].slot);
+		index_rescan(scan, keys, nkeys, NULL, 0);
+	}
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+
+	for (int i = 0; i < count / 2; i++)
+	{
+		UmCounterRow row = rows[i];
+
+		rows[i] = rows[count - 1 - i];
+		rows[count - 1 - i] = row;
+	}
+	return count;
+}
+
+/* Reads the header or a slot of a counter as it is now; false if there is none. */
+bool
+um_counter_read(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	bool		taken;
+
+	if (go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken, values, nulls))
+	{
+		HeapTuple	copy = heap_copytuple(&tuple);
+
+		UnlockReleaseBuffer(buffer);
+		return read_tuple(counters, copy, name, row);
+	}
+	return find_rows(counters, name, slot, row, 1) > 0;
+}
+
+/* Reads all slots of a counter, in their order, into UM_SLOTS rows. */
+int
+um_counter_read_slots(UmCounters *counters, const UmPending *name, UmCounterRow *rows)
+{
+	return find_rows(counters, name, -1, rows, UM_SLOTS);
+}
+
+/*
+ * Locks the latest version of a row, and reads it anew; false if it is gone.
+ * Waits for whoever is writing it, or has written into its cell: nobody else
+ * does so from here on.
+ */
+bool
+um_counter_lock(UmCounters *counters, UmCounterRow *row)
+{
+	TM_FailureData failure;
+	ItemPointerData tid = row->tuple->t_self;
+	TM_Result	result;
+
+	if (counters->slot == NULL)
+		counters->slot = table_slot_create(counters->relation, NULL);
+	result = table_tuple_lock(counters->relation, &tid, GetLatestSnapshot(), counters->slot,
+							  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							  LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	switch (result)
+	{
+		case TM_Ok:
+			if (!read_tuple(counters, ExecCopySlotHeapTuple(counters->slot), row->name, row))
+				elog(ERROR, "a counter changed its name");
+			ExecClearTuple(counters->slot);
+			if (row->busy)
+			{
+				XactLockTableWait(XidFromFullTransactionId(FullTransactionIdFromU64(row->writer)),
+								  counters->relation, &row->tuple->t_self, XLTW_Lock);
+				(void) read_tuple(counters, row->tuple, row->name, row);
+			}
+			return true;
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "unexpected result %d of locking a counter", (int) result);
+	}
+}
+
+/* The cell of a row to which nothing was added yet. */
+static bytea *
+empty_cell(void)
+{
+	Size		length = VARHDRSZ + sizeof(UmCell);
+	bytea	   *recent = palloc0(length);
+
+	SET_VARSIZE(recent, length);
+	return recent;
+}
+
+/* Makes a tuple of a row. */
+static HeapTuple
+make_tuple(UmCounters *counters, const UmCounterRow *row, Datum *values, bool *nulls)
+{
+	memset(nulls, false, sizeof(bool) * COL_COUNT);
+	values[COL_QUOTA_ID - 1] = Int64GetDatum(row->name->quota_id);
+	values[COL_SUBJECT - 1] = PointerGetDatum(cstring_to_text_with_len(row->name->subject.data,
+																	   row->name->subject.length));
+	values[COL_PERIOD_START - 1] = TimestampTzGetDatum(row->name->period_start);
+	values[COL_SLOT - 1] = Int16GetDatum(row->slot);
+	values[COL_USED - 1] = NumericGetDatum(row->used);
+	values[COL_SHARE - 1] = NumericGetDatum(row->share);
+	values[COL_NEXT_THRESHOLD - 1] = NumericGetDatum(row->next_threshold);
+	nulls[COL_NEXT_THRESHOLD - 1] = row->next_threshold == NULL;
+	values[COL_REVISION - 1] = Int64GetDatum(row->revision);
+	values[COL_RECENT - 1] = PointerGetDatum(empty_cell());
+	return heap_form_tuple(RelationGetDescr(counters->relation), values, nulls);
+}
+
+/* Makes the index entry of a row, new or on another page; its values begin with the key. */
+static void
+insert_index_entry(UmCounters *counters, HeapTuple tuple, Datum *values, bool *nulls, bool is_new)
+{
+	need_index(counters);
+	if (counters->index_info == NULL)
+		counters->index_info = BuildIndexInfo(counters->index);
+	/* where the row only moved there is nothing to check, and old entries may go */
+	index_insert(counters->index, values, nulls, &tuple->t_self, counters->relation,
+				 is_new ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, !is_new, counters->index_info);
+}
+
+/* Overwrites the cell of a row on a page that is locked exclusively. */
+static void
+write_cell(UmCounters *counters, Buffer buffer, const Datum *values, const UmCell *cell)
+{
+	Size		offset = cell_of(values) - (char *) BufferGetPage(buffer);
+	GenericXLogState *state = GenericXLogStart(counters->relation);
+	Page		page = GenericXLogRegisterBuffer(state, buffer, 0);
+
+	memcpy((char *) page + offset, cell, sizeof(UmCell));
+	GenericXLogFinish(state);
+}
+
+/* Adds a delta to a cell, and takes it from its share, if it stays below that. */
+static bool
+take(UmCell *cell, Numeric base_share, int128 delta)
+{
+	int128		used;
+	int128		share;
+	int128		base = 0;
+	int128		left;
+
+	if (__builtin_add_overflow(cell->used[0], delta, &used))
+		return false;
+	if (numeric_is_inf(base_share))
+		share = 0;
+	else if (!um_cell_units(base_share, &base) ||
+			 __builtin_add_overflow(base, cell->share[0], &left) ||
+			 left <= 0 || delta >= left ||
+			 __builtin_sub_overflow(cell->share[0], delta, &share))
+		return false;
+	um_cell_write(cell, used, share);
+	return true;
+}
+
+/*
+ * Takes a delta from the header or a slot in place, if it stays below its
+ * share and nobody else is at it.  A share of zero is closed, also to
+ * corrections downwards: only a collection knows what room they make.  What
+ * has more decimals than the row shows has no room either.
+ */
+UmTaking
+um_counter_take(UmCounters *counters, const UmPending *name, int slot, int64 revision,
+				int128 delta, int decimals)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	bool		taken;
+	UmCell		cell;
+	UmTaking	result;
+
+	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
+					 values, nulls))
+	{
+		UmCounterRow row;
+
+		if (find_rows(counters, name, slot, &row, 1) == 0)
+			return UM_NO_ROW;
+		if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
+						 values, nulls))
+			return UM_IN_USE;
+	}
+	cell = read_cell(values);
+	if (taken || um_cell_settle(&cell) != UM_CELL_FREE)
+		result = UM_IN_USE;
+	else if (DatumGetInt64(values[COL_REVISION - 1]) != revision ||
+			 decimals > um_cell_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
+			 !take(&cell, DatumGetNumeric(values[COL_SHARE - 1]), delta))
+		result = UM_NO_ROOM;
+	else
+	{
+		write_cell(counters, buffer, values, &cell);
+		result = UM_TAKEN;
+	}
+	UnlockReleaseBuffer(buffer);
+	return result;
+}
+
+/* By how much a column was changed, in units of a cell; false if that is not to be told. */
+static bool
+difference(Numeric now, Datum before, int128 *units)
+{
+	if (numeric_is_inf(now) && numeric_is_inf(DatumGetNumeric(before)))
+	{
+		*units = 0;
+		return true;
+	}
+	return !numeric_is_inf(now) && !numeric_is_inf(DatumGetNumeric(before)) &&
+		um_cell_units(DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(now),
+															 before)), units);
+}
+
+/* Writes a locked row in place; false if more than used and share have changed. */
+static bool
+update_in_place(UmCounters *counters, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	UmCell		cell;
+	int128		used;
+	int128		share;
+
+	heap_deform_tuple(row->tuple, RelationGetDescr(counters->relation), values, nulls);
+	if (row->lost || row->revision != DatumGetInt64(values[COL_REVISION - 1]) ||
+		(row->next_threshold == NULL) != nulls[COL_NEXT_THRESHOLD - 1] ||
+		(row->next_threshold != NULL &&
+		 !DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(row->next_threshold),
+										   values[COL_NEXT_THRESHOLD - 1]))) ||
+		um_cell_decimals(row->used) != um_cell_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
+		!difference(row->used, values[COL_USED - 1], &used) ||
+		!difference(row->share, values[COL_SHARE - 1], &share))
+		return false;
+
+	buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&row->tuple->t_self));
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (!um_place_point_at(counters->relation, buffer, ItemPointerGetOffsetNumber(&row->tuple->t_self), &tuple) ||
+		!take_apart(counters, &tuple, row->name, values, nulls))
+		elog(ERROR, "a locked counter went away");
+	cell = read_cell(values);
+	if (um_cell_settle(&cell) != UM_CELL_FREE)
+		elog(ERROR, "a locked counter was changed");
+	um_cell_write(&cell, used, share);
+	write_cell(counters, buffer, values, &cell);
+	UnlockReleaseBuffer(buffer);
+	return true;
+}
+
+/* Makes a new version of a locked row. */
+static void
+update(UmCounters *counters, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	HeapTuple	tuple = make_tuple(counters, row, values, nulls);
+	BlockNumber block = ItemPointerGetBlockNumber(&row->tuple->t_self);
+	TM_FailureData failure;
+	LockTupleMode mode;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes update_indexes;
+#endif
+
+	if (um_place_room(counters->relation, block) < MAXALIGN(tuple->t_len))
+		um_place_aim(counters->relation, tuple->t_len);
+	if (heap_update(counters->relation, &row->tuple->t_self, tuple,
+					GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
+#if PG_VERSION_NUM >= 160000
+					,&update_indexes
+#endif
+					) != TM_Ok)
+		elog(ERROR, "a locked counter was changed");
+	if (!HeapTupleIsHeapOnly(tuple))
+		insert_index_entry(counters, tuple, values, nulls, false);
+	um_place_written(row->name, row->slot, tuple);
+}
+
+/* Writes a row that um_counter_lock has locked. */
+void
+um_counter_update(UmCounters *counters, UmCounterRow *row)
+{
+	if (!counters->in_place || !update_in_place(counters, row))
+		update(counters, row);
+}
+
+/* Stores a new row. */
+void
+um_counter_insert(UmCounters *counters, const UmPending *name, UmCounterRow *row)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+
+	row->name = name;
+	row->tuple = make_tuple(counters, row, values, nulls);
+	um_place_aim(counters->relation, row->tuple->t_len);
+	simple_heap_insert(counters->relation, row->tuple);
+	insert_index_entry(counters, row->tuple, values, nulls, true);
+	um_place_written(name, row->slot, row->tuple);
+}
+
+/* Deletes a row that um_counter_lock has locked. */
+void
+um_counter_delete(UmCounters *counters, UmCounterRow *row)
+{
+	simple_heap_delete(counters->relation, &row->tuple->t_self);
+}
+
+/* Is there, on a locked page, a row whose cell was written before the horizon? */
+static bool
+is_unsettled(UmCounters *counters, Buffer buffer, OffsetNumber offset, TransactionId horizon,
+			 UmCell *cell, Datum *values)
+{
+	HeapTupleData tuple;
+	bool		nulls[COL_COUNT];
+
+	if (!ItemIdIsNormal(PageGetItemId(BufferGetPage(buffer), offset)) ||
+		!um_place_point_at(counters->relation, buffer, offset, &tuple))
+		return false;
+	heap_deform_tuple(&tuple, RelationGetDescr(counters->relation), values, nulls);
+	*cell = read_cell(values);
+	return um_cell_is_old(cell, horizon) &&
+		HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) == TM_Ok &&
+		um_cell_settle(cell) == UM_CELL_FREE;
+}
+
+/*
+ * Looks after a page, now and then: cells that were written long ago, and by
+ * whom everybody sees, forget their writers before the server does.
+ */
+void
+um_counters_settle(UmCounters *counters)
+{
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	TransactionId horizon;
+	Buffer		buffer;
+	Datum		values[COL_COUNT];
+	UmCell		cell;
+	OffsetNumber first;
+	OffsetNumber last;
+
+	if (xid % SETTLE_EVERY != 0 || xid < SETTLE_AGE || counters->nblocks == 0)
+		return;
+	horizon = XidFromFullTransactionId(FullTransactionIdFromU64(xid - SETTLE_AGE));
+	if (!TransactionIdIsNormal(horizon))
+		return;
+
+	buffer = ReadBuffer(counters->relation, (xid / SETTLE_EVERY) % counters->nblocks);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+	for (first = FirstOffsetNumber; first <= last; first++)
+		if (is_unsettled(counters, buffer, first, horizon, &cell, values))
+			break;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+
+	if (first <= last)
+	{
+		TransactionId oldest = GetOldestNonRemovableTransactionId(counters->relation);
+		GenericXLogState *state;
+		Page		page;
+
+		if (TransactionIdPrecedes(oldest, horizon))
+			horizon = oldest;
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		state = GenericXLogStart(counters->relation);
+		page = GenericXLogRegisterBuffer(state, buffer, 0);
+		last = PageGetMaxOffsetNumber(page);
+		for (OffsetNumber offset = first; offset <= last; offset++)
+			if (is_unsettled(counters, buffer, offset, horizon, &cell, values))
+			{
+				um_cell_forget_writers(&cell);
+				memcpy((char *) page + (cell_of(values) - (char *) BufferGetPage(buffer)), &cell,
+					   sizeof(UmCell));
+			}
+		GenericXLogFinish(state);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+}
+
+/* Has the table such a block?  It is asked for its size only where it must have grown. */
+static bool
+has_block(Relation relation, BlockNumber block)
+{
+	static Oid	file;
+	static BlockNumber nblocks;
+
+	if (file != relation->rd_rel->relfilenode || block >= nblocks)
+	{
+		file = relation->rd_rel->relfilenode;
+		nblocks = RelationGetNumberOfBlocks(relation);
+	}
+	return block < nblocks;
+}
+
+/*
+ * _added(ctid): what was added to a row of a counter in place, as the statement's
+ * snapshot sees it; NaN if that is not known any more.
+ */
+Datum
+usage_monitor_added(PG_FUNCTION_ARGS)
+{
+	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(0);
+	bool		found = false;
+	Relation	relation = table_open(um_relation(UM_COUNTER_ROW), AccessShareLock);
+	UmCell		cell;
+	int128		used;
+
+	if (ItemPointerIsValid(tid) && has_block(relation, ItemPointerGetBlockNumber(tid)))
+	{
+		Buffer		buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
+		HeapTupleData tuple;
+		Datum		values[COL_COUNT];
+		bool		nulls[COL_COUNT];
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		found = um_place_point_at(relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple);
+		if (found)
+		{
+			heap_deform_tuple(&tuple, RelationGetDescr(relation), values, nulls);
+			cell = read_cell(values);
+		}
+		UnlockReleaseBuffer(buffer);
+	}
+	table_close(relation, AccessShareLock);
+
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no row of a counter is at %s",
+						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid)))),
+				 errhint("Give the ctid of a row of _usage_monitor._counter_row.")));
+	if (!um_cell_as_of(&cell, GetActiveSnapshot(), &used))
+		PG_RETURN_DATUM(DirectFunctionCall3(numeric_in, CStringGetDatum("NaN"),
+											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	PG_RETURN_NUMERIC(um_decimal_to_numeric(used, UM_CELL_SCALE));
+}

@@ -1,0 +1,513 @@
+/*
+ * pending.c
+ *		What the running transaction adds to the counters.
+ *
+ * Deltas are kept by (quota, subject, period) and by the nesting level that
+ * made them: merged into the level above when a subtransaction commits,
+ * dropped when it aborts.  counter.c applies them just before commit.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "base/decimal.h"
+#include "common/hashfn.h"
+#include "counter/counter.h"
+#include "counter/pending.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "rollup/refresh_worker.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_pending_usage);
+
+/* What one nesting level adds to one counter. */
+typedef struct UmDelta
+{
+	UmPending  *pending;
+	int			level;
+	int128		whole;			/* tokens, requests */
+	Numeric		money;			/* NULL: none */
+	bool		live;			/* made by a call, not by a restored row */
+	struct UmDelta *below;		/* of the same counter, an outer level */
+	struct UmDelta *sibling;	/* of the same level, another counter */
+} UmDelta;
+
+/* The deltas of one level. */
+typedef struct Level
+{
+	int			level;
+	UmDelta    *deltas;
+	struct Level *below;
+} Level;
+
+static MemoryContext context;	/* kept for the next transaction, emptied at each end */
+static bool counted;			/* has the transaction counted anything? */
+static UmPending **buckets;
+static int	nbuckets;			/* a power of two */
+static int	count;				/* of the counters in them */
+static Level *levels;
+static uint64 quotas_known;		/* generation of the quotas that were counted for */
+
+/* A number that most likely is this counter's alone. */
+uint32
+um_pending_hash(const UmPending *name)
+{
+	uint32		hash = murmurhash32((uint32) name->quota_id);
+
+	hash = hash_combine(hash, murmurhash32((uint32) (name->period_start >> 20)));
+	return hash_combine(hash, hash_bytes((const unsigned char *) name->subject.data,
+										 name->subject.length));
+}
+
+/* The order in which every transaction locks its counters. */
+int
+um_pending_compare(const UmPending *a, const UmPending *b)
+{
+	int			order;
+
+	if (a->quota_id != b->quota_id)
+		return a->quota_id < b->quota_id ? -1 : 1;
+	order = memcmp(a->subject.data, b->subject.data,
+				   Min(a->subject.length, b->subject.length));
+	if (order != 0)
+		return order;
+	if (a->subject.length != b->subject.length)
+		return a->subject.length < b->subject.length ? -1 : 1;
+	if (a->period_start != b->period_start)
+		return a->period_start < b->period_start ? -1 : 1;
+	return 0;
+}
+
+static int
+compare_pointers(const void *a, const void *b)
+{
+	return um_pending_compare(*(UmPending *const *) a, *(UmPending *const *) b);
+}
+
+/* Starts the transaction's table. */
+static void
+start(void)
+{
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor deltas",
+										ALLOCSET_DEFAULT_SIZES);
+	counted = true;
+	nbuckets = 16;
+	buckets = MemoryContextAllocZero(context, sizeof(UmPending *) * nbuckets);
+	count = 0;
+	levels = NULL;
+	quotas_known = um_generation(UM_TOPIC_QUOTA);
+}
+
+/* The counter of that name, or NULL. */
+static UmPending *
+find(const UmPending *name)
+{
+	UmPending  *pending = buckets[name->hash & (nbuckets - 1)];
+
+	while (pending != NULL &&
+		   !(pending->hash == name->hash && um_pending_compare(pending, name) == 0))
+		pending = pending->next;
+	return pending;
+}
+
+/* Files a counter in its bucket. */
+static void
+file(UmPending *pending)
+{
+	UmPending **bucket = &buckets[pending->hash & (nbuckets - 1)];
+
+	pending->next = *bucket;
+	*bucket = pending;
+}
+
+/* Makes twice as many buckets. */
+static void
+grow(void)
+{
+	UmPending **old = buckets;
+	int			nold = nbuckets;
+
+	nbuckets *= 2;
+	buckets = MemoryContextAllocHuge(context, sizeof(UmPending *) * nbuckets);
+	memset(buckets, 0, sizeof(UmPending *) * nbuckets);
+	for (int i = 0; i < nold; i++)
+	{
+		UmPending  *next;
+
+		for (UmPending *pending = old[i]; pending != NULL; pending = next)
+		{
+			next = pending->next;
+			file(pending);
+		}
+	}
+	pfree(old);
+}
+
+/* Makes a counter of that name, which has nothing yet. */
+static UmPending *
+make(const UmPending *name)
+{
+	UmPending  *pending;
+	char	   *subject;
+
+	if (count >= nbuckets)
+		grow();
+	pending = MemoryContextAlloc(context, sizeof(UmPending) + name->subject.length + 1);
+	subject = (char *) (pending + 1);
+	memcpy(subject, name->subject.data, name->subject.length);
+	subject[name->subject.length] = '\0';
+	*pending = *name;
+	pending->subject.data = subject;
+	pending->top = NULL;
+	pending->room = NULL;
+	pending->user = (UmString) {NULL, 0};
+	pending->user_space = 0;
+	file(pending);
+	count++;
+	return pending;
+}
+
+/* The deltas of a nesting level. */
+static Level *
+level_of(int number)
+{
+	Level	   *level;
+
+	Assert(levels == NULL || levels->level <= number);
+	if (levels != NULL && levels->level == number)
+		return levels;
+	level = MemoryContextAlloc(context, sizeof(Level));
+	level->level = number;
+	level->deltas = NULL;
+	level->below = levels;
+	levels = level;
+	return level;
+}
+
+/* The delta of a counter in the running nesting level. */
+static UmDelta *
+delta_of(UmPending *pending)
+{
+	int			number = GetCurrentTransactionNestLevel();
+	UmDelta    *delta = pending->top;
+	Level	   *level;
+
+	if (delta != NULL && delta->level == number)
+		return delta;
+	level = level_of(number);
+	delta = MemoryContextAllocZero(context, sizeof(UmDelta));
+	delta->pending = pending;
+	delta->level = number;
+	delta->below = pending->top;
+	delta->sibling = level->deltas;
+	level->deltas = delta;
+	pending->top = delta;
+	return delta;
+}
+
+/* Adds money to a delta. */
+static void
+add_money(UmDelta *delta, Numeric amount, bool negative)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Numeric		before = delta->money;
+
+	if (before != NULL)
+	{
+		delta->money = DatumGetNumeric(DirectFunctionCall2(negative ? numeric_sub : numeric_add,
+														   NumericGetDatum(before),
+														   NumericGetDatum(amount)));
+		pfree(before);
+	}
+	else if (negative)
+		delta->money = DatumGetNumeric(DirectFunctionCall1(numeric_uminus,
+														   NumericGetDatum(amount)));
+	else
+		delta->money = DatumGetNumericCopy(NumericGetDatum(amount));
+	MemoryContextSwitchTo(old);
+}
+
+/* Notes whose call was counted last. */
+static void
+note_user(UmPending *pending, UmString user)
+{
+	if (user.data == NULL)
+		user.length = 0;
+	if (user.length > pending->user_space)
+	{
+		pending->user_space = Max(user.length, 64);
+		pending->user.data = MemoryContextAlloc(context, pending->user_space);
+	}
+	if (user.length > 0)
+		memcpy((char *) pending->user.data, user.data, user.length);
+	pending->user.length = user.length;
+}
+
+typedef struct CountContext
+{
+	const UmCounted *row;
+	bool		negative;
+	bool		live;
+} CountContext;
+
+/* Adds the row to one counter. */
+static void
+count_for_quota(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
+{
+	const CountContext *counting = arg;
+	UmPending	key;
+	UmPending  *pending;
+	UmDelta    *delta;
+	int64		whole = 0;
+
+	switch (quota->metric)
+	{
+		case UM_METRIC_COST:
+			if (counting->row->cost == NULL)
+				return;			/* unpriced: nobody knows */
+			break;
+		case UM_METRIC_TOKENS:
+			whole = counting->row->total_tokens;
+			break;
+		case UM_METRIC_REQUESTS:
+			whole = 1;
+			break;
+	}
+
+	key.quota_id = quota->quota_id;
+	key.period_start = period_start;
+	key.subject = subject;
+	key.hash = um_pending_hash(&key);
+	pending = find(&key);
+	if (pending == NULL)
+		pending = make(&key);
+
+	delta = delta_of(pending);
+	delta->live |= counting->live;
+	if (counting->live)
+		note_user(pending, counting->row->subject[UM_SCOPE_USER]);
+	if (quota->metric == UM_METRIC_COST)
+		add_money(delta, counting->row->cost, counting->negative);
+	else if (counting->negative)
+		delta->whole -= whole;
+	else
+		delta->whole += whole;
+
+	if (quota->blocks && counting->live && !counting->negative)
+		um_counter_check_room(quota, pending, context);
+}
+
+/* Counts a row of the ledger, or takes it back. */
+void
+um_pending_count(const UmCounted *row, bool negative, bool live)
+{
+	CountContext counting = {row, negative, live};
+
+	/* remember that it was counted even if no quota wants it: one may come */
+	if (!counted)
+		start();
+	um_quota_visit(row, count_for_quota, &counting);
+}
+
+/* Has the transaction counted anything? */
+bool
+um_pending_any(void)
+{
+	return counted;
+}
+
+/* How many counters the transaction has something for, at most. */
+int
+um_pending_number(void)
+{
+	return counted ? count : 0;
+}
+
+/* Have the quotas changed since the first row was counted? */
+bool
+um_pending_stale(void)
+{
+	return counted && quotas_known != um_generation(UM_TOPIC_QUOTA);
+}
+
+/* Forgets all, to count anew. */
+void
+um_pending_clear(void)
+{
+	if (counted)
+		MemoryContextReset(context);
+	counted = false;
+	levels = NULL;
+}
+
+/* What one level adds. */
+static Numeric
+amount_of(const UmDelta *delta)
+{
+	return delta->money != NULL ? delta->money : um_decimal_to_numeric(delta->whole, 0);
+}
+
+/* What a counter is to get, over all nesting levels. */
+Numeric
+um_pending_sum(const UmPending *pending, bool *live)
+{
+	UmDelta    *delta = pending->top;
+	Numeric		sum;
+
+	*live = false;
+	if (delta == NULL)
+		return int64_to_numeric(0);
+	sum = amount_of(delta);
+	*live = delta->live;
+	while ((delta = delta->below) != NULL)
+	{
+		sum = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(sum),
+												  NumericGetDatum(amount_of(delta))));
+		*live |= delta->live;
+	}
+	return sum;
+}
+
+/* What the counter of that name is to get. */
+Numeric
+um_pending_of(const UmPending *name)
+{
+	UmPending  *pending = counted ? find(name) : NULL;
+	bool		live;
+
+	return pending == NULL ? int64_to_numeric(0) : um_pending_sum(pending, &live);
+}
+
+/* All counters that get something, in locking order. */
+UmPending **
+um_pending_sorted(int *nsorted)
+{
+	UmPending **sorted;
+
+	*nsorted = 0;
+	if (!counted)
+		return NULL;
+	sorted = palloc_extended(sizeof(UmPending *) * (count + 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < nbuckets; i++)
+		for (UmPending *pending = buckets[i]; pending != NULL; pending = pending->next)
+			if (pending->top != NULL)
+				sorted[(*nsorted)++] = pending;
+	if (*nsorted > 1)
+		qsort(sorted, *nsorted, sizeof(UmPending *), compare_pointers);
+	return sorted;
+}
+
+/* Gives a committed level's delta to the level above. */
+static void
+merge_into_parent(UmDelta *delta, int parent_number)
+{
+	UmDelta    *below = delta->below;
+
+	if (below != NULL && below->level == parent_number)
+	{
+		below->whole += delta->whole;
+		below->live |= delta->live;
+		if (delta->money != NULL)
+			add_money(below, delta->money, false);
+		delta->pending->top = below;
+	}
+	else
+	{
+		Level	   *parent = level_of(parent_number);
+
+		delta->level = parent_number;
+		delta->sibling = parent->deltas;
+		parent->deltas = delta;
+	}
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId mySubid,
+					  SubTransactionId parentSubid, void *arg)
+{
+	int			number;
+	Level	   *level;
+	UmDelta    *next;
+
+	if (!counted || levels == NULL ||
+		(event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+		return;
+	number = GetCurrentTransactionNestLevel();
+	if (levels->level != number)
+		return;
+
+	level = levels;
+	levels = level->below;
+	for (UmDelta *delta = level->deltas; delta != NULL; delta = next)
+	{
+		next = delta->sibling;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			merge_into_parent(delta, number - 1);
+		else
+			delta->pending->top = delta->below;
+	}
+}
+
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			um_counter_flush(false);
+			um_refresh_start();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			um_counter_flush(true);
+			um_refresh_start();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			um_pending_clear();
+			um_counter_forget();
+			break;
+		default:
+			break;
+	}
+}
+
+/* Asks to be told how transactions end. */
+void
+um_pending_init(void)
+{
+	RegisterXactCallback(end_of_transaction, NULL);
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
+}
+
+/* _pending_usage(): what the transaction is going to add, for the views. */
+Datum
+usage_monitor_pending_usage(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	UmPending **sorted;
+	int			nsorted;
+
+	InitMaterializedSRF(fcinfo, 0);
+	sorted = um_pending_sorted(&nsorted);
+	for (int i = 0; i < nsorted; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {0};
+		bool		live;
+
+		values[0] = Int64GetDatum(sorted[i]->quota_id);
+		values[1] = PointerGetDatum(cstring_to_text_with_len(sorted[i]->subject.data,
+															 sorted[i]->subject.length));
+		values[2] = TimestampTzGetDatum(sorted[i]->period_start);
+		values[3] = NumericGetDatum(um_pending_sum(sorted[i], &live));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

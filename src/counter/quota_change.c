@@ -1,0 +1,333 @@
+/*
+ * quota_change.c
+ *		The birth of counters: what the running transaction did to quotas.
+ *
+ * A trigger notes which quotas were made, changed or dropped.  Just before
+ * commit, under the lock that keeps flushes out, their counters are dropped
+ * or made from the ledger for the running period and later ones; those of
+ * earlier periods are made when a late row first needs them.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "counter/counter_birth.h"
+#include "counter/quota_change.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
+PG_FUNCTION_INFO_V1(usage_monitor_quota_adjusted);
+PG_FUNCTION_INFO_V1(usage_monitor_recount_quota);
+PG_FUNCTION_INFO_V1(usage_monitor_changed_quotas);
+
+typedef struct Change
+{
+	int64		quota_id;
+	bool		recount;		/* it counts other rows than before */
+	bool		restored;		/* from a dump: its alerts are there already */
+	struct Change *next;
+} Change;
+
+static Change *changes;			/* in TopTransactionContext */
+
+static UmQuery drop_counters = {
+	.text = "DELETE FROM _usage_monitor._counter_row WHERE quota_id = ANY ($1)",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery drop_births = {
+	.text = "DELETE FROM _usage_monitor._quota_birth WHERE quota_id = ANY ($1)",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery insert_births = {
+	.text = "INSERT INTO _usage_monitor._quota_birth (quota_id, counted_since)"
+	" SELECT quota_id, usage_monitor.period_start(pg_catalog.now(), period, time_zone, billing_day)"
+	" FROM usage_monitor.quota WHERE quota_id = ANY ($1) AND enabled",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static UmQuery read_counters = {
+	.text = "SELECT c.quota_id, c.subject, c.period_start"
+	" FROM _usage_monitor._counter_row c"
+	" JOIN _usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
+	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since",
+	.nargs = 1,
+	.argtypes = {INT8ARRAYOID}
+};
+
+static Change *
+find_change(int64 quota_id)
+{
+	for (Change *change = changes; change != NULL; change = change->next)
+		if (change->quota_id == quota_id)
+			return change;
+	return NULL;
+}
+
+/* Notes that a quota was changed. */
+static Change *
+note_change(int64 quota_id)
+{
+	Change	   *change = find_change(quota_id);
+
+	if (change == NULL)
+	{
+		change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
+		change->quota_id = quota_id;
+		change->next = changes;
+		changes = change;
+	}
+	return change;
+}
+
+/* Notes that the quota that this one overrides, if it does, counts otherwise. */
+static void
+note_overridden(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		overrides = SPI_getbinval(row, desc, SPI_fnumber(desc, "overrides"), &isnull);
+
+	if (!isnull)
+		note_change(DatumGetInt64(overrides))->recount = true;
+}
+
+/*
+ * Row trigger of quota.  Its argument says whether the change is one of what
+ * is counted (recount) or only of limits.
+ */
+Datum
+usage_monitor_quota_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	Change	   *change;
+	int64		quota_id;
+	Datum		created;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "_quota_changed")));
+
+	desc = RelationGetDescr(trigdata->tg_relation);
+	quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
+										   SPI_fnumber(desc, "quota_id"), &isnull));
+	change = note_change(quota_id);
+	if (strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
+	{
+		change->recount = true;
+		/* what it stands in for counts its subject no more, or again */
+		note_overridden(trigdata->tg_trigtuple, desc);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+			note_overridden(trigdata->tg_newtuple, desc);
+	}
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		created = SPI_getbinval(trigdata->tg_trigtuple, desc,
+								SPI_fnumber(desc, "created_at"), &isnull);
+		change->restored = !isnull &&
+			DatumGetTimestampTz(created) != GetCurrentTransactionStartTimestamp();
+	}
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * Row trigger of quota_adjustment: one that is restored may come after its
+ * quota, whose counters were made without it.  Who adjusts otherwise sees to
+ * the counters himself.
+ */
+Datum
+usage_monitor_quota_adjusted(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	Change	   *change;
+	int64		quota_id;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "_quota_adjusted")));
+
+	if (um_is_restoring())
+	{
+		desc = RelationGetDescr(trigdata->tg_relation);
+		quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
+											   SPI_fnumber(desc, "quota_id"), &isnull));
+		change = find_change(quota_id);
+		if (change == NULL)
+		{
+			change = note_change(quota_id);
+			change->restored = true;
+		}
+		change->recount = true;
+	}
+	return PointerGetDatum(NULL);
+}
+
+/* _recount_quota(quota_id): treats a quota as if it had just been made. */
+Datum
+usage_monitor_recount_quota(PG_FUNCTION_ARGS)
+{
+	note_change(PG_GETARG_INT64(0))->recount = true;
+	PG_RETURN_VOID();
+}
+
+/* _changed_quotas(): the quotas whose counters will be made anew. */
+Datum
+usage_monitor_changed_quotas(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	for (Change *change = changes; change != NULL; change = change->next)
+	{
+		Datum		value = Int64GetDatum(change->quota_id);
+		bool		isnull = false;
+
+		if (change->recount)
+			tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
+}
+
+/* Has the transaction changed quotas? */
+bool
+um_quota_change_any(void)
+{
+	return changes != NULL;
+}
+
+/* The numbers of the changed quotas as an array. */
+static Datum
+changed_ids(bool recounted_only)
+{
+	Datum	   *ids;
+	int			count = 0;
+
+	for (Change *change = changes; change != NULL; change = change->next)
+		count++;
+	ids = palloc(sizeof(Datum) * count);
+	count = 0;
+	for (Change *change = changes; change != NULL; change = change->next)
+		if (change->recount || !recounted_only)
+			ids[count++] = Int64GetDatum(change->quota_id);
+	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Makes the counters of the changed quotas what the ledger says. */
+void
+um_quota_change_apply(UmCounters *counters)
+{
+	Datum		ids = changed_ids(true);
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_modify(&drop_counters, &ids, NULL);
+	um_spi_modify(&drop_births, &ids, NULL);
+	um_spi_modify(&insert_births, &ids, NULL);
+	um_spi_end(&spi);
+
+	/* the births belong to what is cached of the quotas */
+	CacheInvalidateRelcacheByRelid(um_relation(UM_QUOTA));
+	CommandCounterIncrement();
+	um_birth(counters, ids);
+}
+
+/*
+ * Adds the counters of the changed quotas to a sorted list of those that the
+ * transaction applies something to, so that their thresholds are looked at.
+ */
+UmPending **
+um_quota_change_merge(UmPending **sorted, int *count)
+{
+	Datum		ids = changed_ids(false);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext old;
+	UmPending  *added;
+	UmPending **merged;
+	int			nadded;
+	int			n = 0;
+	int			i = 0,
+				j = 0;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_counters, &ids, NULL);
+	old = MemoryContextSwitchTo(caller);
+	nadded = (int) SPI_processed;
+	added = palloc0(sizeof(UmPending) * (nadded + 1));
+	for (int k = 0; k < nadded; k++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[k];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		added[k].quota_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		added[k].subject.data = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
+		added[k].subject.length = strlen(added[k].subject.data);
+		added[k].period_start = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
+		added[k].hash = um_pending_hash(&added[k]);
+	}
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+
+	qsort(added, nadded, sizeof(UmPending),
+		  (int (*) (const void *, const void *)) um_pending_compare);
+	merged = palloc(sizeof(UmPending *) * (nadded + *count + 1));
+	while (i < *count || j < nadded)
+	{
+		int			order = i == *count ? 1 : j == nadded ? -1 :
+			um_pending_compare(sorted[i], &added[j]);
+
+		merged[n++] = order <= 0 ? sorted[i] : &added[j];
+		if (order <= 0)
+			i++;
+		if (order >= 0)
+			j++;
+	}
+	*count = n;
+	return merged;
+}
+
+/* Was the counter made by this transaction from the ledger's sum? */
+bool
+um_quota_change_is_born(const UmQuota *quota, TimestampTz period_start)
+{
+	Change	   *change = find_change(quota->quota_id);
+
+	return change != NULL && change->recount && period_start >= quota->counted_since;
+}
+
+/* Are the thresholds of a changed quota to be looked at, whoever recorded? */
+bool
+um_quota_change_is_live(const UmQuota *quota)
+{
+	Change	   *change = find_change(quota->quota_id);
+
+	return change != NULL && !change->restored;
+}
+
+/* The transaction is over. */
+void
+um_quota_change_forget(void)
+{
+	changes = NULL;
+}

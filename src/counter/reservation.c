@@ -1,0 +1,190 @@
+/*
+ * reservation.c
+ *		Admission: holding room in the quotas for a call that is about to be
+ *		made.
+ *
+ * A reservation is not usage: it raises no alert, and only blocking quotas
+ * refuse because of it.  It counts from the statement on, so its transaction
+ * should be a short one.
+ */
+#include "postgres.h"
+
+#include "base/catalog.h"
+#include "catalog/pg_type.h"
+#include "counter/counter.h"
+#include "fmgr.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_reserve);
+
+/* The arguments of _reserve, behind the columns of UmCounted. */
+enum
+{
+	ARG_TOKENS = UM_COUNTED_TOTAL_TOKENS,
+	ARG_REQUESTS,
+	ARG_RESERVATION_ID,
+	ARG_EXPIRES_AT
+};
+
+/* What the reservation is to hold of each counter. */
+typedef struct Wanted
+{
+	UmPending  *names;
+	Numeric    *amounts;
+	bool	   *blocks;
+	int			count;
+	int			size;
+	Numeric		cost;
+	Numeric		tokens;
+	Numeric		requests;
+} Wanted;
+
+static UmQuery insert_part = {
+	.text = "INSERT INTO _usage_monitor._reservation_part"
+	" (quota_id, subject, period_start, reservation_id, amount, expires_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6)",
+	.nargs = 6,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID, NUMERICOID, TIMESTAMPTZOID}
+};
+
+/* Notes one counter. */
+static void
+want(UmQuota *quota, UmString subject, TimestampTz period_start, void *context)
+{
+	Wanted	   *wanted = context;
+	UmPending  *name;
+
+	if (wanted->count == wanted->size)
+	{
+		wanted->size *= 2;
+		wanted->names = repalloc(wanted->names, sizeof(UmPending) * wanted->size);
+		wanted->amounts = repalloc(wanted->amounts, sizeof(Numeric) * wanted->size);
+		wanted->blocks = repalloc(wanted->blocks, sizeof(bool) * wanted->size);
+	}
+	name = &wanted->names[wanted->count];
+	memset(name, 0, sizeof(UmPending));
+	name->quota_id = quota->quota_id;
+	name->subject = subject;
+	name->period_start = period_start;
+	name->hash = um_pending_hash(name);
+	wanted->blocks[wanted->count] = quota->blocks;
+	wanted->amounts[wanted->count] = quota->metric == UM_METRIC_COST ? wanted->cost :
+		quota->metric == UM_METRIC_TOKENS ? wanted->tokens : wanted->requests;
+	wanted->count++;
+}
+
+/* Sorts the counters into locking order, the amounts with them. */
+static void
+sort_wanted(Wanted *wanted)
+{
+	for (int i = 1; i < wanted->count; i++)
+		for (int j = i; j > 0 && um_pending_compare(&wanted->names[j - 1], &wanted->names[j]) > 0; j--)
+		{
+			UmPending	name = wanted->names[j];
+			Numeric		amount = wanted->amounts[j];
+			bool		blocks = wanted->blocks[j];
+
+			wanted->names[j] = wanted->names[j - 1];
+			wanted->amounts[j] = wanted->amounts[j - 1];
+			wanted->blocks[j] = wanted->blocks[j - 1];
+			wanted->names[j - 1] = name;
+			wanted->amounts[j - 1] = amount;
+			wanted->blocks[j - 1] = blocks;
+		}
+}
+
+/* Reserves of the blocking quotas; returns the refusing one's place, or -1. */
+static int
+reserve_blocking(const Wanted *wanted)
+{
+	UmPending  *names = palloc(sizeof(UmPending) * (wanted->count + 1));
+	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
+	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
+	int			count = 0;
+	int			refused;
+
+	for (int i = 0; i < wanted->count; i++)
+		if (wanted->blocks[i])
+		{
+			names[count] = wanted->names[i];
+			amounts[count] = wanted->amounts[i];
+			places[count++] = i;
+		}
+	if (count == 0)
+		return -1;
+	refused = um_counter_reserve(names, amounts, count);
+	return refused < 0 ? -1 : places[refused];
+}
+
+/* Stores what the reservation holds of each counter. */
+static void
+store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
+{
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	for (int i = 0; i < wanted->count; i++)
+	{
+		const UmPending *name = &wanted->names[i];
+		Datum		values[6];
+
+		values[0] = Int64GetDatum(name->quota_id);
+		values[1] = PointerGetDatum(cstring_to_text_with_len(name->subject.data,
+															 name->subject.length));
+		values[2] = TimestampTzGetDatum(name->period_start);
+		values[3] = reservation_id;
+		values[4] = NumericGetDatum(wanted->amounts[i]);
+		values[5] = expires_at;
+		um_spi_modify(&insert_part, values, NULL);
+	}
+	um_spi_end(&spi);
+}
+
+/*
+ * _reserve(org, department, project, user_id, session_id, model, provider,
+ *			tags, ts, cost, tokens, requests, reservation_id, expires_at)
+ *
+ * Holds room in all quotas that such a call touches; NULL, or the number of
+ * the quota that has none.
+ */
+Datum
+usage_monitor_reserve(PG_FUNCTION_ARGS)
+{
+	Datum		values[UM_COUNTED_COLUMNS];
+	bool		nulls[UM_COUNTED_COLUMNS];
+	UmCounted	row;
+	Wanted		wanted;
+	int			refused;
+
+	for (int i = 0; i < UM_COUNTED_COLUMNS; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i);
+	}
+	um_counted_set(&row, values, nulls);
+	wanted.cost = row.cost;
+	wanted.tokens = int64_to_numeric(row.total_tokens);
+	wanted.requests = int64_to_numeric(PG_GETARG_INT64(ARG_REQUESTS));
+	wanted.count = 0;
+	wanted.size = 16;
+	wanted.names = palloc(sizeof(UmPending) * wanted.size);
+	wanted.amounts = palloc(sizeof(Numeric) * wanted.size);
+	wanted.blocks = palloc(sizeof(bool) * wanted.size);
+
+	/* from here on the quotas stay as they are, as they do for a flush */
+	LockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
+	AcceptInvalidationMessages();
+	um_quota_visit(&row, want, &wanted);
+	sort_wanted(&wanted);
+
+	refused = reserve_blocking(&wanted);
+	if (refused >= 0)
+		PG_RETURN_INT64(wanted.names[refused].quota_id);
+	store_parts(&wanted, PG_GETARG_DATUM(ARG_RESERVATION_ID), PG_GETARG_DATUM(ARG_EXPIRES_AT));
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,551 @@
+/*
+ * cost.c
+ *		What a call costs: each leaf quantity times the rate that prices it.
+ *
+ * A leaf is a count less the counts of the meters inside it.  A meter without
+ * a rate costs what its container costs, so leaves may be cut as finely as
+ * the meters are known, priced or not.
+ */
+#include "postgres.h"
+
+#include "base/catalog.h"
+#include "base/error.h"
+#include "base/setting.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "port/pg_bitutils.h"
+#include "pricing/cost.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_cost);
+PG_FUNCTION_INFO_V1(usage_monitor_cost_breakdown);
+PG_FUNCTION_INFO_V1(usage_monitor_provider_of);
+
+static Numeric
+numeric_times(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_mul,
+											   NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static Numeric
+numeric_plus(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add,
+											   NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static Numeric
+without_trailing_zeros(Numeric value)
+{
+	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(value)));
+}
+
+/* Cuts the inclusive counts into leaves; checks that none is below zero. */
+static void
+make_leaves(const UmUse *use, UmQuantity *leaf)
+{
+	static const struct
+	{
+		UmMeter		meter;
+		UmMeter		cached;
+	}			modality[] = {
+		{UM_METER_INPUT_AUDIO, UM_METER_CACHE_READ_AUDIO},
+		{UM_METER_INPUT_IMAGE, UM_METER_CACHE_READ_IMAGE},
+		{UM_METER_INPUT_VIDEO, UM_METER_CACHE_READ_VIDEO},
+	};
+
+	memcpy(leaf, use->quantity, sizeof(UmQuantity) * UM_METER_COUNT);
+
+	/* a call is one request, unless the row says how many it stands for */
+	if (leaf[UM_METER_REQUEST].value == 0)
+		leaf[UM_METER_REQUEST].value = 1;
+
+	if ((use->used & ~UM_METERS_WITHOUT_PARTS) == 0)
+		return;
+
+	leaf[UM_METER_INPUT].value -= leaf[UM_METER_CACHE_READ].value + leaf[UM_METER_CACHE_WRITE].value;
+	leaf[UM_METER_CACHE_WRITE].value -= leaf[UM_METER_CACHE_WRITE_1H].value;
+	for (int i = 0; i < (int) lengthof(modality); i++)
+	{
+		int64		cached = use->quantity[modality[i].cached].value;
+
+		leaf[modality[i].meter].value -= cached;
+		leaf[UM_METER_CACHE_READ].value -= cached;
+		leaf[UM_METER_INPUT].value -= leaf[modality[i].meter].value;
+	}
+	leaf[UM_METER_OUTPUT].value -= leaf[UM_METER_REASONING].value +
+		leaf[UM_METER_OUTPUT_AUDIO].value + leaf[UM_METER_OUTPUT_IMAGE].value +
+		leaf[UM_METER_OUTPUT_VIDEO].value;
+
+	if (leaf[UM_METER_INPUT].value < 0 && !use->input_unknown)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_IMPOSSIBLE_USAGE),
+				 errmsg("impossible usage: cached, written, audio, image and video tokens exceed \"input_tokens\" (%lld) by %lld",
+						(long long) use->quantity[UM_METER_INPUT].value,
+						-(long long) leaf[UM_METER_INPUT].value),
+				 errhint("Tokens that are both cached and audio are also given as unit \"cache_read_audio\".")));
+}
+
+/* A leaf that costs something, and by which rate. */
+typedef struct Billed
+{
+	UmMeter		meter;
+	UmQuantity	quantity;
+	const UmPrice *price;
+	const UmRate *rate;
+} Billed;
+
+/*
+ * Finds the rate of each leaf, and returns how many there are; -1 where a
+ * rate is missing, as cost->unpriced then says.  Both prices of a choice have
+ * one currency, or the rates of the second are not taken.
+ */
+static int
+find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *items,
+		   UmCost *cost)
+{
+	int64		context = use->quantity[UM_METER_INPUT].value;
+	uint32		meters = use->used | UM_METER_BIT(UM_METER_REQUEST);
+	UmQuantity	leaf[UM_METER_COUNT];
+	int			n = 0;
+
+	if (choice->own != NULL && choice->standard != NULL &&
+		choice->own != choice->standard &&
+		strcmp(choice->own->currency, choice->standard->currency) != 0)
+		choice->standard = NULL;
+
+	make_leaves(use, leaf);
+	if (use->input_unknown)
+		meters |= UM_METER_BIT(UM_METER_INPUT);
+	if (use->output_unknown)
+		meters |= UM_METER_BIT(UM_METER_OUTPUT);
+
+	for (; meters != 0; meters &= meters - 1)
+	{
+		UmMeter		m = (UmMeter) pg_rightmost_one_pos32(meters);
+		bool		unknown = (m == UM_METER_INPUT && use->input_unknown) ||
+			(m == UM_METER_OUTPUT && use->output_unknown);
+		Billed	   *item = &items[n];
+
+		if (leaf[m].value == 0 && !unknown)
+			continue;
+		item->rate = um_price_rate(choice, m, context, ts, &item->price);
+		if (item->rate == NULL)
+		{
+			/* most vendors do not bill the request as such */
+			if (m == UM_METER_REQUEST && use->quantity[m].value == 0)
+				continue;
+			cost->unpriced = UM_UNPRICED_NO_RATE;
+			cost->unpriced_meter = m;
+			return -1;
+		}
+		/* how many is not known: only if they are free does it not matter */
+		if (unknown)
+		{
+			if (item->rate->free)
+				continue;
+			cost->unpriced = UM_UNPRICED_NO_COUNT;
+			cost->unpriced_meter = m;
+			return -1;
+		}
+		item->meter = m;
+		item->quantity = leaf[m];
+		n++;
+	}
+	return n;
+}
+
+/* Adds up in integers; false where a sum or product does not fit. */
+static bool
+sum_as_integers(const Billed *items, int nitems, int128 *side, int128 *total)
+{
+	memset(side, 0, sizeof(int128) * UM_SIDES);
+	*total = 0;
+	for (int i = 0; i < nitems; i++)
+	{
+		int128		amount;
+
+		if (items[i].quantity.scale > 0 ||
+			__builtin_mul_overflow((int128) items[i].quantity.value,
+								   items[i].rate->mantissa, &amount) ||
+			__builtin_add_overflow(*total, amount, total))
+			return false;
+		side[um_meters[items[i].meter].side] += amount; /* no more than the total */
+	}
+	return true;
+}
+
+/* What one item costs, as numeric, which always fits. */
+static Numeric
+item_cost(const Billed *item)
+{
+	return numeric_times(um_decimal_to_numeric(item->quantity.value, item->quantity.scale),
+						 item->rate->unit_price);
+}
+
+/* Adds up as numeric. */
+static void
+sum_as_numeric(const Billed *items, int nitems, Numeric *side, Numeric *total)
+{
+	for (int s = 0; s < UM_SIDES; s++)
+		side[s] = int64_to_numeric(0);
+	for (int i = 0; i < nitems; i++)
+	{
+		UmSide		s = um_meters[items[i].meter].side;
+
+		side[s] = numeric_plus(side[s], item_cost(&items[i]));
+	}
+	*total = int64_to_numeric(0);
+	for (int s = 0; s < UM_SIDES; s++)
+	{
+		side[s] = without_trailing_zeros(side[s]);
+		*total = numeric_plus(*total, side[s]);
+	}
+	*total = without_trailing_zeros(*total);
+}
+
+/* What is left of a price after a discount of so many percent. */
+static Numeric
+discount_factor(Numeric percent)
+{
+	Datum		left = DirectFunctionCall2(numeric_sub,
+										   NumericGetDatum(int64_to_numeric(100)),
+										   NumericGetDatum(percent));
+
+	return numeric_times(DatumGetNumeric(left), int64_div_fast_to_numeric(1, 2));
+}
+
+/* Multiplies the sides and the total. */
+static void
+scale_cost(UmCost *cost, Numeric factor)
+{
+	for (int s = 0; s < UM_SIDES; s++)
+		if (cost->side[s] != NULL)
+			cost->side[s] = without_trailing_zeros(numeric_times(cost->side[s], factor));
+	cost->total = without_trailing_zeros(numeric_times(cost->total, factor));
+}
+
+/*
+ * Prices a call; cost->priced is false where there is no price for all of it.
+ * Returns the items that it was billed for.  The sides are left out where
+ * only the total is asked for.
+ */
+static pg_attribute_always_inline int
+price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, Billed *items)
+{
+	const UmPriceList *list;
+	const UmPrice *price;
+	const char *ledger_currency = um_setting()->currency;
+	UmPriceChoice choice;
+	int128		side[UM_SIDES];
+	int128		total;
+	int			nitems;
+
+	memset(cost, 0, sizeof(UmCost));
+	list = um_price_list(call->provider, call->provider == NULL ? -1 : call->provider_length,
+						 call->model, call->model_length);
+	cost->provider = list->provider;
+
+	if (!um_price_choose(list, call->org, call->org_length, call->tier, call->ts, &choice))
+	{
+		cost->unpriced = UM_UNPRICED_NO_PRICE;
+		return 0;
+	}
+	nitems = find_items(&choice, use, call->ts, items, cost);
+	if (nitems < 0)
+		return 0;
+
+	price = choice.own ? choice.own : choice.standard;
+	cost->price_id = price->price_id;
+	cost->price_currency = price->currency;
+
+	if (list->scale >= 0 && sum_as_integers(items, nitems, side, &total))
+	{
+		if (!total_only)
+			for (int s = 0; s < UM_SIDES; s++)
+				cost->side[s] = um_decimal_to_numeric(side[s], list->scale);
+		cost->total = um_decimal_to_numeric(total, list->scale);
+	}
+	else
+		sum_as_numeric(items, nitems, cost->side, &cost->total);
+
+	/* a contract price is what was agreed; of any other the discount is taken */
+	if (price->org == NULL &&
+		um_discount(call->org, call->org_length,
+					price->provider ? price->provider : list->provider,
+					price->model, call->ts, &cost->discount))
+		scale_cost(cost, discount_factor(cost->discount));
+
+	if (strcmp(price->currency, ledger_currency) != 0)
+	{
+		if (!um_exchange_rate(price->currency, ledger_currency, call->ts,
+							  &cost->exchange_rate))
+		{
+			cost->unpriced = UM_UNPRICED_NO_EXCHANGE_RATE;
+			return 0;
+		}
+		cost->price_total = cost->total;
+		scale_cost(cost, cost->exchange_rate);
+	}
+	cost->priced = true;
+	return nitems;
+}
+
+/* Prices a call; cost->priced is false where there is no price for all of it. */
+void
+um_cost(const UmCall *call, const UmUse *use, UmCost *cost)
+{
+	Billed		items[UM_METER_COUNT];
+
+	(void) price_call(call, use, false, cost, items);
+}
+
+/*
+ * The same, meter by meter: fills at most UM_METER_COUNT parts, whose costs
+ * add up to the total exactly, and returns how many.
+ */
+int
+um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost, UmPart *parts)
+{
+	Billed		items[UM_METER_COUNT];
+	int			nitems = price_call(call, use, false, cost, items);
+
+	for (int i = 0; i < nitems; i++)
+	{
+		UmPart	   *part = &parts[i];
+
+		part->meter = items[i].meter;
+		part->quantity = um_decimal_to_numeric(items[i].quantity.value, items[i].quantity.scale);
+		part->price = items[i].price;
+		part->rate = items[i].rate;
+		part->cost = item_cost(&items[i]);
+		if (cost->discount != NULL)
+			part->cost = numeric_times(part->cost, discount_factor(cost->discount));
+		if (cost->exchange_rate != NULL)
+			part->cost = numeric_times(part->cost, cost->exchange_rate);
+		part->cost = without_trailing_zeros(part->cost);
+	}
+	return nitems;
+}
+
+/* Why a call has no cost, for people; NULL where it has one. */
+char *
+um_unpriced_reason(const UmCost *cost)
+{
+	switch (cost->unpriced)
+	{
+		case UM_UNPRICED_NOT:
+			break;
+		case UM_UNPRICED_NO_PRICE:
+			return pstrdup("no price");
+		case UM_UNPRICED_NO_RATE:
+			return psprintf("no rate for meter %s", um_meters[cost->unpriced_meter].name);
+		case UM_UNPRICED_NO_COUNT:
+			return psprintf("no count of meter %s", um_meters[cost->unpriced_meter].name);
+		case UM_UNPRICED_NO_EXCHANGE_RATE:
+			return psprintf("no exchange rate from %s to %s", cost->price_currency,
+							um_setting()->currency);
+	}
+	return NULL;
+}
+
+/* The bytes of a text argument, or NULL. */
+static const char *
+text_argument(FunctionCallInfo fcinfo, int n, int *length)
+{
+	text	   *value;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	value = PG_GETARG_TEXT_PP(n);
+	*length = VARSIZE_ANY_EXHDR(value);
+	return VARDATA_ANY(value);
+}
+
+/*
+ * Reads (model, input_tokens, output_tokens, cache_read_input_tokens,
+ *		cache_creation_input_tokens, cache_creation_1h_input_tokens,
+ *		reasoning_output_tokens, input_audio_tokens, output_audio_tokens,
+ *		units, provider, service_tier, org, at); false where there is no model
+ * or no instant.
+ */
+static bool
+read_arguments(FunctionCallInfo fcinfo, UmCall *call, UmUse *use)
+{
+	static const struct
+	{
+		UmMeter		meter;
+		const char *name;
+	}			counts[] = {
+		{UM_METER_INPUT, "input_tokens"},
+		{UM_METER_OUTPUT, "output_tokens"},
+		{UM_METER_CACHE_READ, "cache_read_input_tokens"},
+		{UM_METER_CACHE_WRITE, "cache_creation_input_tokens"},
+		{UM_METER_CACHE_WRITE_1H, "cache_creation_1h_input_tokens"},
+		{UM_METER_REASONING, "reasoning_output_tokens"},
+		{UM_METER_INPUT_AUDIO, "input_audio_tokens"},
+		{UM_METER_OUTPUT_AUDIO, "output_audio_tokens"},
+	};
+	const char *tier;
+	int			tier_length = 0;
+
+	call->model = text_argument(fcinfo, 0, &call->model_length);
+	if (call->model == NULL || PG_ARGISNULL(13))
+		return false;
+
+	for (int i = 0; i < (int) lengthof(counts); i++)
+		if (!PG_ARGISNULL(i + 1))
+			um_use_set(use, counts[i].meter, PG_GETARG_INT64(i + 1), counts[i].name);
+	use->input_unknown = PG_ARGISNULL(1);
+	use->output_unknown = PG_ARGISNULL(2);
+	if (!PG_ARGISNULL(9))
+		um_use_units(use, PG_GETARG_JSONB_P(9));
+	um_use_check(use);
+
+	call->provider = text_argument(fcinfo, 10, &call->provider_length);
+	tier = text_argument(fcinfo, 11, &tier_length);
+	call->tier = tier == NULL ? UM_TIER_STANDARD : um_tier_checked(tier, tier_length);
+	call->org = text_argument(fcinfo, 12, &call->org_length);
+	if (call->org == NULL)
+		call->org = "";			/* nobody's contract */
+	call->ts = PG_GETARG_TIMESTAMPTZ(13);
+	return true;
+}
+
+/* Kept lean: a query may ask it for each row of the ledger. */
+Datum
+usage_monitor_cost(PG_FUNCTION_ARGS)
+{
+	UmCall		call = {0};
+	UmUse		use = {0};
+	UmCost		cost;
+	Billed		items[UM_METER_COUNT];
+
+	if (!read_arguments(fcinfo, &call, &use))
+		PG_RETURN_NULL();
+
+	/* hear of new prices once a query, not in the midst of it */
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		AcceptInvalidationMessages();
+		fcinfo->flinfo->fn_extra = fcinfo->flinfo;
+	}
+
+	(void) price_call(&call, &use, true, &cost, items);
+	if (!cost.priced)
+		PG_RETURN_NULL();
+	PG_RETURN_NUMERIC(cost.total);
+}
+
+/* The hours of a rate for people, or NULL: "16:30-00:30 UTC, days 12345". */
+static char *
+window_text(const UmWindow *window)
+{
+	StringInfoData text;
+	const int64 minute = SECS_PER_MINUTE * USECS_PER_SEC;
+
+	if (window == NULL)
+		return NULL;
+	initStringInfo(&text);
+	appendStringInfo(&text, "%02d:%02d-%02d:%02d %s",
+					 (int) (window->start / minute / MINS_PER_HOUR),
+					 (int) (window->start / minute % MINS_PER_HOUR),
+					 (int) (window->end / minute / MINS_PER_HOUR),
+					 (int) (window->end / minute % MINS_PER_HOUR),
+					 pg_get_timezone_name(window->zone));
+	if (window->days != UM_EVERY_DAY)
+	{
+		appendStringInfoString(&text, ", days ");
+		for (int day = 1; day <= 7; day++)
+			if (window->days & (1 << day))
+				appendStringInfo(&text, "%d", day);
+	}
+	return text.data;
+}
+
+/*
+ * The arguments of cost(); a row a meter.  A call that has no cost gives one
+ * row without figures, whose note says why.
+ */
+Datum
+usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
+{
+	enum
+	{
+		METER, QUANTITY, AMOUNT, PER, UNIT_PRICE, COST, PRICE_ID, CONTEXT_FROM,
+		SERVICE_TIER, CURRENCY, EXCHANGE_RATE, DISCOUNT, TIME_WINDOW, NOTE, NCOLUMNS
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	UmCall		call = {0};
+	UmUse		use = {0};
+	UmCost		cost;
+	UmPart		parts[UM_METER_COUNT];
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS];
+	int			nparts;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!read_arguments(fcinfo, &call, &use))
+		return (Datum) 0;
+
+	AcceptInvalidationMessages();
+	nparts = um_cost_parts(&call, &use, &cost, parts);
+	for (int i = 0; i < nparts; i++)
+	{
+		UmPart	   *part = &parts[i];
+		char	   *window = window_text(part->rate->window);
+
+		memset(nulls, false, sizeof(nulls));
+		values[METER] = CStringGetTextDatum(um_meters[part->meter].name);
+		values[QUANTITY] = NumericGetDatum(part->quantity);
+		values[AMOUNT] = NumericGetDatum(part->rate->amount);
+		values[PER] = NumericGetDatum(part->rate->per);
+		values[UNIT_PRICE] = NumericGetDatum(part->rate->unit_price);
+		values[COST] = NumericGetDatum(part->cost);
+		values[PRICE_ID] = Int64GetDatum(part->price->price_id);
+		values[CONTEXT_FROM] = Int64GetDatum(part->rate->context_from);
+		values[SERVICE_TIER] = CStringGetTextDatum(um_tiers[part->price->tier]);
+		values[CURRENCY] = CStringGetTextDatum(part->price->currency);
+		values[EXCHANGE_RATE] = NumericGetDatum(cost.exchange_rate);
+		nulls[EXCHANGE_RATE] = cost.exchange_rate == NULL;
+		values[DISCOUNT] = NumericGetDatum(cost.discount);
+		nulls[DISCOUNT] = cost.discount == NULL;
+		nulls[TIME_WINDOW] = window == NULL;
+		if (window != NULL)
+			values[TIME_WINDOW] = CStringGetTextDatum(window);
+		nulls[NOTE] = part->meter == part->rate->meter;
+		if (!nulls[NOTE])
+			values[NOTE] = CStringGetTextDatum(psprintf("at the rate of %s",
+														um_meters[part->rate->meter].name));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+
+	if (!cost.priced)
+	{
+		memset(nulls, true, sizeof(nulls));
+		values[METER] = CStringGetTextDatum("unpriced");
+		values[NOTE] = CStringGetTextDatum(um_unpriced_reason(&cost));
+		nulls[METER] = nulls[NOTE] = false;
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* _provider_of(model): whom the ledger takes for the provider of a call that names none, or NULL. */
+Datum
+usage_monitor_provider_of(PG_FUNCTION_ARGS)
+{
+	text	   *model = PG_GETARG_TEXT_PP(0);
+	const UmPriceList *list;
+
+	AcceptInvalidationMessages();
+	list = um_price_list(NULL, -1, VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
+	if (list->provider == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(list->provider));
+}

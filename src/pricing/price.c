@@ -1,0 +1,653 @@
+/*
+ * price.c
+ *		The price book, cached for each name that calls are recorded under.
+ *
+ * What a name leads to (aliases, prefixes, dates) is decided in SQL, by
+ * _usage_monitor._applicable_rates; it is asked once a name and backend, until
+ * the price book changes.
+ */
+#include "postgres.h"
+
+#include "base/catalog.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "pricing/price.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* a client that invents names must not eat the backend's memory */
+#define MAX_CACHED_NAMES	10000
+
+/* a scale and size at which 10^12 units still fit into 127 bits mostly */
+#define MAX_COMMON_SCALE	30
+
+typedef struct NameKey
+{
+	const char *provider;
+	int			provider_length;	/* -1: none given */
+	const char *model;
+	int			model_length;
+} NameKey;
+
+typedef struct NameEntry
+{
+	NameKey		key;
+	UmPriceList list;
+} NameEntry;
+
+typedef struct ExchangeRate
+{
+	char	   *from;
+	char	   *to;
+	TimestampTz valid_from;
+	TimestampTz valid_to;
+	Numeric		rate;
+} ExchangeRate;
+
+typedef struct Discount
+{
+	char	   *org;
+	char	   *provider;		/* NULL: any */
+	char	   *model;			/* NULL: any */
+	TimestampTz valid_from;
+	TimestampTz valid_to;
+	Numeric		percent;
+} Discount;
+
+static MemoryContext cache_context;
+static HTAB *names;
+static NameEntry *last_name;	/* calls come in runs of one model */
+static ExchangeRate *exchange_rates;
+static int	nexchange_rates = -1;
+static Discount *discounts;		/* by organisation, the closest first */
+static int	ndiscounts = -1;
+static uint64 cache_generation;
+
+static UmQuery read_rates = {
+	.text = "SELECT * FROM _usage_monitor._applicable_rates($1, $2)",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TEXTOID}
+};
+
+static UmQuery read_exchange_rates = {
+	.text = "SELECT from_currency, to_currency,"
+	" coalesce(pg_catalog.lower(valid), '-infinity'),"
+	" coalesce(pg_catalog.upper(valid), 'infinity'), rate"
+	" FROM usage_monitor.exchange_rate"
+	" ORDER BY from_currency COLLATE \"C\", to_currency COLLATE \"C\", 3"
+};
+
+static UmQuery read_discounts = {
+	.text = "SELECT org, provider, model,"
+	" coalesce(pg_catalog.lower(valid), '-infinity'),"
+	" coalesce(pg_catalog.upper(valid), 'infinity'), percent"
+	" FROM usage_monitor.discount"
+	" ORDER BY org COLLATE \"C\", model IS NULL, provider IS NULL"
+};
+
+/* The columns of _applicable_rates. */
+enum
+{
+	COL_LEADS_TO = 1,
+	COL_RANK,
+	COL_PRICE_ID,
+	COL_PROVIDER,
+	COL_MODEL,
+	COL_SERVICE_TIER,
+	COL_ORG,
+	COL_CURRENCY,
+	COL_VALID_FROM,
+	COL_VALID_TO,
+	COL_METER,
+	COL_AMOUNT,
+	COL_PER,
+	COL_UNIT_PRICE,
+	COL_CONTEXT_FROM,
+	COL_CONTEXT_INCLUSIVE,
+	COL_WINDOW_START,
+	COL_WINDOW_END,
+	COL_WINDOW_DAYS,
+	COL_WINDOW_ZONE
+};
+
+static uint32
+name_hash(const void *key, Size keysize)
+{
+	const NameKey *name = key;
+	uint32		hash;
+
+	hash = hash_bytes((const unsigned char *) name->model, name->model_length);
+	if (name->provider_length > 0)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->provider,
+											name->provider_length));
+	return hash;
+}
+
+static int
+name_match(const void *a, const void *b, Size keysize)
+{
+	const NameKey *x = a;
+	const NameKey *y = b;
+
+	return !(x->model_length == y->model_length &&
+			 x->provider_length == y->provider_length &&
+			 memcmp(x->model, y->model, x->model_length) == 0 &&
+			 (x->provider_length <= 0 ||
+			  memcmp(x->provider, y->provider, x->provider_length) == 0));
+}
+
+/* Empties the cache. */
+static void
+reset_cache(void)
+{
+	HASHCTL		control = {0};
+
+	names = NULL;
+	last_name = NULL;
+	nexchange_rates = -1;
+	ndiscounts = -1;
+	if (cache_context == NULL)
+		cache_context = AllocSetContextCreate(TopMemoryContext,
+											  "usage_monitor prices",
+											  ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(cache_context);
+
+	control.keysize = sizeof(NameKey);
+	control.entrysize = sizeof(NameEntry);
+	control.hash = name_hash;
+	control.match = name_match;
+	control.hcxt = cache_context;
+	names = hash_create("usage_monitor prices", 64, &control,
+						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+/* Empties the cache where the price book has changed since it was filled. */
+static void
+validate_cache(void)
+{
+	uint64		generation = um_generation(UM_TOPIC_PRICE);
+
+	if (cache_generation != generation)
+	{
+		cache_generation = 0;
+		reset_cache();
+		um_watch(UM_TOPIC_PRICE);
+		cache_generation = generation;
+	}
+}
+
+/* Reads a window; NULL where the rate has none. */
+static UmWindow *
+read_window(HeapTuple row, TupleDesc desc)
+{
+	UmWindow   *window;
+	bool		no_start,
+				no_end,
+				no_days,
+				no_zone;
+	Datum		start = SPI_getbinval(row, desc, COL_WINDOW_START, &no_start);
+	Datum		end = SPI_getbinval(row, desc, COL_WINDOW_END, &no_end);
+	Datum		days = SPI_getbinval(row, desc, COL_WINDOW_DAYS, &no_days);
+	Datum		zone = SPI_getbinval(row, desc, COL_WINDOW_ZONE, &no_zone);
+
+	if (no_start && no_end && no_days)
+		return NULL;
+
+	window = palloc(sizeof(UmWindow));
+	window->start = no_start ? 0 : DatumGetTimeADT(start);
+	window->end = no_end ? USECS_PER_DAY : DatumGetTimeADT(end);
+	window->days = 0;
+	if (no_days)
+		window->days = UM_EVERY_DAY;
+	else
+	{
+		Datum	   *elements;
+		int			nelements;
+
+		deconstruct_array(DatumGetArrayTypeP(days), INT2OID, 2, true, TYPALIGN_SHORT,
+						  &elements, NULL, &nelements);
+		for (int i = 0; i < nelements; i++)
+			window->days |= 1 << DatumGetInt16(elements[i]);
+	}
+	window->zone = pg_tzset(no_zone ? "UTC" : TextDatumGetCString(zone));
+	if (window->zone == NULL)
+		elog(ERROR, "time zone of a price's window is not known");
+	return window;
+}
+
+static Numeric
+numeric_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	Assert(!isnull);
+	return DatumGetNumericCopy(value);
+}
+
+static int64
+int64_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(row, desc, column, &isnull));
+}
+
+/* Brings all unit prices to one scale, so that costs add up as integers. */
+static void
+find_common_scale(UmPriceList *list)
+{
+	UmDecimal	unit;
+
+	list->scale = 0;
+	for (int pass = 0; pass < 2; pass++)
+		for (int p = 0; p < list->nprices; p++)
+			for (int r = 0; r < list->prices[p].nrates; r++)
+			{
+				UmRate	   *rate = &list->prices[p].rates[r];
+
+				if (!um_decimal_from_numeric(rate->unit_price, &unit) ||
+					unit.scale > MAX_COMMON_SCALE)
+				{
+					list->scale = -1;
+					return;
+				}
+				if (pass == 0)
+					list->scale = Max(list->scale, unit.scale);
+				else if (um_decimal_rescale(&unit, list->scale))
+					rate->mantissa = unit.mantissa;
+				else
+				{
+					list->scale = -1;
+					return;
+				}
+
+			}
+}
+
+/* Reads what the name leads to.  Rates come price by price. */
+static void
+load_list(const NameKey *key, UmPriceList *list)
+{
+	Datum		values[2];
+	char		nulls[2] = {' ', ' '};
+	UmPrice    *price = NULL;
+	MemoryContext old;
+	UmSpi		spi;
+
+	values[1] = PointerGetDatum(cstring_to_text_with_len(key->model, key->model_length));
+	if (key->provider_length >= 0)
+		values[0] = PointerGetDatum(cstring_to_text_with_len(key->provider, key->provider_length));
+	else
+		nulls[0] = 'n';
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_rates, values, nulls);
+	old = MemoryContextSwitchTo(cache_context);
+
+	memset(list, 0, sizeof(UmPriceList));
+	list->prices = palloc0(sizeof(UmPrice) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		int64		price_id = int64_column(row, desc, COL_PRICE_ID);
+		char	   *meter = um_text_column(row, desc, COL_METER);
+		UmRate	   *rate;
+		bool		isnull;
+
+		if (i == 0)
+		{
+			list->provider = um_text_column(row, desc, COL_LEADS_TO);
+			SPI_getbinval(row, desc, COL_PRICE_ID, &isnull);
+			if (isnull)
+				break;			/* known, perhaps, but not priced */
+		}
+		if (price == NULL || price->price_id != price_id)
+		{
+			char	   *tier = um_text_column(row, desc, COL_SERVICE_TIER);
+
+			price = &list->prices[list->nprices++];
+			price->price_id = price_id;
+			price->rank = (int) int64_column(row, desc, COL_RANK);
+			if (!um_tier_by_name(tier, strlen(tier), &price->tier))
+				elog(ERROR, "price %lld has an unknown service tier", (long long) price_id);
+			price->org = um_text_column(row, desc, COL_ORG);
+			price->provider = um_text_column(row, desc, COL_PROVIDER);
+			price->model = um_text_column(row, desc, COL_MODEL);
+			price->currency = um_text_column(row, desc, COL_CURRENCY);
+			price->from = int64_column(row, desc, COL_VALID_FROM);
+			price->to = int64_column(row, desc, COL_VALID_TO);
+			price->rates = palloc0(sizeof(UmRate));
+		}
+		if (meter == NULL)
+			continue;			/* a price without rates prices nothing */
+
+		price->rates = repalloc(price->rates, sizeof(UmRate) * (price->nrates + 1));
+		rate = &price->rates[price->nrates++];
+		rate->meter = um_meter_by_name(meter, strlen(meter));
+		if (rate->meter == UM_METER_NONE)
+			elog(ERROR, "price %lld has an unknown meter", (long long) price_id);
+		rate->amount = numeric_column(row, desc, COL_AMOUNT);
+		rate->per = numeric_column(row, desc, COL_PER);
+		rate->unit_price = numeric_column(row, desc, COL_UNIT_PRICE);
+		rate->free = DatumGetBool(DirectFunctionCall2(numeric_eq,
+													  NumericGetDatum(rate->unit_price),
+													  NumericGetDatum(int64_to_numeric(0))));
+		rate->context_from = int64_column(row, desc, COL_CONTEXT_FROM);
+		rate->context_inclusive =
+			DatumGetBool(SPI_getbinval(row, desc, COL_CONTEXT_INCLUSIVE, &isnull));
+		rate->window = read_window(row, desc);
+	}
+	find_common_scale(list);
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+}
+
+/* Reads all exchange rates, sorted. */
+static void
+load_exchange_rates(void)
+{
+	MemoryContext old;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_exchange_rates, NULL, NULL);
+	old = MemoryContextSwitchTo(cache_context);
+	exchange_rates = palloc(sizeof(ExchangeRate) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		ExchangeRate *rate = &exchange_rates[i];
+
+		rate->from = um_text_column(row, desc, 1);
+		rate->to = um_text_column(row, desc, 2);
+		rate->valid_from = int64_column(row, desc, 3);
+		rate->valid_to = int64_column(row, desc, 4);
+		rate->rate = numeric_column(row, desc, 5);
+	}
+	nexchange_rates = (int) SPI_processed;
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+}
+
+/* Reads all discounts, sorted. */
+static void
+load_discounts(void)
+{
+	MemoryContext old;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_discounts, NULL, NULL);
+	old = MemoryContextSwitchTo(cache_context);
+	discounts = palloc(sizeof(Discount) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Discount   *discount = &discounts[i];
+
+		discount->org = um_text_column(row, desc, 1);
+		discount->provider = um_text_column(row, desc, 2);
+		discount->model = um_text_column(row, desc, 3);
+		discount->valid_from = int64_column(row, desc, 4);
+		discount->valid_to = int64_column(row, desc, 5);
+		discount->percent = numeric_column(row, desc, 6);
+	}
+	ndiscounts = (int) SPI_processed;
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+}
+
+/* The prices of a model at a provider (length -1: none given). */
+const UmPriceList *
+um_price_list(const char *provider, int provider_length,
+			  const char *model, int model_length)
+{
+	NameKey		key = {provider, provider_length, model, model_length};
+	NameEntry  *entry;
+	UmPriceList list;
+
+	validate_cache();
+	if (last_name != NULL && name_match(&key, &last_name->key, 0) == 0)
+		return &last_name->list;
+
+	entry = hash_search(names, &key, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		if (hash_get_num_entries(names) >= MAX_CACHED_NAMES)
+			reset_cache();
+
+		/*
+		 * Loading may find the cache stale: then load once more.  All that a
+		 * call is priced by is loaded here, so that nothing goes stale while
+		 * it is being priced.
+		 */
+		do
+		{
+			validate_cache();
+			if (nexchange_rates < 0)
+				load_exchange_rates();
+			if (ndiscounts < 0)
+				load_discounts();
+			load_list(&key, &list);
+		} while (cache_generation != um_generation(UM_TOPIC_PRICE));
+
+		key.model = MemoryContextStrdup(cache_context, pnstrdup(model, model_length));
+		key.provider = provider_length < 0 ? NULL :
+			MemoryContextStrdup(cache_context, pnstrdup(provider, provider_length));
+		entry = hash_search(names, &key, HASH_ENTER, NULL);
+		entry->list = list;
+	}
+	last_name = entry;
+	return &entry->list;
+}
+
+/*
+ * Chooses the price in force: of the first origin (a rank is an origin) that
+ * has one for the tier, or for the standard tier.
+ */
+bool
+um_price_choose(const UmPriceList *list, const char *org, int org_length,
+				UmTier tier, TimestampTz ts, UmPriceChoice *choice)
+{
+	choice->own = choice->standard = NULL;
+	for (int p = 0; p < list->nprices; p++)
+	{
+		const UmPrice *price = &list->prices[p];
+
+		if ((choice->own || choice->standard) &&
+			price->rank != (choice->own ? choice->own : choice->standard)->rank)
+			break;
+		if (ts < price->from || ts >= price->to)
+			continue;
+		if (price->org != NULL &&
+			((int) strlen(price->org) != org_length || memcmp(price->org, org, org_length) != 0))
+			continue;
+		if (price->tier == tier && choice->own == NULL)
+			choice->own = price;
+		if (price->tier == UM_TIER_STANDARD && choice->standard == NULL)
+			choice->standard = price;
+	}
+	return choice->own != NULL || choice->standard != NULL;
+}
+
+/* Is the instant in the window?  A window past midnight belongs to the day it starts on. */
+static bool
+in_window(const UmWindow *window, TimestampTz ts)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			zone;
+	int64		time;
+	int			weekday;
+	bool		next_day = false;
+
+	if (timestamp2tm(ts, &zone, &tm, &fsec, NULL, window->zone) != 0)
+		return false;
+	time = ((tm.tm_hour * MINS_PER_HOUR + tm.tm_min) * SECS_PER_MINUTE + tm.tm_sec)
+		* USECS_PER_SEC + fsec;
+
+	if (window->start < window->end)
+	{
+		if (time < window->start || time >= window->end)
+			return false;
+	}
+	else if (time < window->end)
+		next_day = true;
+	else if (time < window->start)
+		return false;
+
+	weekday = j2day(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - (next_day ? 1 : 0));
+	return (window->days & (1 << (weekday == 0 ? 7 : weekday))) != 0;
+}
+
+/* The price's rate of just this meter: the highest context tier, a window before none. */
+static const UmRate *
+own_rate(const UmPrice *price, UmMeter meter, int64 context, TimestampTz ts)
+{
+	const UmRate *best = NULL;
+
+	for (int r = 0; r < price->nrates; r++)
+	{
+		const UmRate *rate = &price->rates[r];
+
+		if (rate->meter != meter)
+			continue;
+		if (rate->context_from > 0 &&
+			(context < rate->context_from ||
+			 (context == rate->context_from && !rate->context_inclusive)))
+			continue;
+		if (best != NULL &&
+			(best->context_from > rate->context_from ||
+			 (best->context_from == rate->context_from &&
+			  (best->window != NULL || rate->window == NULL))))
+			continue;
+		if (rate->window == NULL || in_window(rate->window, ts))
+			best = rate;
+	}
+	return best;
+}
+
+/*
+ * The rate that prices a meter: its own in the call's tier, its own in the
+ * standard tier, or that of the meter it falls back to.
+ */
+const UmRate *
+um_price_rate(const UmPriceChoice *choice, UmMeter meter, int64 context,
+			  TimestampTz ts, const UmPrice **price)
+{
+	const UmRate *rate;
+
+	for (; meter != UM_METER_NONE; meter = um_meters[meter].fallback)
+	{
+		if (choice->own != NULL &&
+			(rate = own_rate(choice->own, meter, context, ts)) != NULL)
+		{
+			*price = choice->own;
+			return rate;
+		}
+		if (choice->standard != NULL && choice->standard != choice->own &&
+			(rate = own_rate(choice->standard, meter, context, ts)) != NULL)
+		{
+			*price = choice->standard;
+			return rate;
+		}
+	}
+	return NULL;
+}
+
+/* Compares a string of a given length with another one, byte by byte. */
+static int
+compare_bytes(const char *string, int length, const char *other)
+{
+	int			order = strncmp(other, string, length);
+
+	return order != 0 ? -order : (other[length] == '\0' ? 0 : -1);
+}
+
+/*
+ * The discount of an organisation on a model of a provider, in percent: that
+ * on the model before that on the provider before that on everything.
+ * um_price_list has loaded them.
+ */
+bool
+um_discount(const char *org, int org_length, const char *provider,
+			const char *model, TimestampTz ts, Numeric *percent)
+{
+	int			low = 0,
+				high;
+
+	/* the organisation's first */
+	high = ndiscounts;
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_bytes(org, org_length, discounts[middle].org) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < ndiscounts; low++)
+	{
+		const Discount *discount = &discounts[low];
+
+		if (compare_bytes(org, org_length, discount->org) != 0)
+			break;
+		if (ts >= discount->valid_from && ts < discount->valid_to &&
+			(discount->provider == NULL ||
+			 (provider != NULL && strcmp(discount->provider, provider) == 0)) &&
+			(discount->model == NULL || strcmp(discount->model, model) == 0))
+		{
+			*percent = discount->percent;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * What one unit of a currency is worth in another; false where nobody said.
+ * um_price_list has loaded the rates.
+ */
+bool
+um_exchange_rate(const char *from, const char *to, TimestampTz ts, Numeric *rate)
+{
+	int			low = 0,
+				high;
+
+	/* the last range that starts at or before ts */
+	high = nexchange_rates;
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		const ExchangeRate *probe = &exchange_rates[middle];
+		int			order = strcmp(probe->from, from);
+
+		if (order == 0)
+			order = strcmp(probe->to, to);
+		if (order < 0 || (order == 0 && probe->valid_from <= ts))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return false;
+	low--;
+	if (strcmp(exchange_rates[low].from, from) != 0 ||
+		strcmp(exchange_rates[low].to, to) != 0 ||
+		ts >= exchange_rates[low].valid_to)
+		return false;
+	*rate = exchange_rates[low].rate;
+	return true;
+}

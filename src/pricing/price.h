@@ -1,0 +1,81 @@
+/*
+ * price.h
+ *		The price book as a backend sees it: the prices that a model's name
+ *		leads to, in order of precedence.
+ */
+#ifndef UM_PRICE_H
+#define UM_PRICE_H
+
+#include "base/decimal.h"
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+#include "pricing/meter.h"
+
+#define UM_EVERY_DAY	0xFE	/* bits 1 to 7 */
+
+/* A daily window on the vendor's clock. */
+typedef struct UmWindow
+{
+	int64		start;			/* microseconds since local midnight */
+	int64		end;
+	uint8		days;			/* bit n: starts on ISO weekday n */
+	pg_tz	   *zone;
+} UmWindow;
+
+typedef struct UmRate
+{
+	UmMeter		meter;
+	int128		mantissa;		/* unit price at the entry's scale */
+	Numeric		unit_price;		/* the same, exactly */
+	Numeric		amount;
+	Numeric		per;
+	bool		free;			/* the unit price is zero */
+	int64		context_from;
+	bool		context_inclusive;
+	UmWindow   *window;			/* NULL: always */
+} UmRate;
+
+typedef struct UmPrice
+{
+	int64		price_id;
+	int			rank;			/* the lower wins; equal within an origin */
+	UmTier		tier;
+	char	   *org;			/* NULL: everybody's */
+	char	   *provider;		/* NULL: any */
+	char	   *model;
+	char	   *currency;
+	TimestampTz from;
+	TimestampTz to;
+	int			nrates;
+	UmRate	   *rates;
+} UmPrice;
+
+/* All prices that one name leads to, best first. */
+typedef struct UmPriceList
+{
+	char	   *provider;		/* the provider that the name leads to, or NULL */
+	int			scale;			/* of every mantissa; -1: they do not fit */
+	int			nprices;
+	UmPrice    *prices;
+} UmPriceList;
+
+/* The price of a call, and the one that fills its gaps. */
+typedef struct UmPriceChoice
+{
+	const UmPrice *own;			/* of the call's tier; may be NULL */
+	const UmPrice *standard;	/* of the standard tier; may be NULL */
+} UmPriceChoice;
+
+extern const UmPriceList *um_price_list(const char *provider, int provider_length,
+										const char *model, int model_length);
+extern bool um_price_choose(const UmPriceList *list, const char *org, int org_length,
+							UmTier tier, TimestampTz ts, UmPriceChoice *choice);
+extern const UmRate *um_price_rate(const UmPriceChoice *choice, UmMeter meter,
+								   int64 context, TimestampTz ts,
+								   const UmPrice **price);
+extern bool um_discount(const char *org, int org_length, const char *provider,
+						const char *model, TimestampTz ts, Numeric *percent);
+extern bool um_exchange_rate(const char *from, const char *to, TimestampTz ts,
+							 Numeric *rate);
+
+#endif							/* UM_PRICE_H */

@@ -1,0 +1,134 @@
+/*
+ * quota.c
+ *		Which quotas a row of the ledger touches.
+ */
+#include "postgres.h"
+
+#include "quota/quota.h"
+#include "quota/quota_cache.h"
+#include "quota/tag.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* Makes a row from its columns; it points into them. */
+void
+um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
+{
+	row->subject[UM_SCOPE_ALL].data = "";
+	row->subject[UM_SCOPE_ALL].length = 0;
+	for (int scope = UM_SCOPE_ORG; scope <= UM_SCOPE_PROVIDER; scope++)
+	{
+		UmString   *subject = &row->subject[scope];
+
+		subject->data = NULL;
+		if (!nulls[scope - UM_SCOPE_ORG])
+		{
+			text	   *value = DatumGetTextPP(values[scope - UM_SCOPE_ORG]);
+
+			subject->data = VARDATA_ANY(value);
+			subject->length = VARSIZE_ANY_EXHDR(value);
+		}
+	}
+	row->tags = nulls[UM_COUNTED_TAGS] ? NULL : DatumGetJsonbP(values[UM_COUNTED_TAGS]);
+	row->ts = DatumGetTimestampTz(values[UM_COUNTED_TS]);
+	row->cost = nulls[UM_COUNTED_COST] ? NULL : DatumGetNumeric(values[UM_COUNTED_COST]);
+	row->total_tokens = nulls[UM_COUNTED_TOTAL_TOKENS] ? 0 :
+		DatumGetInt64(values[UM_COUNTED_TOTAL_TOKENS]);
+}
+
+static bool
+passes(const char *filter, UmString value)
+{
+	return filter == NULL ||
+		(value.data != NULL && (int) strlen(filter) == value.length &&
+		 memcmp(filter, value.data, value.length) == 0);
+}
+
+/* Does one of the subject's own quotas stand in for this one? */
+static bool
+is_overridden(const UmQuota *quota, const UmQuota *own)
+{
+	for (; own != NULL; own = own->next)
+		if (own->overrides == quota->quota_id)
+			return true;
+	return false;
+}
+
+/*
+ * Visits the quotas of a list that the row passes the filters of.  For a list
+ * of quotas for each subject, own are those of just this one.
+ */
+static void
+visit_list(UmQuota *quota, const UmQuota *own, const UmCounted *row, UmString subject,
+		   UmQuotaVisitor visit, void *context)
+{
+	for (; quota != NULL; quota = quota->next)
+	{
+		if (!passes(quota->org, row->subject[UM_SCOPE_ORG]) ||
+			!passes(quota->provider, row->subject[UM_SCOPE_PROVIDER]) ||
+			!passes(quota->model, row->subject[UM_SCOPE_MODEL]) ||
+			is_overridden(quota, own))
+			continue;
+		if (row->ts < quota->start || row->ts >= quota->end)
+			um_period_bounds(quota->period, quota->billing_day, quota->tz, row->ts,
+							 &quota->start, &quota->end);
+		visit(quota, subject, quota->start, context);
+	}
+}
+
+/* Visits the quotas of a row's tags: of key=value, of each value of a key, of each tag. */
+static void
+visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
+{
+	JsonbIterator *it = JsonbIteratorInit(&row->tags->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		StringInfoData pair;
+		UmString	text;
+		UmString	subject;
+		UmString	key;
+		UmQuota    *own;
+
+		if (token != WJB_KEY)
+			continue;
+		initStringInfo(&pair);
+		appendBinaryStringInfo(&pair, value.val.string.val, value.val.string.len);
+		key.length = pair.len;
+		appendStringInfoChar(&pair, '=');
+
+		JsonbIteratorNext(&it, &value, true);
+		text = um_tag_value(&value);
+		if (text.data == NULL)
+			continue;			/* a null says nothing */
+		appendBinaryStringInfo(&pair, text.data, text.length);
+		subject.data = key.data = pair.data;
+		subject.length = pair.len;
+		own = um_quotas_of(UM_SCOPE_TAG, subject);
+		visit_list(own, NULL, row, subject, visit, context);
+		visit_list(um_quotas_of(UM_SCOPE_TAG, key), own, row, subject, visit, context);
+		visit_list(um_quotas_of_each(UM_SCOPE_TAG), own, row, subject, visit, context);
+	}
+}
+
+/* Calls back for each quota that a row of the ledger touches. */
+void
+um_quota_visit(const UmCounted *row, UmQuotaVisitor visit, void *context)
+{
+	um_quotas_load();
+	for (int scope = 0; scope < UM_SCOPE_TAG; scope++)
+	{
+		UmString	subject = row->subject[scope];
+		UmQuota    *own;
+
+		if (subject.data == NULL)
+			continue;
+		own = um_quotas_of(scope, subject);
+		visit_list(own, NULL, row, subject, visit, context);
+		visit_list(um_quotas_of_each(scope), own, row, subject, visit, context);
+	}
+	if (row->tags != NULL && um_quotas_any_of(UM_SCOPE_TAG))
+		visit_tags(row, visit, context);
+}

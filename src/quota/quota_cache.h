@@ -1,0 +1,15 @@
+/*
+ * quota_cache.h
+ *		The quotas, as a backend remembers them.
+ */
+#ifndef UM_QUOTA_CACHE_H
+#define UM_QUOTA_CACHE_H
+
+#include "quota/quota.h"
+
+extern void um_quotas_load(void);
+extern UmQuota *um_quotas_of(UmScope scope, UmString subject);
+extern UmQuota *um_quotas_of_each(UmScope scope);
+extern bool um_quotas_any_of(UmScope scope);
+
+#endif							/* UM_QUOTA_CACHE_H */

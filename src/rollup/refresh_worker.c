@@ -1,0 +1,186 @@
+/*
+ * refresh_worker.c
+ *		A background worker that folds the tail when it has grown long.
+ *
+ * Nothing need be preloaded: a writer who finds the tail long, just before he
+ * commits, asks the postmaster for a worker.  How long it is he tells by the
+ * numbers of rows: his own last one, and the last one of the fold.  He looks
+ * only now and then.  If there is no room for a worker, the next one asks.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "rollup/refresh_worker.h"
+#include "rollup/rollup.h"
+#include "rollup/watermark.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define DEFAULT_AUTO_REFRESH_ROWS	50000
+#define MIN_AUTO_REFRESH_ROWS		0
+#define MAX_AUTO_REFRESH_ROWS		INT_MAX
+
+/* A worker looks again after so long, and ends when there was little to do. */
+#define WORKER_NAP_MS	1000
+
+/* A backend asks for a worker no more often than this. */
+#define ASK_AGAIN_MS	1000
+
+static int	auto_refresh_rows = DEFAULT_AUTO_REFRESH_ROWS;
+static int64 last_row;			/* of the running transaction; 0: none */
+static int64 rows_until_look;	/* how many may be recorded before one looks */
+static TimestampTz asked_at;
+
+PGDLLEXPORT void usage_monitor_refresh_worker(Datum database);
+
+/* Defines the setting. */
+void
+um_refresh_worker_init(void)
+{
+	/* a writer must not start workers by the thousand: for the administrator */
+	DefineCustomIntVariable("usage_monitor.auto_refresh_rows",
+							"Sets the number of rows recorded since the last refresh at which a background worker refreshes the rollups.",
+							"Zero turns it off: then call usage_monitor.refresh() yourself.",
+							&auto_refresh_rows,
+							DEFAULT_AUTO_REFRESH_ROWS,
+							MIN_AUTO_REFRESH_ROWS,
+							MAX_AUTO_REFRESH_ROWS,
+							PGC_SUSET,
+							0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("usage_monitor");
+}
+
+/* Notes that a row was recorded, and what its number is. */
+void
+um_refresh_note(int64 usage_id)
+{
+	last_row = usage_id;
+	rows_until_look--;
+}
+
+/* Asks the postmaster for a worker of this database. */
+static void
+ask_for_worker(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	/* as the functions of the extension name it */
+	strlcpy(worker.bgw_library_name, "$libdir/usage_monitor", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "usage_monitor_refresh_worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "usage_monitor refresh", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "usage_monitor refresh", BGW_MAXLEN);
+	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	(void) RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/* Is the tail longer than it should get, as far as this row's number tells? */
+static bool
+tail_is_long(int64 usage_id)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	UmWatermark mark;
+
+	um_watermark_read(&mark, snapshot);
+	UnregisterSnapshot(snapshot);
+	return usage_id - mark.usage_id >= auto_refresh_rows;
+}
+
+/*
+ * Just before commit: asks for a worker if the transaction recorded something
+ * and the tail is long.
+ */
+void
+um_refresh_start(void)
+{
+	int64		usage_id = last_row;
+
+	last_row = 0;
+	if (usage_id == 0 || auto_refresh_rows == 0 || rows_until_look > 0 ||
+		!OidIsValid(um_relation(UM_ROLLUP_STATE)))
+		return;
+	rows_until_look = auto_refresh_rows / 16;
+	if (!tail_is_long(usage_id) ||
+		!TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), ASK_AGAIN_MS))
+		return;
+	asked_at = GetCurrentTimestamp();
+	ask_for_worker();
+}
+
+/* Folds once, in a transaction of its own; false if there was little, or another one folds. */
+static bool
+refresh_once(void)
+{
+	int64		rows = 0;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, "refresh of usage_monitor's rollups");
+	if (OidIsValid(um_relation(UM_ROLLUP_STATE)))
+		rows = um_rollup_try_refresh();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return auto_refresh_rows > 0 && rows >= auto_refresh_rows / 2;
+}
+
+/*
+ * Has the worker rather fail than be waited for: who drops the extension locks
+ * its tables in another order, and is not to be the one whom a deadlock hits.
+ */
+static void
+give_way(void)
+{
+	SetConfigOption("lock_timeout", psprintf("%dms", Max(DeadlockTimeout / 2, 1)),
+					PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * The worker: folds until the tail is short.  The transaction that asked for
+ * it may not have committed yet, so it looks a second time.
+ */
+void
+usage_monitor_refresh_worker(Datum database)
+{
+	int			idle = 0;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+	/* a fold is exact at this level only, whatever the database's default is */
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	give_way();
+
+	while (idle < 2)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		idle = refresh_once() ? 0 : idle + 1;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 WORKER_NAP_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	proc_exit(0);
+}

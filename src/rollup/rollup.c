@@ -1,0 +1,308 @@
+/*
+ * rollup.c
+ *		Folding the tail of the ledger into the rollups.
+ *
+ * A fold takes a snapshot, and adds to the rollups what that sees and the
+ * mark of the last fold did not: rows that were recorded since, and corrections
+ * of rows that are folded already.  The snapshot is the new mark, stored in
+ * the same transaction: who sees the fold sees the mark.
+ *
+ * It is exact, whatever commits when: a transaction is in the mark or is not;
+ * one that is not is in the tail, which each reader looks at by himself.  The
+ * lock that lets one fold run at a time is taken before the snapshot, so marks
+ * only grow; a correction is in the mark only if the row that it corrects is.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "rollup/rollup.h"
+#include "rollup/rollup_fold.h"
+#include "rollup/tail_read.h"
+#include "rollup/watermark.h"
+#include "storage/lmgr.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_refresh);
+PG_FUNCTION_INFO_V1(usage_monitor_rebuild_rollups);
+PG_FUNCTION_INFO_V1(usage_monitor_lock_rollups);
+PG_FUNCTION_INFO_V1(usage_monitor_archive_partition);
+PG_FUNCTION_INFO_V1(usage_monitor_reset_rollups);
+
+static UmQuery delete_corrections = {
+	.text = "DELETE FROM _usage_monitor._correction"
+};
+
+static UmQuery store_mark = {
+	.text = "UPDATE _usage_monitor._rollup_state"
+	" SET next_xid = $1, running_xids = $2, usage_id = $3, refreshed_at = pg_catalog.clock_timestamp()",
+	.nargs = 3,
+	.argtypes = {INT8OID, INT8ARRAYOID, INT8OID}
+};
+
+static UmQuery read_last_usage_id = {
+	.text = "SELECT last_value FROM usage_monitor.usage_usage_id_seq"
+};
+
+/* Folds a call. */
+static void
+fold_call(void *arg, const Datum *values, const bool *nulls, int sign)
+{
+	um_fold_add((UmFold *) arg, values, nulls, sign);
+}
+
+/* Is to fold late calls. */
+static void
+late_begin(void *arg)
+{
+	um_fold_go_back((UmFold *) arg);
+}
+
+/* Reads how far usage_id has come. */
+static int64
+last_usage_id(void)
+{
+	bool		isnull;
+	int64		result;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_last_usage_id, NULL, NULL);
+	result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	um_spi_end(&spi);
+	return result;
+}
+
+/* Stores the new mark. */
+static void
+store(const UmWatermark *mark)
+{
+	Datum		values[3];
+	UmSpi		spi;
+
+	values[0] = Int64GetDatum(mark->xmax);
+	values[1] = um_watermark_xids(mark->xip, mark->nxip);
+	values[2] = Int64GetDatum(mark->usage_id);
+	um_spi_begin(&spi);
+	um_spi_modify(&store_mark, values, NULL);
+	if (SPI_processed != 1)
+		elog(ERROR, "the state of the rollups is missing");
+	um_spi_end(&spi);
+}
+
+/* Drops the corrections that the snapshot sees: they are in the new mark. */
+static void
+drop_corrections(Snapshot snapshot)
+{
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_modify_as_of(&delete_corrections, NULL, NULL, snapshot);
+	um_spi_end(&spi);
+}
+
+/*
+ * Has the ledger's block range indexes learn of the pages that were added.  A
+ * partition that somebody is vacuuming is left for the next time.
+ */
+static void
+summarize_ledger(void)
+{
+	Oid			ledger = um_relation(UM_USAGE);
+	List	   *partitions = find_all_inheritors(ledger, NoLock, NULL);
+	ListCell   *lc;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	foreach(lc, partitions)
+	{
+		Oid			relid = lfirst_oid(lc);
+		Relation	relation;
+		ListCell   *lc2;
+
+		if (get_rel_relkind(relid) != RELKIND_RELATION ||
+			!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
+			continue;
+		relation = try_relation_open(relid, NoLock);
+		if (relation == NULL)
+			continue;
+		if (has_privs_of_role(GetUserId(), relation->rd_rel->relowner))
+			foreach(lc2, RelationGetIndexList(relation))
+			{
+				HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc2)));
+				Oid			method = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+
+				ReleaseSysCache(tuple);
+				if (method == BRIN_AM_OID)
+					(void) DirectFunctionCall1(brin_summarize_new_values,
+											   ObjectIdGetDatum(lfirst_oid(lc2)));
+			}
+		relation_close(relation, NoLock);
+	}
+	um_spi_end(&spi);
+}
+
+/* Refuses where a fold would not be exact, or cannot be. */
+static void
+check_may_fold(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot be called by a transaction that has written", function),
+				 errhint("Call it in a transaction of its own.")));
+	if (XactIsoLevel != XACT_READ_COMMITTED)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s must be called at isolation level READ COMMITTED", function),
+				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED.")));
+}
+
+/* With the lock: folds what is not folded yet, or all anew; returns how many rows. */
+static int64
+fold_tail(bool rebuild)
+{
+	int64		usage_id = last_usage_id();
+	UmFold	   *fold = um_fold_start();
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	UmWatermark folded = {0};
+	UmWatermark mark;
+	int64		rows;
+
+	PushActiveSnapshot(snapshot);
+	um_watermark_of_snapshot(&mark, snapshot);
+	mark.usage_id = usage_id;
+	if (rebuild)
+		um_fold_empty_rollups(fold);
+	else
+		um_watermark_read(&folded, snapshot);
+
+	um_tail_read_in_order(&folded, fold_call, late_begin, fold);
+	rows = um_fold_end(fold);
+	drop_corrections(snapshot);
+	store(&mark);
+	PopActiveSnapshot();
+	UnregisterSnapshot(snapshot);
+	summarize_ledger();
+	return rows;
+}
+
+/* One fold at a time, and each before it takes its snapshot. */
+static void
+lock_rollups(void)
+{
+	LockRelationOid(um_relation(UM_ROLLUP_STATE), ShareUpdateExclusiveLock);
+}
+
+/* Folds the tail into the rollups, or all of the ledger. */
+static int64
+refresh(bool rebuild)
+{
+	check_may_fold(rebuild ? "rebuild_rollups()" : "refresh()");
+	lock_rollups();
+	return fold_tail(rebuild);
+}
+
+/* Folds the tail, unless somebody else does. */
+int64
+um_rollup_try_refresh(void)
+{
+	if (RecoveryInProgress() ||
+		!ConditionalLockRelationOid(um_relation(UM_ROLLUP_STATE), ShareUpdateExclusiveLock))
+		return 0;
+	return fold_tail(false);
+}
+
+/* refresh(): folds the tail; returns the number of rows. */
+Datum
+usage_monitor_refresh(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(refresh(false));
+}
+
+/* rebuild_rollups(): makes the rollups anew; returns the number of rows. */
+Datum
+usage_monitor_rebuild_rollups(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(refresh(true));
+}
+
+/*
+ * _lock_rollups(): lets nobody else fold until the transaction ends.  Whoever
+ * locks the ledger and is to fold does this first, as every fold does.
+ */
+Datum
+usage_monitor_lock_rollups(PG_FUNCTION_ARGS)
+{
+	check_may_fold("drop_usage_before()");
+	lock_rollups();
+	PG_RETURN_VOID();
+}
+
+/*
+ * _archive_partition(partition): folds the tail, and moves what a partition of
+ * the ledger has in the rollups to the archive.  The caller holds the locks
+ * that keep it as it is.
+ */
+Datum
+usage_monitor_archive_partition(PG_FUNCTION_ARGS)
+{
+	Oid			partition = PG_GETARG_OID(0);
+	UmFold	   *fold;
+
+	/* managers may execute all functions, and this one alone would count things twice */
+	if (!has_privs_of_role(GetUserId(), um_owner()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only the owner of the ledger may archive it")));
+	(void) fold_tail(false);
+	fold = um_fold_start();
+	fold->to_archive = true;
+	PushActiveSnapshot(GetLatestSnapshot());
+	um_tail_read_partition(partition, fold_call, fold);
+	PopActiveSnapshot();
+	PG_RETURN_INT64(um_fold_end(fold));
+}
+
+/*
+ * Trigger of setting: what is kept by the days of another time zone is void.
+ * All of the ledger is tail again.
+ */
+Datum
+usage_monitor_reset_rollups(PG_FUNCTION_ARGS)
+{
+	UmWatermark nothing = {0};
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "_reset_rollups")));
+
+	/* not in CREATE EXTENSION, which has no rollups yet */
+	if (OidIsValid(um_relation(UM_ROLLUP_STATE)))
+	{
+		UmFold	   *fold;
+
+		lock_rollups();
+		fold = um_fold_start();
+		um_fold_empty_rollups(fold);
+		(void) um_fold_end(fold);
+		store(&nothing);
+	}
+	PG_RETURN_POINTER(NULL);
+}

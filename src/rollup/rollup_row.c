@@ -1,0 +1,655 @@
+/*
+ * rollup_row.c
+ *		The rows of rollups: exact sums over calls, and adding them to what a
+ *		table has.
+ *
+ * Rows are written through the heap directly, as those of the catalogs are:
+ * whoever folds is alone, and a fold writes very many.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/error.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "common/int.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "rollup/rollup_row.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* The columns of _rollup, in sql/rollup.sql. */
+enum
+{
+	COL_DAY = 1,
+	COL_NAME_HASH,
+	COL_REQUESTS,
+	COL_TOKENS,					/* of input and output */
+	COL_COST = COL_TOKENS + 2,
+	COL_ORG,
+	COL_KEYS,
+	COL_HOUR = COL_KEYS + UM_ROLLUP_KEYS,
+	COL_OTHER_SUMS,				/* behind that of the cost */
+	COL_OTHER_COUNTS = COL_OTHER_SUMS + UM_SUM_COUNT - 1,	/* behind those of tokens */
+	COL_HISTOGRAM = COL_OTHER_COUNTS + UM_COUNT_COUNT - 2,
+	COL_LAST = COL_HISTOGRAM + UM_DURATION_BUCKETS - 1
+};
+
+StaticAssertDecl(COL_LAST == UM_ROLLUP_COLUMNS, "the columns of a rollup are not as many as expected");
+StaticAssertDecl(COL_DAY == UM_ROLLUP_DAY && COL_ORG == UM_ROLLUP_ORG && COL_KEYS == UM_ROLLUP_KEY,
+				 "the columns of a rollup are not where they are expected");
+
+#define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
+#define COL_COUNT(i)	((i) <= UM_COUNT_OUTPUT_TOKENS ? COL_TOKENS + (i) : COL_OTHER_COUNTS + (i) - 2)
+
+/* The columns of the index _rollup_..._name, in their order. */
+enum
+{
+	KEY_DAY,
+	KEY_NAME_HASH,
+	KEY_COUNT
+};
+
+/* So much is sorted in memory of what an index gets, in kB. */
+#define LATER_MEMORY	(8 * 1024)
+
+static const double bounds[UM_DURATION_BUCKETS - 1] = {
+	10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120,
+	10240, 20480, 40960, 81920
+};
+
+PG_FUNCTION_INFO_V1(usage_monitor_duration_percentile);
+PG_FUNCTION_INFO_V1(usage_monitor_exact_ms);
+
+/* The bucket of a duration: the first whose bound it does not exceed. */
+int
+um_duration_bucket(double duration_ms)
+{
+	int			low = 0;
+	int			high = UM_DURATION_BUCKETS - 1;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (duration_ms <= bounds[middle])
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static Numeric
+add(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+/* Sets a number. */
+void
+um_number_set(UmNumber *number, Numeric value)
+{
+	UmDecimal	decimal;
+
+	if (um_decimal_from_numeric(value, &decimal))
+		*number = (UmNumber) {decimal.mantissa, NULL, decimal.scale};
+	else
+		*number = (UmNumber) {0, value, 0};
+}
+
+/*
+ * Sets a number to a duration, as float8_numeric() reads it: the decimal of 15
+ * digits that it is shown as.  Mostly that has few decimals, which is quicker
+ * found out than written and read.
+ */
+void
+um_number_set_duration(UmNumber *number, double duration_ms)
+{
+	double		micro = rint(duration_ms * 1000.0);
+
+	if (micro < 1e15 && micro / 1000.0 == duration_ms)
+		*number = (UmNumber) {(int64) micro, NULL, 3};
+	else
+		um_number_set(number, DatumGetNumeric(DirectFunctionCall1(float8_numeric,
+																  Float8GetDatum(duration_ms))));
+}
+
+/* The number. */
+Numeric
+um_number_to_numeric(const UmNumber *number)
+{
+	Numeric		small = um_decimal_to_numeric(number->mantissa, number->scale);
+
+	return number->large == NULL ? small :
+		DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
+											NumericGetDatum(add(small, number->large))));
+}
+
+/* Adds to a number, or with sign -1 takes from it; memory is the caller's. */
+void
+um_number_add(UmNumber *number, const UmNumber *value, int sign)
+{
+	UmDecimal	sum = {number->mantissa, number->scale};
+	UmDecimal	more = {sign < 0 ? -value->mantissa : value->mantissa, value->scale};
+
+	if (value->large != NULL)
+	{
+		Numeric		large = sign > 0 ? value->large :
+			DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(value->large)));
+
+		number->large = add(number->large ? number->large : int64_to_numeric(0), large);
+	}
+	if (more.mantissa == 0)
+		return;
+	if (um_decimal_rescale(more.scale < sum.scale ? &more : &sum, Max(more.scale, sum.scale)) &&
+		!__builtin_add_overflow(sum.mantissa, more.mantissa, &sum.mantissa))
+	{
+		number->mantissa = sum.mantissa;
+		number->scale = sum.scale;
+		return;
+	}
+	/* what there was goes on top; the rest begins with the value */
+	number->large = add(number->large ? number->large : int64_to_numeric(0),
+						um_decimal_to_numeric(number->mantissa, number->scale));
+	number->mantissa = sign < 0 ? -value->mantissa : value->mantissa;
+	number->scale = value->scale;
+}
+
+/* Is it zero, whatever it was made of? */
+static bool
+number_is_zero(const UmNumber *number)
+{
+	if (number->large == NULL)
+		return number->mantissa == 0;
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(um_number_to_numeric(number)),
+											 NumericGetDatum(int64_to_numeric(0)))) == 0;
+}
+
+/* The hash of a name's part. */
+uint32
+um_string_hash(UmString string)
+{
+	return string.data == NULL ? 0 : hash_bytes((const unsigned char *) string.data, string.length);
+}
+
+/* Sets a name's hash: the rows of an organisation are neighbours by it. */
+void
+um_rollup_hash(UmRollupName *name)
+{
+	uint32		hash = murmurhash32((uint32) (name->hour / USECS_PER_MINUTE));
+
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		hash = hash_combine(hash, um_string_hash(name->key[i]));
+	name->hash = (int64) ((uint64) um_string_hash(name->org) << 32 | hash);
+}
+
+static bool
+same_string(UmString a, UmString b)
+{
+	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
+		(a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+/*
+ * The hash as it is stored, in half the space.  A few bits suffice to have an
+ * organisation's rows close together; the others tell its names apart.
+ */
+static int32
+stored_hash(int64 hash)
+{
+	return (int32) ((um_rollup_org_hash(hash) & 0xff000000) | (uint32) hash >> 8);
+}
+
+/* Is it the name of the same row? */
+bool
+um_rollup_same(const UmRollupName *a, const UmRollupName *b)
+{
+	if (a->hash != b->hash || a->day != b->day || a->hour != b->hour ||
+		!same_string(a->org, b->org))
+		return false;
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		if (!same_string(a->key[i], b->key[i]))
+			return false;
+	return true;
+}
+
+/* Refuses indexes that somebody has added and that rows cannot be put into as they are. */
+static void
+check_indexes(UmRollupTable *table)
+{
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("index \"%s\" is of expressions or a part of the rows only",
+							RelationGetRelationName(table->indexes->ri_IndexRelationDescs[i])),
+					 errhint("Drop it: rollups can have indexes of columns alone.")));
+	}
+}
+
+/*
+ * Starts to keep what readers' indexes get for when the table is closed: then
+ * they get it in their own order, each of their pages once.  The index of names
+ * gets everything at once, for rows are found by it; what is not a tree has no
+ * order.
+ */
+static void
+start_later(UmRollupTable *table)
+{
+	table->later = palloc0(sizeof(Tuplesortstate *) * table->indexes->ri_NumIndices);
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		Relation	index = table->indexes->ri_IndexRelationDescs[i];
+
+		if (index->rd_rel->relam == BTREE_AM_OID &&
+			RelationGetRelid(index) != RelationGetRelid(table->index))
+			table->later[i] = tuplesort_begin_index_btree(table->relation, index, false, false,
+														  LATER_MEMORY, NULL, TUPLESORT_NONE);
+	}
+}
+
+/* Opens a table of rollups to add to it. */
+void
+um_rollup_open(UmRollupTable *table, Oid relid)
+{
+	List	   *indexes;
+	ListCell   *lc;
+
+	table->context = CurrentMemoryContext;
+	table->relation = table_open(relid, RowExclusiveLock);
+	if (RelationGetDescr(table->relation)->natts != COL_LAST)
+		elog(ERROR, "unexpected columns of table \"%s\"", RelationGetRelationName(table->relation));
+	table->index = NULL;
+	indexes = RelationGetIndexList(table->relation);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+
+		/* while one is rebuilt concurrently, there are two */
+		if (table->index == NULL && index->rd_index->indisvalid &&
+			index->rd_index->indnkeyatts == KEY_COUNT &&
+			index->rd_index->indkey.values[KEY_NAME_HASH] == COL_NAME_HASH)
+			table->index = index;
+		else
+			index_close(index, NoLock);
+	}
+	if (table->index == NULL)
+		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
+	table->indexes = CatalogOpenIndexes(table->relation);
+	check_indexes(table);
+	start_later(table);
+	table->slot = table_slot_create(table->relation, NULL);
+	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
+	table->nnew = 0;
+	memset(table->new_rows, 0, sizeof(table->new_rows));
+	/* what is committed, and what this transaction has written: nobody else writes */
+	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf,
+#if PG_VERSION_NUM >= 180000
+								  NULL,
+#endif
+								  KEY_COUNT, 0);
+}
+
+/* Puts a row into an index. */
+static void
+insert_into_index(UmRollupTable *table, int i, Datum *values, bool *nulls, ItemPointer tid)
+{
+	Relation	index = table->indexes->ri_IndexRelationDescs[i];
+
+	index_insert(index, values, nulls, tid, table->relation,
+				 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+				 false, table->indexes->ri_IndexRelationInfo[i]);
+}
+
+/* A text of a row. */
+static UmString
+slot_string(TupleTableSlot *slot, int column)
+{
+	UmString	string = {NULL, 0};
+	bool		isnull;
+	Datum		value = slot_getattr(slot, column, &isnull);
+
+	if (!isnull)
+	{
+		text	   *data = DatumGetTextPP(value);
+
+		string.data = VARDATA_ANY(data);
+		string.length = VARSIZE_ANY_EXHDR(data);
+	}
+	return string;
+}
+
+/* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
+static void
+index_row(UmRollupTable *table, TupleTableSlot *slot)
+{
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	{
+		Relation	index = table->indexes->ri_IndexRelationDescs[i];
+		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		/* one that is being made concurrently may not want it yet */
+		if (!info->ii_ReadyForInserts)
+			continue;
+		FormIndexDatum(info, slot, NULL, values, nulls);
+		if (table->later[i] != NULL)
+			tuplesort_putindextuplevalues(table->later[i], index, &slot->tts_tid, values, nulls);
+		else
+			insert_into_index(table, i, values, nulls, &slot->tts_tid);
+	}
+}
+
+/* Writes the new rows that are kept back; from then on they are found. */
+void
+um_rollup_flush(UmRollupTable *table)
+{
+	if (table->nnew == 0)
+		return;
+	heap_multi_insert(table->relation, table->new_rows, table->nnew, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < table->nnew; i++)
+	{
+		index_row(table, table->new_rows[i]);
+		ExecClearTuple(table->new_rows[i]);
+	}
+	table->nnew = 0;
+}
+
+/* Puts into an index what was kept for it, in its order. */
+static void
+insert_later(UmRollupTable *table, int i)
+{
+	TupleDesc	desc = RelationGetDescr(table->indexes->ri_IndexRelationDescs[i]);
+	IndexTuple	entry;
+
+	tuplesort_performsort(table->later[i]);
+	while ((entry = tuplesort_getindextuple(table->later[i], true)) != NULL)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		CHECK_FOR_INTERRUPTS();
+		index_deform_tuple(entry, desc, values, nulls);
+		insert_into_index(table, i, values, nulls, &entry->t_tid);
+	}
+	tuplesort_end(table->later[i]);
+}
+
+/* Closes it; locks stay. */
+void
+um_rollup_close(UmRollupTable *table)
+{
+	um_rollup_flush(table);
+	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+		if (table->later[i] != NULL)
+			insert_later(table, i);
+	for (int i = 0; i < UM_NEW_ROWS && table->new_rows[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(table->new_rows[i]);
+	index_endscan(table->scan);
+	ExecDropSingleTupleTableSlot(table->slot);
+	ExecDropSingleTupleTableSlot(table->updated);
+	CatalogCloseIndexes(table->indexes);
+	index_close(table->index, NoLock);
+	table_close(table->relation, NoLock);
+}
+
+static Datum
+text_datum(UmString string)
+{
+	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
+}
+
+/* Is the row in the table's slot, found by its hash, the one of that name? */
+static bool
+slot_is(UmRollupTable *table, const UmRollupName *name)
+{
+	UmRollupName other = *name;
+	bool		isnull;
+	Datum		hour = slot_getattr(table->slot, COL_HOUR, &isnull);
+
+	other.hour = isnull ? DT_NOBEGIN : DatumGetTimestampTz(hour);
+	other.org = slot_string(table->slot, COL_ORG);
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		other.key[i] = slot_string(table->slot, COL_KEYS + i);
+	return um_rollup_same(&other, name);
+}
+
+/* Finds a row by its name, into table->slot. */
+static bool
+find(UmRollupTable *table, const UmRollupName *name)
+{
+	ScanKeyData keys[KEY_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	bool		found;
+
+	ScanKeyInit(&keys[KEY_DAY], KEY_DAY + 1, BTEqualStrategyNumber, F_DATE_EQ,
+				DateADTGetDatum(name->day));
+	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(stored_hash(name->hash)));
+	index_rescan(table->scan, keys, KEY_COUNT, NULL, 0);
+	do
+		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
+	while (found && !slot_is(table, name));
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/*
+ * Makes a row of a name and sums.  A zero is NULL, which takes no space; but
+ * for the cost, which is NULL where no call has one.  The arrays have
+ * UM_ROLLUP_COLUMNS places; columns that are not wanted are NULL (none told: all
+ * are).
+ */
+void
+um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool *wanted,
+			   Datum *values, bool *nulls)
+{
+	bool		priced = measures->requests != measures->count[UM_COUNT_UNPRICED];
+
+	memset(nulls, true, sizeof(bool) * UM_ROLLUP_COLUMNS);
+#define WANTED(column) (wanted == NULL || wanted[(column) - 1])
+#define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
+	if (WANTED(COL_DAY))
+		SET(COL_DAY, DateADTGetDatum(name->day));
+	if (WANTED(COL_NAME_HASH))
+		SET(COL_NAME_HASH, Int32GetDatum(stored_hash(name->hash)));
+	if (WANTED(COL_REQUESTS))
+		SET(COL_REQUESTS, Int64GetDatum(measures->requests));
+	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))
+		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
+	if (WANTED(COL_ORG) && name->org.data != NULL)
+		SET(COL_ORG, text_datum(name->org));
+	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
+		if (WANTED(COL_KEYS + i) && name->key[i].data != NULL)
+			SET(COL_KEYS + i, text_datum(name->key[i]));
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+		if (WANTED(COL_SUM(i)) &&
+			(!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS)))
+			SET(COL_SUM(i), NumericGetDatum(um_number_to_numeric(&measures->sum[i])));
+	for (int i = 0; i < UM_COUNT_COUNT; i++)
+		if (WANTED(COL_COUNT(i)) && measures->count[i] != 0)
+			SET(COL_COUNT(i), Int64GetDatum(measures->count[i]));
+	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
+		if (WANTED(COL_HISTOGRAM + i) && measures->histogram[i] != 0)
+			SET(COL_HISTOGRAM + i, Int64GetDatum(measures->histogram[i]));
+#undef SET
+#undef WANTED
+}
+
+/* A whole number of the row in the table's slot, and that much more or less. */
+static int64
+add_to_column(UmRollupTable *table, int column, int64 value)
+{
+	if (!table->slot->tts_isnull[column - 1] &&
+		pg_add_s64_overflow(value, DatumGetInt64(table->slot->tts_values[column - 1]), &value))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("a sum of column \"%s\" of table \"%s\" is out of range",
+						NameStr(TupleDescAttr(RelationGetDescr(table->relation), column - 1)->attname),
+						RelationGetRelationName(table->relation))));
+	return value;
+}
+
+/* The sums of the row in the table's slot, with others added, or with sign -1 taken away. */
+static void
+add_to_slot(UmRollupTable *table, const UmMeasures *more, int sign, UmMeasures *sums)
+{
+	slot_getallattrs(table->slot);
+	sums->requests = add_to_column(table, COL_REQUESTS, sign * more->requests);
+	for (int i = 0; i < UM_COUNT_COUNT; i++)
+		sums->count[i] = add_to_column(table, COL_COUNT(i), sign * more->count[i]);
+	for (int i = 0; i < UM_DURATION_BUCKETS; i++)
+		sums->histogram[i] = add_to_column(table, COL_HISTOGRAM + i, sign * more->histogram[i]);
+	memset(sums->sum, 0, sizeof(sums->sum));
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+	{
+		if (!table->slot->tts_isnull[COL_SUM(i) - 1])
+			um_number_set(&sums->sum[i], DatumGetNumeric(table->slot->tts_values[COL_SUM(i) - 1]));
+		um_number_add(&sums->sum[i], &more->sum[i], sign);
+	}
+}
+
+/* Makes a new row, and keeps it back to be written with others. */
+static void
+add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	TupleTableSlot *slot;
+
+	if (table->nnew == UM_NEW_ROWS)
+		um_rollup_flush(table);
+	if (table->new_rows[table->nnew] == NULL)
+		table->new_rows[table->nnew] = MakeSingleTupleTableSlot(RelationGetDescr(table->relation),
+																&TTSOpsHeapTuple);
+	slot = table->new_rows[table->nnew++];
+	ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(table->relation), values, nulls), slot, true);
+	MemoryContextSwitchTo(old);
+}
+
+/* Writes a row in place of the one in the table's slot. */
+static void
+update_row(UmRollupTable *table, Datum *values, bool *nulls)
+{
+	HeapTuple	row = heap_form_tuple(RelationGetDescr(table->relation), values, nulls);
+	ItemPointerData tid = table->slot->tts_tid;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes indexes;
+
+	simple_heap_update(table->relation, &tid, row, &indexes);
+#else
+	simple_heap_update(table->relation, &tid, row);
+#endif
+	if (HeapTupleIsHeapOnly(row))
+		return;
+	ExecStoreHeapTuple(row, table->updated, false);
+	index_row(table, table->updated);
+	ExecClearTuple(table->updated);
+}
+
+/*
+ * Adds to the row of that name, or with sign -1 takes from it; makes it if
+ * there is none, and drops it with its last call.  A name may come but once
+ * until the table is flushed.
+ */
+void
+um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
+{
+	Datum		values[UM_ROLLUP_COLUMNS];
+	bool		nulls[UM_ROLLUP_COLUMNS];
+	UmMeasures	sums;
+
+	if (!find(table, name))
+	{
+		if (sign < 0)
+			elog(ERROR, "a row of table \"%s\" is missing", RelationGetRelationName(table->relation));
+		if (measures->requests != 0)
+		{
+			um_rollup_form(name, measures, NULL, values, nulls);
+			add_new_row(table, values, nulls);
+		}
+		return;
+	}
+
+	add_to_slot(table, measures, sign, &sums);
+	if (sums.requests == 0)
+		simple_heap_delete(table->relation, &table->slot->tts_tid);
+	else
+	{
+		um_rollup_form(name, &sums, NULL, values, nulls);
+		update_row(table, values, nulls);
+	}
+	ExecClearTuple(table->slot);
+}
+
+/* duration_percentile(percentile, VARIADIC histogram) */
+Datum
+usage_monitor_duration_percentile(PG_FUNCTION_ARGS)
+{
+	double		percentile;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	double		calls[UM_DURATION_BUCKETS];
+	double		total = 0;
+	double		rank;
+	double		before = 0;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	percentile = PG_GETARG_FLOAT8(0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &values, &nulls, &count);
+	if (!(percentile >= 0 && percentile <= 1) || count != UM_DURATION_BUCKETS)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("no percentile %g of a histogram of %d buckets", percentile, count),
+				 errhint("A percentile is a share from 0 to 1, of %d buckets.", UM_DURATION_BUCKETS)));
+	for (int i = 0; i < count; i++)
+	{
+		calls[i] = nulls[i] ? 0 : (double) DatumGetInt64(values[i]);
+		total += calls[i];
+	}
+	if (total <= 0)
+		PG_RETURN_NULL();
+
+	rank = percentile * total;
+	for (int i = 0; i < UM_DURATION_BUCKETS - 1; i++)
+	{
+		double		lower = i == 0 ? 0 : bounds[i - 1];
+
+		if (calls[i] > 0 && before + calls[i] >= rank)
+			PG_RETURN_FLOAT8(lower + (bounds[i] - lower) * (rank - before) / calls[i]);
+		before += calls[i];
+	}
+	PG_RETURN_FLOAT8(bounds[UM_DURATION_BUCKETS - 2]);
+}
+
+/* _exact_ms(duration_ms) */
+Datum
+usage_monitor_exact_ms(PG_FUNCTION_ARGS)
+{
+	UmNumber	number;
+
+	um_number_set_duration(&number, PG_GETARG_FLOAT8(0));
+	PG_RETURN_NUMERIC(um_number_to_numeric(&number));
+}

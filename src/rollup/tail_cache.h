@@ -1,0 +1,16 @@
+/*
+ * tail_sums.h
+ *		The tail summed up for a rollup, as a session remembers it.
+ */
+#ifndef UM_TAIL_SUMS_H
+#define UM_TAIL_SUMS_H
+
+#include "rollup/rollup_sums.h"
+#include "utils/snapshot.h"
+#include "utils/tuplestore.h"
+
+extern const UmSums *um_tail_sums_open(const char *name, Snapshot snapshot, TupleDesc desc,
+									   Tuplestorestate **rows);
+extern int64 um_tail_sums_count(const char *name);
+
+#endif							/* UM_TAIL_SUMS_H */
