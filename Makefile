@@ -79,12 +79,10 @@ ifneq ($(EXTVERSION),$(shell sed -n '/meta-spec/d; s/.*"version": *"\([^"]*\)".*
 $(error META.json does not have version $(EXTVERSION) of $(EXTENSION).control)
 endif
 
-# pg_regress would run sql/x.sql, the install file, in place of test/sql/x.sql;
-# and a test and a specification would share their expected file.
-CLASHES := $(filter $(notdir $(basename $(wildcard sql/*.sql))),$(REGRESS) $(ISOLATION)) \
-	$(filter $(REGRESS),$(ISOLATION))
+# A test and a specification would share their expected file.
+CLASHES := $(filter $(REGRESS),$(ISOLATION))
 ifneq (,$(strip $(CLASHES)))
-$(error rename these tests, their names are taken by another file: $(CLASHES))
+$(error rename these tests, their names are taken by a specification: $(CLASHES))
 endif
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -222,9 +222,9 @@ BEGIN
     -- not the archive: what of it counts is an adjustment
     EXECUTE format($query$
         SELECT coalesce(%1$s, 0)
-          FROM (SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%2$I
+          FROM (SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM _usage_monitor.%2$I
                 UNION ALL
-                SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM usage_monitor.%3$I) r
+                SELECT day, org, key1, key2, requests, input_tokens, output_tokens, cost FROM _usage_monitor.%3$I) r
          WHERE %4$s
            AND r.day >= $2
            AND r.day < $3

@@ -38,10 +38,10 @@ BEGIN
                               FROM _usage_monitor._ledger_sums(%1$L) c
                             UNION ALL
                             SELECT 1, a.day, a.hour, a.org, a.key1, a.key2, a.key3, %2$s
-                              FROM usage_monitor.%5$I a
+                              FROM _usage_monitor.%5$I a
                             UNION ALL
                             SELECT 2, l.day, l.hour, l.org, l.key1, l.key2, l.key3, %3$s
-                              FROM usage_monitor.%6$I l) s
+                              FROM _usage_monitor.%6$I l) s
                      GROUP BY 1, 2, 3, 4, 5, 6) d
              WHERE d.columns <> '{}'
             $query$, dimension.name, measures, negated, differing,

@@ -70,7 +70,7 @@ COMMENT ON COLUMN _usage_monitor._rollup_dimension.keys IS 'The ledger''s column
  * bounds are those that OpenTelemetry has for the duration of a GenAI call,
  * and 1, 2, 3 and 5 seconds.
  *
- * src/rollup_row.c knows the columns by their order.
+ * src/rollup/rollup_row.c knows the columns by their order.
  */
 CREATE TABLE _usage_monitor._rollup (
     day                         date NOT NULL,

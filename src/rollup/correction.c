@@ -1,7 +1,7 @@
 /*
  * correction.c
  *		What an UPDATE or a DELETE of a row of another transaction means to the
- *		rollups: see sql/rollup.sql.
+ *		rollups: see sql/rollup/rollup.sql.
  */
 #include "postgres.h"
 

@@ -202,7 +202,7 @@ um_fold_empty_rollups(UmFold *fold)
 	{
 		UmQuery		query = {0};
 
-		query.text = psprintf("DELETE FROM usage_monitor.%s",
+		query.text = psprintf("DELETE FROM " UM_PRIVATE_SCHEMA ".%s",
 							  quote_identifier(get_rel_name(fold->dimensions[i].relid)));
 		um_spi_modify(&query, NULL, NULL);
 		SPI_freeplan(query.plan);

@@ -33,7 +33,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* The columns of _rollup, in sql/rollup.sql. */
+/* The columns of _rollup, in sql/rollup/rollup.sql. */
 enum
 {
 	COL_DAY = 1,

@@ -69,7 +69,7 @@ typedef struct UmMeasures
 #define UM_ROLLUP_COLUMNS \
 	(5 + UM_ROLLUP_KEYS + UM_SUM_COUNT + UM_COUNT_COUNT + UM_DURATION_BUCKETS)
 
-/* Columns of _rollup that readers look for; src/rollup_row.c knows them all. */
+/* Columns of _rollup that readers look for; src/rollup/rollup_row.c knows them all. */
 #define UM_ROLLUP_DAY	1
 #define UM_ROLLUP_ORG	7
 #define UM_ROLLUP_KEY	8		/* the first one */

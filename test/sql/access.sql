@@ -28,7 +28,7 @@ END
 $$;
 
 -- The least that an application needs
-GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_writer;
+GRANT USAGE ON SCHEMA usage_monitor TO regress_writer;
 GRANT INSERT, SELECT (cost) ON usage_monitor.usage TO regress_writer;
 SELECT usage_monitor.set_price('m', 1, 2) > 0,
        usage_monitor.set_quota('alerts', 'all', NULL, 0.0001, period => 'lifetime') > 0,
