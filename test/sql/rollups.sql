@@ -196,11 +196,11 @@ DROP ROLE regress_rollup_reader;
 CREATE INDEX own ON _usage_monitor._rollup_day (requests);
 INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
-DROP INDEX usage_monitor.own;
+DROP INDEX _usage_monitor.own;
 CREATE INDEX own ON _usage_monitor._rollup_day ((requests + 1));
 INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
-DROP INDEX usage_monitor.own;
+DROP INDEX _usage_monitor.own;
 SELECT usage_monitor.refresh();
 
 -- Names may share a hash, and have rows of their own all the same

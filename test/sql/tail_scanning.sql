@@ -73,13 +73,13 @@ DECLARE
 BEGIN
     SET LOCAL client_min_messages = warning;
     DROP TABLE IF EXISTS pg_temp.every_sum;
-    EXECUTE format('CREATE TEMP TABLE every_sum AS SELECT * FROM usage_monitor.%I', tail);
+    EXECUTE format('CREATE TEMP TABLE every_sum AS SELECT * FROM _usage_monitor.%I', tail);
     conditions := 0;
     rows := 0;
     FOR item IN SELECT * FROM pg_temp.condition ORDER BY number LOOP
         EXECUTE format('SELECT (SELECT count(*) FROM (%1$s) d),
                                (SELECT count(*) FROM ((%1$s EXCEPT ALL %2$s) UNION ALL (%2$s EXCEPT ALL %1$s)) d)',
-                       format(query, 'usage_monitor.' || tail, item.condition), format(query, 'pg_temp.every_sum', item.condition))
+                       format(query, '_usage_monitor.' || tail, item.condition), format(query, 'pg_temp.every_sum', item.condition))
            INTO found, wrong;
         conditions := conditions + 1;
         rows := rows + found;
