@@ -119,7 +119,7 @@ help:
 	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
 	@echo 'make bench        measure'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
-	@echo 'make reference    write the reference in README.md anew'
+	@echo 'make reference    write doc/reference anew'
 	@echo 'make, make install, make installcheck, make clean'
 	@echo '                  as with every extension; PG_CONFIG=... chooses the server'
 
@@ -139,8 +139,8 @@ bench:
 	@test/sandbox psql -X -f test/bench/cost.sql
 
 reference:
-	@test/sandbox test/reference > README.md.tmp
-	@mv README.md.tmp README.md
+	@test/sandbox test/reference --tar > reference.tmp
+	@tar -C doc/reference -xf reference.tmp && rm reference.tmp
 
 differential:
 	@test/sandbox test/differential

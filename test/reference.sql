@@ -1,7 +1,7 @@
 /*
- * The reference part of README.md in Markdown, read from the catalog and its
- * comments, which everything public must have.  Private names begin with _.
- * Run by test/reference.
+ * A page of the reference in Markdown, read from the catalog and its
+ * comments, which everything public must have.  Run by test/reference, with
+ * part set to functions, tables or views.
  */
 \pset tuples_only on
 \pset format unaligned
@@ -64,38 +64,62 @@ BEGIN
 END
 $$;
 
-\qecho '### Functions'
-\qecho
+SELECT :'part' = 'functions' AS functions, :'part' = 'tables' AS tables, :'part' = 'views' AS views \gset
+
+\if :functions
 \qecho 'Every argument with a default may be left out, and named: `cost => 0.02`.'
 
-SELECT format(E'\n#### %s\n\n```sql\n%s(%s)\n    RETURNS %s\n```\n\n%s',
-              p.proname, p.proname, arguments.list,
-              CASE WHEN arguments.results IS NULL
-                   THEN replace(pg_get_function_result(p.oid), 'timestamp with time zone', 'timestamptz')
-                   ELSE format(E'TABLE (\n        %s\n    )', arguments.results)
-              END,
-              p.comment)
-FROM public_function AS p
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN count(*) FILTER (WHERE is_input) > 3
+-- Functions of one name, one result and the same names of arguments are one
+-- entry: "at timestamptz | date" takes either.
+SELECT format(E'\n## %s\n\n```sql\n%s(%s)\n    RETURNS %s\n```\n\n%s', f.proname, f.proname, f.arguments, f.results,
+              (SELECT string_agg(comment, E'\n\n' ORDER BY first)
+               FROM (SELECT comment, min(oid) AS first
+                     FROM public_function
+                     WHERE oid = ANY (f.oids)
+                     GROUP BY comment) AS c))
+FROM (
+    SELECT proname, oids,
+           CASE WHEN count(*) FILTER (WHERE is_input) > 3
                 THEN format(E'\n    %s\n', string_agg(declaration, E',\n    ' ORDER BY n) FILTER (WHERE is_input))
                 ELSE coalesce(string_agg(declaration, ', ' ORDER BY n) FILTER (WHERE is_input), '')
-           END AS list,
-           string_agg(declaration, E',\n        ' ORDER BY n) FILTER (WHERE NOT is_input) AS results
+           END AS arguments,
+           coalesce(E'TABLE (\n        ' || string_agg(declaration, E',\n        ' ORDER BY n) FILTER (WHERE NOT is_input)
+                    || E'\n    )',
+                    replace(pg_get_function_result(oids[1]), 'timestamp with time zone', 'timestamptz')) AS results
     FROM (
-        SELECT n,
-               coalesce(p.proargmodes[n], 'i') IN ('i', 'v') AS is_input,
-               concat_ws(' ', CASE p.proargmodes[n] WHEN 'v' THEN 'VARIADIC' END, quote_ident(p.proargnames[n]), pg_temp.type_name(type, NULL),
-                         'DEFAULT ' || pg_temp.expression(pg_get_function_arg_default(p.oid, n::integer))) AS declaration
-        FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY AS t (type, n)
-    ) AS a
-) AS arguments
-ORDER BY p.proname COLLATE "C", p.oid;
+        SELECT g.proname, g.oids, a.n,
+               bool_and(a.mode IN ('i', 'v')) AS is_input,
+               concat_ws(' ', CASE min(a.mode) WHEN 'v' THEN 'VARIADIC' END, quote_ident(a.name),
+                         (SELECT string_agg(type, ' | ' ORDER BY first)
+                          FROM (SELECT type, min(n) AS first
+                                FROM unnest(array_agg(a.type ORDER BY a.oid)) WITH ORDINALITY AS t (type, n)
+                                GROUP BY type) AS t),
+                         'DEFAULT ' || min(a.default_value)) AS declaration
+        FROM (
+            SELECT proname, array_agg(oid ORDER BY oid) AS oids
+            FROM public_function
+            GROUP BY proname, proargnames, proretset,
+                     CASE WHEN prorettype <> 'record'::regtype THEN prorettype END
+        ) AS g
+        LEFT JOIN LATERAL (
+            SELECT p.oid, t.n, coalesce(p.proargmodes[t.n], 'i') AS mode, p.proargnames[t.n] AS name,
+                   pg_temp.type_name(t.type, NULL) AS type,
+                   pg_temp.expression(pg_get_function_arg_default(p.oid, t.n::integer)) AS default_value
+            FROM public_function AS p,
+                 unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY AS t (type, n)
+            WHERE p.oid = ANY (g.oids)
+        ) AS a ON true
+        GROUP BY g.proname, g.oids, a.n, a.name
+    ) AS d
+    GROUP BY proname, oids
+) AS f
+ORDER BY f.proname COLLATE "C", f.oids;
+\endif
 
-\qecho
-\qecho '### Tables and types'
+\if :tables
+\qecho 'The ledger comes first.'
 
-SELECT format(E'\n#### %s\n\n%s\n\n| column | type | default | |\n|---|---|---|---|\n%s',
+SELECT format(E'\n## %s\n\n%s\n\n| column | type | default | |\n|---|---|---|---|\n%s',
               r.relname, r.comment,
               (SELECT string_agg(
                           format('| `%s` | %s | %s | %s |', c.attname, c.type,
@@ -110,10 +134,9 @@ SELECT format(E'\n#### %s\n\n%s\n\n| column | type | default | |\n|---|---|---|-
 FROM relation AS r
 WHERE r.relkind <> 'v'
 ORDER BY r.relkind = 'c', r.relname = 'usage' DESC, r.relname COLLATE "C";
+\endif
 
-\qecho
-\qecho '### Views'
-\qecho
+\if :views
 SELECT string_agg(format('`%s`', c.attname), ', ' ORDER BY c.attnum) AS measures
 FROM relation_column AS c
 WHERE c.relname = 'daily_usage' AND c.attname NOT IN ('day', 'org') \gset
@@ -147,3 +170,4 @@ FROM (
     GROUP BY attname, type, comment
 ) AS c
 ORDER BY c.attname COLLATE "C", c.views;
+\endif

@@ -96,7 +96,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM _usage_monitor._partitions() p WHERE p.to_ts <= until) THEN
         RAISE NOTICE USING
             MESSAGE = format('the ledger has no partition that ends before %s', day),
-            HINT = 'Only whole partitions are dropped; README.md says how to make them.';
+            HINT = 'Only whole partitions are dropped; doc/operation.md says how to make them.';
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM usage_monitor.verify()) THEN

@@ -1,7 +1,7 @@
 /*
  * error.h
- *		The SQLSTATEs of usage_monitor: class UM.  README.md lists them, with
- *		their comments ("make reference").
+ *		The SQLSTATEs of usage_monitor: class UM.  doc/reference/errors.md
+ *		lists them, with their comments ("make reference").
  */
 #ifndef UM_ERROR_H
 #define UM_ERROR_H
