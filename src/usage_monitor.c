@@ -4,10 +4,9 @@
  */
 #include "postgres.h"
 
+#include "at_commit.h"
 #include "base/catalog.h"
-#include "counter/pending.h"
 #include "fmgr.h"
-#include "ledger/unpriced_alert.h"
 #include "rollup/refresh_worker.h"
 
 PG_MODULE_MAGIC;
@@ -18,7 +17,6 @@ void
 _PG_init(void)
 {
 	um_catalog_init();
-	um_pending_init();
-	um_unpriced_init();
+	um_at_commit_init();
 	um_refresh_worker_init();
 }

@@ -42,15 +42,16 @@
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_recount.h"
 #include "counter/counter_row.h"
+#include "counter/pending.h"
 #include "counter/quota_change.h"
 #include "miscadmin.h"
 #include "quota/alert.h"
+#include "quota/quota_cache.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -175,7 +176,7 @@ left_of(Numeric room, Numeric taken)
 
 /* Waits for whoever makes the same counter. */
 static void
-lock_creation(const UmPending *name)
+lock_creation(const UmCounterName *name)
 {
 	LOCKTAG		tag;
 
@@ -186,7 +187,7 @@ lock_creation(const UmPending *name)
 
 /* Asks for a sum that belongs to a counter. */
 static Numeric
-query_counter(UmQuery *query, const UmPending *name)
+query_counter(UmQuery *query, const UmCounterName *name)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext old;
@@ -212,7 +213,7 @@ query_counter(UmQuery *query, const UmPending *name)
 
 /* Refuses what a blocking quota has no room for. */
 static void
-refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric reserved, Numeric delta)
+refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric reserved, Numeric delta)
 {
 	bool		may_see = pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(),
 											ACL_SELECT) == ACLCHECK_OK;
@@ -233,7 +234,7 @@ refuse(const UmQuota *quota, const UmPending *name, Numeric used, Numeric reserv
 
 /* Raises the levels that the usage has reached; returns where the next one is due, or NULL. */
 static Numeric
-raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool notify)
+raise_levels(const UmQuota *quota, const UmPending *pending, Numeric used, bool notify)
 {
 	for (int i = 0; i < quota->nlevels; i++)
 	{
@@ -241,7 +242,7 @@ raise_levels(const UmQuota *quota, const UmPending *name, Numeric used, bool not
 
 		if (compare(used, level->threshold) < 0)
 			return level->threshold;
-		um_alert_raise(name, level, used, notify);
+		um_alert_raise(&pending->name, pending->user, level, used, notify);
 	}
 	return NULL;
 }
@@ -279,7 +280,7 @@ static uint64 flush_number;
 
 /* Is the counter one where others are in the way? */
 static bool
-was_contended(const UmPending *name)
+was_contended(const UmCounterName *name)
 {
 	Contention *entry = &contention[name->hash % lengthof(contention)];
 
@@ -291,7 +292,7 @@ was_contended(const UmPending *name)
 
 /* Notes whether others were in the way at the header; returns whether it is to be a slot from now on. */
 static bool
-note_contention(const UmPending *name, bool met)
+note_contention(const UmCounterName *name, bool met)
 {
 	Contention *entry = &contention[name->hash % lengthof(contention)];
 	bool		often;
@@ -320,7 +321,7 @@ note_contention(const UmPending *name, bool met)
  * was used up.
  */
 static bool
-apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+apply_fast(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
 		   Numeric delta, bool *contended)
 {
 	int			decimals = um_cell_decimals(delta);
@@ -342,7 +343,7 @@ apply_fast(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 
 /* Gives a part of the header's reserve to one's own slot. */
 static void
-grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
 				  UmCounterRow *header, Numeric delta)
 {
 	Numeric		grant = grant_of(header->share, GRANT_PART, delta);
@@ -387,7 +388,7 @@ typedef struct Collected
 
 /* Forgets what the rows of a counter say, and goes by the ledger's sum. */
 static void
-begin_anew(UmCounters *counters, const UmPending *name, Collected *all)
+begin_anew(UmCounters *counters, const UmCounterName *name, Collected *all)
 {
 	for (int i = 0; i < all->nslots; i++)
 		um_counter_delete(counters, &all->slots[i]);
@@ -399,7 +400,7 @@ begin_anew(UmCounters *counters, const UmPending *name, Collected *all)
 
 /* With the header locked: locks the open slots, which tells the exact sum. */
 static void
-collect(UmCounters *counters, const UmQuota *quota, const UmPending *name, Collected *all)
+collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Collected *all)
 {
 	bool		lost = all->header.lost;
 
@@ -497,9 +498,10 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
  * next live one looks.
  */
 static void
-add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 			Collected *all, Numeric delta, bool live, bool notify)
 {
+	const UmCounterName *name = &pending->name;
 	UmCounterRow *header = &all->header;
 
 	collect(counters, quota, name, all);
@@ -509,7 +511,7 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 	header->used = plus(header->used, delta);
 	all->total = plus(all->total, delta);
 	header->revision = live ? quota->revision : 0;
-	header->next_threshold = live ? raise_levels(quota, name, all->total, notify) : NULL;
+	header->next_threshold = live ? raise_levels(quota, pending, all->total, notify) : NULL;
 	share_out(counters, quota, all, delta);
 }
 
@@ -518,7 +520,7 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *name,
  * made, with what the ledger holds for it less the delta.
  */
 static bool
-lock_header(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+lock_header(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
 			Numeric delta, UmCounterRow *header)
 {
 	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
@@ -549,7 +551,7 @@ lock_header(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 
 /* Writes a header that lock_header has locked or made. */
 static void
-write_header(UmCounters *counters, const UmPending *name, UmCounterRow *header, bool is_new)
+write_header(UmCounters *counters, const UmCounterName *name, UmCounterRow *header, bool is_new)
 {
 	if (is_new)
 		um_counter_insert(counters, name, header);
@@ -559,9 +561,10 @@ write_header(UmCounters *counters, const UmPending *name, UmCounterRow *header, 
 
 /* The slow way: under the header's lock. */
 static void
-apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
+apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 		   Numeric delta, bool live, bool contended, bool notify)
 {
+	const UmCounterName *name = &pending->name;
 	Collected	all;
 	UmCounterRow *header = &all.header;
 	bool		is_new = lock_header(counters, quota, name, delta, header);
@@ -574,7 +577,7 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
 			grant_to_own_slot(counters, quota, name, header, delta);
 	}
 	else
-		add_exactly(counters, quota, name, &all, delta, live, notify);
+		add_exactly(counters, quota, pending, &all, delta, live, notify);
 	write_header(counters, name, header, is_new);
 }
 
@@ -583,7 +586,7 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *name,
  * or -1.  The names are in locking order; what each is to hold comes with it.
  */
 int
-um_counter_reserve(const UmPending *names, const Numeric *wanted, int count)
+um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count)
 {
 	Collected  *all = palloc(sizeof(Collected) * count);
 	bool	   *is_new = palloc(sizeof(bool) * count);
@@ -622,8 +625,8 @@ um_counter_reserve(const UmPending *names, const Numeric *wanted, int count)
  * that the statement fails and not the commit.  What was found is kept: only
  * where that would not do it looks again.
  */
-void
-um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext context)
+static void
+check_room(const UmQuota *quota, UmPending *pending)
 {
 	bool		live;
 	Numeric		delta = um_pending_sum(pending, &live);
@@ -631,7 +634,7 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 	Numeric		reserved;
 	UmCounters	counters;
 	UmCounterRow row;
-	MemoryContext old;
+	const UmCounterName *name = &pending->name;
 
 	/* a correction downwards needs no room, and there may be less than none */
 	if (compare(delta, zero()) <= 0 ||
@@ -639,17 +642,17 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 		return;
 
 	um_counters_open(&counters, AccessShareLock);
-	if ((um_counter_read(&counters, pending, own_slot(), &row) && fits(quota, &row, delta)) ||
-		(um_counter_read(&counters, pending, UM_HEADER, &row) && fits(quota, &row, delta)))
+	if ((um_counter_read(&counters, name, own_slot(), &row) && fits(quota, &row, delta)) ||
+		(um_counter_read(&counters, name, UM_HEADER, &row) && fits(quota, &row, delta)))
 		room = row.share;
 	else
 	{
 		UmCounterRow rows[UM_SLOTS];
-		int			nrows = um_counter_read_slots(&counters, pending, rows);
+		int			nrows = um_counter_read_slots(&counters, name, rows);
 		Numeric		used = zero();
 		bool		lost = false;
 
-		if (um_counter_read(&counters, pending, UM_HEADER, &row))
+		if (um_counter_read(&counters, name, UM_HEADER, &row))
 		{
 			used = row.used;
 			lost = row.lost;
@@ -660,16 +663,36 @@ um_counter_check_room(const UmQuota *quota, UmPending *pending, MemoryContext co
 			lost |= rows[i].lost;
 		}
 		if (lost)
-			used = minus(um_ledger_sum(pending), delta);
-		reserved = query_counter(&reserved_sum, pending);
+			used = minus(um_ledger_sum(name), delta);
+		reserved = query_counter(&reserved_sum, name);
 		room = minus(quota->amount, plus(used, reserved));
 		if (compare(delta, room) > 0)
-			refuse(quota, pending, used, reserved, delta);
+			refuse(quota, name, used, reserved, delta);
 	}
 	um_counters_close(&counters, AccessShareLock);
-	old = MemoryContextSwitchTo(context);
-	pending->room = DatumGetNumeric(datumCopy(NumericGetDatum(room), false, -1));
-	MemoryContextSwitchTo(old);
+	pending->room = um_pending_copy_room(room);
+}
+
+/*
+ * Counts a row of the ledger, or takes it back, for the end of the
+ * transaction; refuses now what a blocking quota has no room for.
+ */
+void
+um_counter_count(const UmCounted *row, bool negative, bool live)
+{
+	UmTouches	touched;
+
+	um_pending_count(row, negative, live, &touched);
+	if (!live || negative)
+		return;
+	for (int i = 0; i < touched.count; i++)
+	{
+		const UmTouch *touch = &touched.touches[i];
+		UmPending  *pending;
+
+		if (touch->quota->blocks && (pending = um_pending_find(&touch->name)) != NULL)
+			check_room(touch->quota, pending);
+	}
 }
 
 /*
@@ -684,13 +707,13 @@ expect_sums(UmCounters *counters, const UmQuota *quota, UmPending **names, int c
 	int			missing = 0;
 
 	um_ledger_sums_forget();
-	for (int i = 0; i < count && names[i]->quota_id == quota->quota_id; i++)
+	for (int i = 0; i < count && names[i]->name.quota_id == quota->quota_id; i++)
 	{
-		TimestampTz start = names[i]->period_start;
+		TimestampTz start = names[i]->name.period_start;
 		UmCounterRow row;
 
 		if (start >= quota->counted_since ||
-			um_counter_read(counters, names[i], UM_HEADER, &row))
+			um_counter_read(counters, &names[i]->name, UM_HEADER, &row))
 			continue;
 		first = missing == 0 ? start : Min(first, start);
 		last = missing == 0 ? start : Max(last, start);
@@ -769,21 +792,21 @@ um_counter_flush(bool is_prepare)
 		sorted = um_quota_change_merge(sorted, &count);
 	for (int i = 0; i < count; i++)
 	{
-		UmQuota    *quota = um_quota_by_id(sorted[i]->quota_id);
+		UmQuota    *quota = um_quota_by_id(sorted[i]->name.quota_id);
 		Numeric		delta;
 		bool		live;
 		bool		contended;
 
 		if (quota == NULL)
 			continue;		/* it was dropped or disabled */
-		if (i == 0 || sorted[i - 1]->quota_id != quota->quota_id)
+		if (i == 0 || sorted[i - 1]->name.quota_id != quota->quota_id)
 			expect_sums(&counters, quota, sorted + i, count - i);
 		delta = um_pending_sum(sorted[i], &live);
-		if (um_quota_change_is_born(quota, sorted[i]->period_start))
+		if (um_quota_change_is_born(quota, sorted[i]->name.period_start))
 			delta = zero(); /* the ledger's sum has it */
 		live |= um_quota_change_is_live(quota);
 
-		if (!apply_fast(&counters, quota, sorted[i], delta, &contended))
+		if (!apply_fast(&counters, quota, &sorted[i]->name, delta, &contended))
 		{
 			apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
 			CommandCounterIncrement();
@@ -802,9 +825,6 @@ um_counter_flush(bool is_prepare)
 void
 um_counter_forget(void)
 {
-	um_quota_change_forget();
-	um_recount_forget();
-	um_ledger_sums_forget();	/* of a flush that failed */
 	flush_is_alone = false;
 	has_reserved = false;
 }

@@ -1,5 +1,5 @@
 /*
- * birth.c
+ * counter_birth.c
  *		What the ledger holds for the counters of quotas: of the running period
  *		and later ones, when they are made or changed; of earlier ones, which
  *		have no counters, when somebody asks.
@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "quota/quota_match.h"
 #include "rollup/rollup_row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -30,7 +31,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_past_counters);
 /* A counter, and what it begins with. */
 typedef struct Birth
 {
-	UmPending	name;
+	UmCounterName name;
 	int128		whole;			/* tokens, requests */
 	UmNumber	money;
 	int			scale;			/* decimals that are shown, as sum() has them */
@@ -45,13 +46,6 @@ typedef struct Births
 	HTAB	   *quota_ids;
 	HTAB	   *counters;
 } Births;
-
-/* A row that visits its quotas. */
-typedef struct Visit
-{
-	Births	   *births;
-	const UmCounted *row;
-} Visit;
 
 /* the columns of UmCounted */
 #define READ_ROWS \
@@ -81,34 +75,19 @@ static UmQuery read_adjustments = {
 	.argtypes = {INT8ARRAYOID}
 };
 
-static uint32
-counter_hash(const void *key, Size keysize)
-{
-	return um_pending_hash(key);
-}
-
-static int
-counter_match(const void *a, const void *b, Size keysize)
-{
-	return um_pending_compare(a, b);
-}
-
 /* The counter of that name, which begins with nothing if it is new. */
 static Birth *
-find_birth(Births *births, int64 quota_id, UmString subject, TimestampTz period_start)
+find_birth(Births *births, const UmCounterName *name)
 {
-	UmPending	name = {.quota_id = quota_id, .period_start = period_start, .subject = subject};
 	bool		found;
-	Birth	   *birth;
+	Birth	   *birth = hash_search(births->counters, name, HASH_ENTER, &found);
 
-	name.hash = um_pending_hash(&name);
-	birth = hash_search(births->counters, &name, HASH_ENTER, &found);
 	if (!found)
 	{
-		char	   *copy = MemoryContextAlloc(births->context, subject.length + 1);
+		char	   *copy = MemoryContextAlloc(births->context, name->subject.length + 1);
 
-		memcpy(copy, subject.data, subject.length);
-		copy[subject.length] = '\0';
+		memcpy(copy, name->subject.data, name->subject.length);
+		copy[name->subject.length] = '\0';
 		birth->name.subject.data = copy;
 		birth->whole = 0;
 		birth->money = (UmNumber) {0};
@@ -133,17 +112,16 @@ add_money(Births *births, Birth *birth, Numeric amount)
 
 /* Adds a row to a counter, if that is one of those that are born. */
 static void
-add_row(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
+add_to_counter(Births *births, const UmTouch *touch, const UmCounted *row)
 {
-	Births	   *births = ((Visit *) arg)->births;
-	const UmCounted *row = ((Visit *) arg)->row;
+	const UmQuota *quota = touch->quota;
 	Birth	   *birth;
 
-	if (births->past != (period_start < quota->counted_since) ||
+	if (births->past != (touch->name.period_start < quota->counted_since) ||
 		hash_search(births->quota_ids, &quota->quota_id, HASH_FIND, NULL) == NULL ||
 		(quota->metric == UM_METRIC_COST && row->cost == NULL))
 		return;
-	birth = find_birth(births, quota->quota_id, subject, period_start);
+	birth = find_birth(births, &touch->name);
 	switch (quota->metric)
 	{
 		case UM_METRIC_COST:
@@ -165,10 +143,12 @@ read_row(void *arg, TupleTableSlot *slot)
 	Births	   *births = arg;
 	MemoryContext old = MemoryContextSwitchTo(births->row_context);
 	UmCounted	row;
-	Visit		visit = {births, &row};
+	UmTouches	touched;
 
 	um_counted_set(&row, slot->tts_values, slot->tts_isnull);
-	um_quota_visit(&row, add_row, &visit);
+	um_quotas_touched(&row, &touched);
+	for (int i = 0; i < touched.count; i++)
+		add_to_counter(births, &touched.touches[i], &row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(births->row_context);
 }
@@ -178,7 +158,6 @@ static void
 start_births(Births *births, ArrayType *quota_ids, bool past)
 {
 	HASHCTL		id_control = {0};
-	HASHCTL		counter_control = {0};
 	Datum	   *ids;
 	int			count;
 
@@ -201,13 +180,8 @@ start_births(Births *births, ArrayType *quota_ids, bool past)
 		(void) hash_search(births->quota_ids, &id, HASH_ENTER, NULL);
 	}
 
-	counter_control.keysize = sizeof(UmPending);
-	counter_control.entrysize = sizeof(Birth);
-	counter_control.hash = counter_hash;
-	counter_control.match = counter_match;
-	counter_control.hcxt = births->context;
-	births->counters = hash_create("usage_monitor born counters", 256, &counter_control,
-								   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	births->counters = um_counter_name_table("usage_monitor born counters", sizeof(Birth),
+											 births->context);
 }
 
 /* Adds adjustments. */
@@ -224,11 +198,12 @@ add_adjustments(Births *births, Datum ids)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 		char	   *subject = um_text_column(row, desc, 2);
+		UmCounterName name;
 
-		add_money(births,
-				  find_birth(births, DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
-							 (UmString) {subject, strlen(subject)},
-							 DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull))),
+		name = um_counter_name(DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
+							   (UmString) {subject, strlen(subject)},
+							   DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
+		add_money(births, find_birth(births, &name),
 				  DatumGetNumeric(SPI_getbinval(row, desc, 4, &isnull)));
 	}
 	um_spi_end(&spi);

@@ -1,5 +1,5 @@
 /*
- * ledger_sum.c
+ * counter_from_ledger.c
  *		What the ledger holds for counters that begin late.
  *
  * A counter of a period that began before its quota was complete starts from
@@ -20,7 +20,7 @@
 
 typedef struct KnownSum
 {
-	UmPending	name;
+	UmCounterName name;
 	Numeric		sum;
 } KnownSum;
 
@@ -43,30 +43,17 @@ static UmQuery all_sums = {
 	.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
-static uint32
-known_hash(const void *key, Size keysize)
-{
-	return um_pending_hash(key);
-}
-
-static int
-known_match(const void *a, const void *b, Size keysize)
-{
-	return um_pending_compare(a, b);
-}
-
 /* Reads one row of all_sums. */
 static void
 add_known(int64 quota_id, HeapTuple row, TupleDesc desc)
 {
-	UmPending	name = {0};
+	char	   *subject = um_text_column(row, desc, 1);
+	UmCounterName name;
 	KnownSum   *entry;
 	bool		isnull;
 
-	name.quota_id = quota_id;
-	name.subject.data = um_text_column(row, desc, 1);
-	name.subject.length = strlen(name.subject.data);
-	name.period_start = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &isnull));
+	name = um_counter_name(quota_id, (UmString) {subject, strlen(subject)},
+						   DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &isnull)));
 	entry = hash_search(known, &name, HASH_ENTER, NULL);
 	entry->name = name;
 	entry->sum = DatumGetNumericCopy(SPI_getbinval(row, desc, 3, &isnull));
@@ -77,7 +64,6 @@ void
 um_ledger_sums_expect(const UmQuota *quota, TimestampTz first, TimestampTz last)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	HASHCTL		control = {0};
 	Datum		values[3];
 	TimestampTz start;
 	TimestampTz end;
@@ -88,13 +74,7 @@ um_ledger_sums_expect(const UmQuota *quota, TimestampTz first, TimestampTz last)
 	values[1] = TimestampTzGetDatum(first);
 	values[2] = TimestampTzGetDatum(end);
 
-	control.keysize = sizeof(UmPending);
-	control.entrysize = sizeof(KnownSum);
-	control.hash = known_hash;
-	control.match = known_match;
-	control.hcxt = caller;
-	known = hash_create("usage_monitor ledger sums", 1024, &control,
-						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	known = um_counter_name_table("usage_monitor ledger sums", sizeof(KnownSum), caller);
 	known_quota = quota->quota_id;
 	known_from = first;
 	known_to = last;
@@ -117,7 +97,7 @@ um_ledger_sums_forget(void)
 
 /* What the ledger holds for a counter, rows of this transaction included. */
 Numeric
-um_ledger_sum(const UmPending *name)
+um_ledger_sum(const UmCounterName *name)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Datum		values[3];

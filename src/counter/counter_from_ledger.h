@@ -1,14 +1,15 @@
 /*
- * ledger_sum.h
+ * counter_from_ledger.h
  *		What the ledger holds for counters that begin late.
  */
-#ifndef UM_LEDGER_SUM_H
-#define UM_LEDGER_SUM_H
+#ifndef UM_COUNTER_FROM_LEDGER_H
+#define UM_COUNTER_FROM_LEDGER_H
 
-#include "counter/pending.h"
+#include "quota/counter_name.h"
+#include "quota/quota.h"
 
 extern void um_ledger_sums_expect(const UmQuota *quota, TimestampTz first, TimestampTz last);
 extern void um_ledger_sums_forget(void);
-extern Numeric um_ledger_sum(const UmPending *name);
+extern Numeric um_ledger_sum(const UmCounterName *name);
 
-#endif							/* UM_LEDGER_SUM_H */
+#endif							/* UM_COUNTER_FROM_LEDGER_H */

@@ -42,7 +42,7 @@ um_places_begin(Relation relation)
 
 /* What is remembered of a row; NULL if nothing. */
 UmPlace *
-um_place_find(const UmPending *name, int slot)
+um_place_find(const UmCounterName *name, int slot)
 {
 	uint32		hash = hash_combine(name->hash, murmurhash32((uint32) slot));
 	UmPlace    *set = places[hash % SETS];
@@ -55,7 +55,7 @@ um_place_find(const UmPending *name, int slot)
 
 /* Remembers where a row is: its current version, and what the index points at. */
 void
-um_place_remember(const UmPending *name, int slot, ItemPointer root, ItemPointer current)
+um_place_remember(const UmCounterName *name, int slot, ItemPointer root, ItemPointer current)
 {
 	UmPlace    *place = um_place_find(name, slot);
 
@@ -73,7 +73,7 @@ um_place_remember(const UmPending *name, int slot, ItemPointer root, ItemPointer
 
 /* Remembers where a row is that was written. */
 void
-um_place_written(const UmPending *name, int slot, HeapTuple tuple)
+um_place_written(const UmCounterName *name, int slot, HeapTuple tuple)
 {
 	UmPlace    *place;
 

@@ -6,7 +6,7 @@
 #define UM_COUNTER_PLACE_H
 
 #include "access/htup.h"
-#include "counter/pending.h"
+#include "quota/counter_name.h"
 #include "storage/buf.h"
 #include "utils/relcache.h"
 
@@ -19,10 +19,10 @@ typedef struct UmPlace
 } UmPlace;
 
 extern void um_places_begin(Relation relation);
-extern UmPlace *um_place_find(const UmPending *name, int slot);
-extern void um_place_remember(const UmPending *name, int slot, ItemPointer root,
+extern UmPlace *um_place_find(const UmCounterName *name, int slot);
+extern void um_place_remember(const UmCounterName *name, int slot, ItemPointer root,
 							  ItemPointer current);
-extern void um_place_written(const UmPending *name, int slot, HeapTuple tuple);
+extern void um_place_written(const UmCounterName *name, int slot, HeapTuple tuple);
 extern bool um_place_point_at(Relation relation, Buffer buffer, OffsetNumber offset,
 							  HeapTuple tuple);
 extern bool um_place_follow(Relation relation, Buffer *buffer, int lockmode,

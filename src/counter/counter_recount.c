@@ -1,5 +1,5 @@
 /*
- * recount.c
+ * counter_recount.c
  *		Counting what the transaction did once more, because quotas changed
  *		after it began to count.
  *
@@ -98,6 +98,7 @@ count_notes(void)
 	while (tuplestore_gettupleslot(notes, true, false, slot))
 	{
 		UmCounted	row;
+		UmTouches	touched;
 
 		slot_getallattrs(slot);
 		if (!TransactionIdIsCurrentTransactionId((TransactionId)
@@ -105,7 +106,7 @@ count_notes(void)
 			continue;
 		um_counted_set(&row, slot->tts_values, slot->tts_isnull);
 		um_pending_count(&row, DatumGetBool(slot->tts_values[NOTE_NEGATIVE]),
-						 DatumGetBool(slot->tts_values[NOTE_LIVE]));
+						 DatumGetBool(slot->tts_values[NOTE_LIVE]), &touched);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -124,12 +125,13 @@ count_own_rows(void)
 		Datum		values[UM_COUNTED_COLUMNS + 1];
 		bool		nulls[UM_COUNTED_COLUMNS + 1];
 		UmCounted	row;
+		UmTouches	touched;
 
 		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
 		um_counted_set(&row, values, nulls);
 		um_pending_count(&row, false,
 						 DatumGetTimestampTz(values[UM_COUNTED_COLUMNS]) ==
-						 GetCurrentTransactionStartTimestamp());
+						 GetCurrentTransactionStartTimestamp(), &touched);
 	}
 	um_spi_end(&spi);
 }

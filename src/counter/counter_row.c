@@ -110,7 +110,7 @@ need_index(UmCounters *counters)
 
 /* Takes a row apart; false if it is another's. */
 static bool
-take_apart(UmCounters *counters, HeapTuple tuple, const UmPending *name, Datum *values, bool *nulls)
+take_apart(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, Datum *values, bool *nulls)
 {
 	text	   *subject;
 
@@ -155,7 +155,7 @@ added_to(Datum value, int128 added)
 
 /* Takes a copy of a row apart, as it is now; false if it is another's. */
 static bool
-read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCounterRow *row)
+read_tuple(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, UmCounterRow *row)
 {
 	Datum		values[COL_COUNT];
 	bool		nulls[COL_COUNT];
@@ -185,7 +185,7 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmPending *name, UmCount
  * locked, and takes the row apart.  False if it is not there any more.
  */
 static bool
-go_to_place(UmCounters *counters, const UmPending *name, int slot, int lockmode, Buffer *buffer,
+go_to_place(UmCounters *counters, const UmCounterName *name, int slot, int lockmode, Buffer *buffer,
 			HeapTuple tuple, bool *taken, Datum *values, bool *nulls)
 {
 	UmPlace    *place = um_place_find(name, slot);
@@ -253,7 +253,7 @@ visible_version(UmCounters *counters, ItemPointer root, Snapshot snapshot)
  * slot, or with slot -1 all but the header, in their order.
  */
 static int
-find_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *rows, int max)
+find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRow *rows, int max)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ScanKeyData keys[KEY_COUNT + 1];
@@ -322,7 +322,7 @@ find_rows(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *r
 
 /* Reads the header or a slot of a counter as it is now; false if there is none. */
 bool
-um_counter_read(UmCounters *counters, const UmPending *name, int slot, UmCounterRow *row)
+um_counter_read(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRow *row)
 {
 	Datum		values[COL_COUNT];
 	bool		nulls[COL_COUNT];
@@ -342,7 +342,7 @@ um_counter_read(UmCounters *counters, const UmPending *name, int slot, UmCounter
 
 /* Reads all slots of a counter, in their order, into UM_SLOTS rows. */
 int
-um_counter_read_slots(UmCounters *counters, const UmPending *name, UmCounterRow *rows)
+um_counter_read_slots(UmCounters *counters, const UmCounterName *name, UmCounterRow *rows)
 {
 	return find_rows(counters, name, -1, rows, UM_SLOTS);
 }
@@ -467,7 +467,7 @@ take(UmCell *cell, Numeric base_share, int128 delta)
  * has more decimals than the row shows has no room either.
  */
 UmTaking
-um_counter_take(UmCounters *counters, const UmPending *name, int slot, int64 revision,
+um_counter_take(UmCounters *counters, const UmCounterName *name, int slot, int64 revision,
 				int128 delta, int decimals)
 {
 	Datum		values[COL_COUNT];
@@ -594,7 +594,7 @@ um_counter_update(UmCounters *counters, UmCounterRow *row)
 
 /* Stores a new row. */
 void
-um_counter_insert(UmCounters *counters, const UmPending *name, UmCounterRow *row)
+um_counter_insert(UmCounters *counters, const UmCounterName *name, UmCounterRow *row)
 {
 	Datum		values[COL_COUNT];
 	bool		nulls[COL_COUNT];

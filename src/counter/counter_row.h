@@ -6,10 +6,11 @@
 #define UM_COUNTER_ROW_H
 
 #include "access/htup.h"
-#include "counter/pending.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "quota/counter_name.h"
 #include "storage/lockdefs.h"
+#include "utils/numeric.h"
 #include "utils/snapshot.h"
 
 #define UM_HEADER	0
@@ -38,7 +39,7 @@ typedef struct UmCounters
 
 typedef struct UmCounterRow
 {
-	const UmPending *name;
+	const UmCounterName *name;
 	HeapTuple	tuple;			/* the version that was read or locked; NULL: none yet */
 	uint64		writer;			/* who wrote into it last */
 	bool		busy;			/* that one has not ended; it was read as it was before */
@@ -52,15 +53,15 @@ typedef struct UmCounterRow
 
 extern void um_counters_open(UmCounters *counters, LOCKMODE lockmode);
 extern void um_counters_close(UmCounters *counters, LOCKMODE lockmode);
-extern bool um_counter_read(UmCounters *counters, const UmPending *name, int slot,
+extern bool um_counter_read(UmCounters *counters, const UmCounterName *name, int slot,
 							UmCounterRow *row);
-extern int	um_counter_read_slots(UmCounters *counters, const UmPending *name,
+extern int	um_counter_read_slots(UmCounters *counters, const UmCounterName *name,
 								  UmCounterRow *rows);
 extern bool um_counter_lock(UmCounters *counters, UmCounterRow *row);
-extern UmTaking um_counter_take(UmCounters *counters, const UmPending *name, int slot,
+extern UmTaking um_counter_take(UmCounters *counters, const UmCounterName *name, int slot,
 								int64 revision, int128 delta, int decimals);
 extern void um_counter_update(UmCounters *counters, UmCounterRow *row);
-extern void um_counter_insert(UmCounters *counters, const UmPending *name,
+extern void um_counter_insert(UmCounters *counters, const UmCounterName *name,
 							  UmCounterRow *row);
 extern void um_counters_settle(UmCounters *counters);
 extern void um_counter_delete(UmCounters *counters, UmCounterRow *row);

@@ -11,12 +11,9 @@
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
-#include "common/hashfn.h"
-#include "counter/counter.h"
 #include "counter/pending.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "rollup/refresh_worker.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -53,40 +50,10 @@ static int	count;				/* of the counters in them */
 static Level *levels;
 static uint64 quotas_known;		/* generation of the quotas that were counted for */
 
-/* A number that most likely is this counter's alone. */
-uint32
-um_pending_hash(const UmPending *name)
-{
-	uint32		hash = murmurhash32((uint32) name->quota_id);
-
-	hash = hash_combine(hash, murmurhash32((uint32) (name->period_start >> 20)));
-	return hash_combine(hash, hash_bytes((const unsigned char *) name->subject.data,
-										 name->subject.length));
-}
-
-/* The order in which every transaction locks its counters. */
-int
-um_pending_compare(const UmPending *a, const UmPending *b)
-{
-	int			order;
-
-	if (a->quota_id != b->quota_id)
-		return a->quota_id < b->quota_id ? -1 : 1;
-	order = memcmp(a->subject.data, b->subject.data,
-				   Min(a->subject.length, b->subject.length));
-	if (order != 0)
-		return order;
-	if (a->subject.length != b->subject.length)
-		return a->subject.length < b->subject.length ? -1 : 1;
-	if (a->period_start != b->period_start)
-		return a->period_start < b->period_start ? -1 : 1;
-	return 0;
-}
-
 static int
 compare_pointers(const void *a, const void *b)
 {
-	return um_pending_compare(*(UmPending *const *) a, *(UmPending *const *) b);
+	return um_counter_name_compare(&(*(UmPending *const *) a)->name, &(*(UmPending *const *) b)->name);
 }
 
 /* Starts the transaction's table. */
@@ -105,13 +72,17 @@ start(void)
 }
 
 /* The counter of that name, or NULL. */
-static UmPending *
-find(const UmPending *name)
+UmPending *
+um_pending_find(const UmCounterName *name)
 {
-	UmPending  *pending = buckets[name->hash & (nbuckets - 1)];
+	UmPending  *pending;
 
+	if (!counted)
+		return NULL;
+	pending = buckets[name->hash & (nbuckets - 1)];
 	while (pending != NULL &&
-		   !(pending->hash == name->hash && um_pending_compare(pending, name) == 0))
+		   !(pending->name.hash == name->hash &&
+			 um_counter_name_compare(&pending->name, name) == 0))
 		pending = pending->next;
 	return pending;
 }
@@ -120,7 +91,7 @@ find(const UmPending *name)
 static void
 file(UmPending *pending)
 {
-	UmPending **bucket = &buckets[pending->hash & (nbuckets - 1)];
+	UmPending **bucket = &buckets[pending->name.hash & (nbuckets - 1)];
 
 	pending->next = *bucket;
 	*bucket = pending;
@@ -151,7 +122,7 @@ grow(void)
 
 /* Makes a counter of that name, which has nothing yet. */
 static UmPending *
-make(const UmPending *name)
+make(const UmCounterName *name)
 {
 	UmPending  *pending;
 	char	   *subject;
@@ -162,8 +133,8 @@ make(const UmPending *name)
 	subject = (char *) (pending + 1);
 	memcpy(subject, name->subject.data, name->subject.length);
 	subject[name->subject.length] = '\0';
-	*pending = *name;
-	pending->subject.data = subject;
+	pending->name = *name;
+	pending->name.subject.data = subject;
 	pending->top = NULL;
 	pending->room = NULL;
 	pending->user = (UmString) {NULL, 0};
@@ -249,70 +220,65 @@ note_user(UmPending *pending, UmString user)
 	pending->user.length = user.length;
 }
 
-typedef struct CountContext
-{
-	const UmCounted *row;
-	bool		negative;
-	bool		live;
-} CountContext;
-
 /* Adds the row to one counter. */
 static void
-count_for_quota(UmQuota *quota, UmString subject, TimestampTz period_start, void *arg)
+count_for_quota(const UmTouch *touch, const UmCounted *row, bool negative, bool live)
 {
-	const CountContext *counting = arg;
-	UmPending	key;
 	UmPending  *pending;
 	UmDelta    *delta;
 	int64		whole = 0;
 
-	switch (quota->metric)
+	switch (touch->quota->metric)
 	{
 		case UM_METRIC_COST:
-			if (counting->row->cost == NULL)
+			if (row->cost == NULL)
 				return;			/* unpriced: nobody knows */
 			break;
 		case UM_METRIC_TOKENS:
-			whole = counting->row->total_tokens;
+			whole = row->total_tokens;
 			break;
 		case UM_METRIC_REQUESTS:
 			whole = 1;
 			break;
 	}
 
-	key.quota_id = quota->quota_id;
-	key.period_start = period_start;
-	key.subject = subject;
-	key.hash = um_pending_hash(&key);
-	pending = find(&key);
+	pending = um_pending_find(&touch->name);
 	if (pending == NULL)
-		pending = make(&key);
+		pending = make(&touch->name);
 
 	delta = delta_of(pending);
-	delta->live |= counting->live;
-	if (counting->live)
-		note_user(pending, counting->row->subject[UM_SCOPE_USER]);
-	if (quota->metric == UM_METRIC_COST)
-		add_money(delta, counting->row->cost, counting->negative);
-	else if (counting->negative)
+	delta->live |= live;
+	if (live)
+		note_user(pending, row->subject[UM_SCOPE_USER]);
+	if (touch->quota->metric == UM_METRIC_COST)
+		add_money(delta, row->cost, negative);
+	else if (negative)
 		delta->whole -= whole;
 	else
 		delta->whole += whole;
-
-	if (quota->blocks && counting->live && !counting->negative)
-		um_counter_check_room(quota, pending, context);
 }
 
-/* Counts a row of the ledger, or takes it back. */
+/* Counts a row of the ledger, or takes it back; tells which counters it touched. */
 void
-um_pending_count(const UmCounted *row, bool negative, bool live)
+um_pending_count(const UmCounted *row, bool negative, bool live, UmTouches *touched)
 {
-	CountContext counting = {row, negative, live};
-
 	/* remember that it was counted even if no quota wants it: one may come */
 	if (!counted)
 		start();
-	um_quota_visit(row, count_for_quota, &counting);
+	um_quotas_touched(row, touched);
+	for (int i = 0; i < touched->count; i++)
+		count_for_quota(&touched->touches[i], row, negative, live);
+}
+
+/* Keeps what room a quota had, as long as the transaction's table. */
+Numeric
+um_pending_copy_room(Numeric room)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Numeric		copy = DatumGetNumericCopy(NumericGetDatum(room));
+
+	MemoryContextSwitchTo(old);
+	return copy;
 }
 
 /* Has the transaction counted anything? */
@@ -376,9 +342,9 @@ um_pending_sum(const UmPending *pending, bool *live)
 
 /* What the counter of that name is to get. */
 Numeric
-um_pending_of(const UmPending *name)
+um_pending_of(const UmCounterName *name)
 {
-	UmPending  *pending = counted ? find(name) : NULL;
+	UmPending  *pending = um_pending_find(name);
 	bool		live;
 
 	return pending == NULL ? int64_to_numeric(0) : um_pending_sum(pending, &live);
@@ -427,63 +393,25 @@ merge_into_parent(UmDelta *delta, int parent_number)
 	}
 }
 
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId mySubid,
-					  SubTransactionId parentSubid, void *arg)
+/* A subtransaction ends, which was the running nesting level. */
+void
+um_pending_end_level(bool committed)
 {
-	int			number;
-	Level	   *level;
+	int			number = GetCurrentTransactionNestLevel();
+	Level	   *level = levels;
 	UmDelta    *next;
 
-	if (!counted || levels == NULL ||
-		(event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+	if (!counted || level == NULL || level->level != number)
 		return;
-	number = GetCurrentTransactionNestLevel();
-	if (levels->level != number)
-		return;
-
-	level = levels;
 	levels = level->below;
 	for (UmDelta *delta = level->deltas; delta != NULL; delta = next)
 	{
 		next = delta->sibling;
-		if (event == SUBXACT_EVENT_COMMIT_SUB)
+		if (committed)
 			merge_into_parent(delta, number - 1);
 		else
 			delta->pending->top = delta->below;
 	}
-}
-
-static void
-end_of_transaction(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_PRE_COMMIT:
-			um_counter_flush(false);
-			um_refresh_start();
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			um_counter_flush(true);
-			um_refresh_start();
-			break;
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			um_pending_clear();
-			um_counter_forget();
-			break;
-		default:
-			break;
-	}
-}
-
-/* Asks to be told how transactions end. */
-void
-um_pending_init(void)
-{
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
 }
 
 /* _pending_usage(): what the transaction is going to add, for the views. */
@@ -502,10 +430,10 @@ usage_monitor_pending_usage(PG_FUNCTION_ARGS)
 		bool		nulls[4] = {0};
 		bool		live;
 
-		values[0] = Int64GetDatum(sorted[i]->quota_id);
-		values[1] = PointerGetDatum(cstring_to_text_with_len(sorted[i]->subject.data,
-															 sorted[i]->subject.length));
-		values[2] = TimestampTzGetDatum(sorted[i]->period_start);
+		values[0] = Int64GetDatum(sorted[i]->name.quota_id);
+		values[1] = PointerGetDatum(cstring_to_text_with_len(sorted[i]->name.subject.data,
+															 sorted[i]->name.subject.length));
+		values[2] = TimestampTzGetDatum(sorted[i]->name.period_start);
 		values[3] = NumericGetDatum(um_pending_sum(sorted[i], &live));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}

@@ -35,10 +35,15 @@ typedef struct Change
 	int64		quota_id;
 	bool		recount;		/* it counts other rows than before */
 	bool		restored;		/* from a dump: its alerts are there already */
+	int			level;			/* the nesting level that did it */
 	struct Change *next;
 } Change;
 
-static Change *changes;			/* in TopTransactionContext */
+/*
+ * In TopTransactionContext, the deepest level first.  A quota that several
+ * levels changed is there once for each; the first has it all.
+ */
+static Change *changes;
 
 static UmQuery drop_counters = {
 	.text = "DELETE FROM _usage_monitor._counter_row WHERE quota_id = ANY ($1)",
@@ -82,15 +87,19 @@ find_change(int64 quota_id)
 static Change *
 note_change(int64 quota_id)
 {
-	Change	   *change = find_change(quota_id);
+	int			level = GetCurrentTransactionNestLevel();
+	Change	   *before = find_change(quota_id);
+	Change	   *change;
 
-	if (change == NULL)
-	{
-		change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
-		change->quota_id = quota_id;
-		change->next = changes;
-		changes = change;
-	}
+	if (before != NULL && before->level == level)
+		return before;
+	change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
+	if (before != NULL)
+		*change = *before;
+	change->quota_id = quota_id;
+	change->level = level;
+	change->next = changes;
+	changes = change;
 	return change;
 }
 
@@ -201,7 +210,7 @@ usage_monitor_changed_quotas(PG_FUNCTION_ARGS)
 		Datum		value = Int64GetDatum(change->quota_id);
 		bool		isnull = false;
 
-		if (change->recount)
+		if (change->recount && find_change(change->quota_id) == change)
 			tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
 	}
 	return (Datum) 0;
@@ -280,22 +289,22 @@ um_quota_change_merge(UmPending **sorted, int *count)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 
-		added[k].quota_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-		added[k].subject.data = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
-		added[k].subject.length = strlen(added[k].subject.data);
-		added[k].period_start = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
-		added[k].hash = um_pending_hash(&added[k]);
+		char	   *subject = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
+
+		added[k].name = um_counter_name(DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
+										(UmString) {subject, strlen(subject)},
+										DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
 	}
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
 
 	qsort(added, nadded, sizeof(UmPending),
-		  (int (*) (const void *, const void *)) um_pending_compare);
+		  (int (*) (const void *, const void *)) um_counter_name_compare);
 	merged = palloc(sizeof(UmPending *) * (nadded + *count + 1));
 	while (i < *count || j < nadded)
 	{
 		int			order = i == *count ? 1 : j == nadded ? -1 :
-			um_pending_compare(sorted[i], &added[j]);
+			um_counter_name_compare(&sorted[i]->name, &added[j].name);
 
 		merged[n++] = order <= 0 ? sorted[i] : &added[j];
 		if (order <= 0)
@@ -323,6 +332,21 @@ um_quota_change_is_live(const UmQuota *quota)
 	Change	   *change = find_change(quota->quota_id);
 
 	return change != NULL && !change->restored;
+}
+
+/* A subtransaction ends, which was the running nesting level. */
+void
+um_quota_change_end_level(bool committed)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (committed)
+		for (Change *change = changes; change != NULL && change->level == level;
+			 change = change->next)
+			change->level = level - 1;
+	else
+		while (changes != NULL && changes->level == level)
+			changes = changes->next;
 }
 
 /* The transaction is over. */

@@ -34,11 +34,10 @@ enum
 /* What the reservation is to hold of each counter. */
 typedef struct Wanted
 {
-	UmPending  *names;
+	UmCounterName  *names;
 	Numeric    *amounts;
 	bool	   *blocks;
 	int			count;
-	int			size;
 	Numeric		cost;
 	Numeric		tokens;
 	Numeric		requests;
@@ -52,30 +51,23 @@ static UmQuery insert_part = {
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID, NUMERICOID, TIMESTAMPTZOID}
 };
 
-/* Notes one counter. */
+/* Notes the counters that such a call touches. */
 static void
-want(UmQuota *quota, UmString subject, TimestampTz period_start, void *context)
+want(Wanted *wanted, const UmTouches *touched)
 {
-	Wanted	   *wanted = context;
-	UmPending  *name;
-
-	if (wanted->count == wanted->size)
+	wanted->count = touched->count;
+	wanted->names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
+	wanted->amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
+	wanted->blocks = palloc(sizeof(bool) * (wanted->count + 1));
+	for (int i = 0; i < wanted->count; i++)
 	{
-		wanted->size *= 2;
-		wanted->names = repalloc(wanted->names, sizeof(UmPending) * wanted->size);
-		wanted->amounts = repalloc(wanted->amounts, sizeof(Numeric) * wanted->size);
-		wanted->blocks = repalloc(wanted->blocks, sizeof(bool) * wanted->size);
+		const UmQuota *quota = touched->touches[i].quota;
+
+		wanted->names[i] = touched->touches[i].name;
+		wanted->blocks[i] = quota->blocks;
+		wanted->amounts[i] = quota->metric == UM_METRIC_COST ? wanted->cost :
+			quota->metric == UM_METRIC_TOKENS ? wanted->tokens : wanted->requests;
 	}
-	name = &wanted->names[wanted->count];
-	memset(name, 0, sizeof(UmPending));
-	name->quota_id = quota->quota_id;
-	name->subject = subject;
-	name->period_start = period_start;
-	name->hash = um_pending_hash(name);
-	wanted->blocks[wanted->count] = quota->blocks;
-	wanted->amounts[wanted->count] = quota->metric == UM_METRIC_COST ? wanted->cost :
-		quota->metric == UM_METRIC_TOKENS ? wanted->tokens : wanted->requests;
-	wanted->count++;
 }
 
 /* Sorts the counters into locking order, the amounts with them. */
@@ -83,9 +75,9 @@ static void
 sort_wanted(Wanted *wanted)
 {
 	for (int i = 1; i < wanted->count; i++)
-		for (int j = i; j > 0 && um_pending_compare(&wanted->names[j - 1], &wanted->names[j]) > 0; j--)
+		for (int j = i; j > 0 && um_counter_name_compare(&wanted->names[j - 1], &wanted->names[j]) > 0; j--)
 		{
-			UmPending	name = wanted->names[j];
+			UmCounterName	name = wanted->names[j];
 			Numeric		amount = wanted->amounts[j];
 			bool		blocks = wanted->blocks[j];
 
@@ -102,7 +94,7 @@ sort_wanted(Wanted *wanted)
 static int
 reserve_blocking(const Wanted *wanted)
 {
-	UmPending  *names = palloc(sizeof(UmPending) * (wanted->count + 1));
+	UmCounterName  *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
 	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
 	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
 	int			count = 0;
@@ -130,7 +122,7 @@ store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 	um_spi_begin(&spi);
 	for (int i = 0; i < wanted->count; i++)
 	{
-		const UmPending *name = &wanted->names[i];
+		const UmCounterName *name = &wanted->names[i];
 		Datum		values[6];
 
 		values[0] = Int64GetDatum(name->quota_id);
@@ -159,6 +151,7 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	bool		nulls[UM_COUNTED_COLUMNS];
 	UmCounted	row;
 	Wanted		wanted;
+	UmTouches	touched;
 	int			refused;
 
 	for (int i = 0; i < UM_COUNTED_COLUMNS; i++)
@@ -170,16 +163,12 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	wanted.cost = row.cost;
 	wanted.tokens = int64_to_numeric(row.total_tokens);
 	wanted.requests = int64_to_numeric(PG_GETARG_INT64(ARG_REQUESTS));
-	wanted.count = 0;
-	wanted.size = 16;
-	wanted.names = palloc(sizeof(UmPending) * wanted.size);
-	wanted.amounts = palloc(sizeof(Numeric) * wanted.size);
-	wanted.blocks = palloc(sizeof(bool) * wanted.size);
 
 	/* from here on the quotas stay as they are, as they do for a flush */
 	LockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
 	AcceptInvalidationMessages();
-	um_quota_visit(&row, want, &wanted);
+	um_quotas_touched(&row, &touched);
+	want(&wanted, &touched);
 	sort_wanted(&wanted);
 
 	refused = reserve_blocking(&wanted);

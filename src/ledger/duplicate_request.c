@@ -1,5 +1,5 @@
 /*
- * request.c
+ * duplicate_request.c
  *		Recognising a request that is in the ledger already.
  *
  * Within a partition its unique index does that.  The parent has none (a

@@ -1,15 +1,15 @@
 /*
- * request.h
+ * duplicate_request.h
  *		Recognising a request that is in the ledger already.
  */
-#ifndef UM_REQUEST_H
-#define UM_REQUEST_H
+#ifndef UM_DUPLICATE_REQUEST_H
+#define UM_DUPLICATE_REQUEST_H
 
 #include "access/htup.h"
-#include "quota/quota.h"
+#include "base/text_span.h"
 #include "utils/relcache.h"
 
 extern bool um_request_is_retry(Relation relation, HeapTuple row,
 								UmString org, UmString request_id);
 
-#endif							/* UM_REQUEST_H */
+#endif							/* UM_DUPLICATE_REQUEST_H */

@@ -19,16 +19,17 @@
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "common/int.h"
+#include "counter/counter.h"
 #include "counter/counter_recount.h"
-#include "counter/pending.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "ledger/duplicate_request.h"
+#include "ledger/ledger.h"
 #include "ledger/unpriced_alert.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pricing/cost.h"
-#include "quota/tag.h"
+#include "base/tag.h"
 #include "rollup/correction.h"
 #include "rollup/refresh_worker.h"
 #include "utils/acl.h"
@@ -53,11 +54,10 @@ PG_FUNCTION_INFO_V1(usage_monitor_checked_tags);
 /* A reported cost is below ten to this power, and has no more decimals. */
 #define MAX_COST_DIGITS 100
 
-/* The row that an UPDATE is moving to another partition, if one is. */
+/* The row that an UPDATE of this subtransaction is moving to another partition, if one is. */
 static struct
 {
-	FullTransactionId xid;
-	SubTransactionId subxact;	/* one that has failed moves nothing any more */
+	SubTransactionId subxact;
 	int64		usage_id;
 }			moving;
 
@@ -488,10 +488,7 @@ own_xid(void)
 static bool
 is_moving(Row *row)
 {
-	return !IS_NULL(row, USAGE_ID) &&
-		FullTransactionIdIsValid(moving.xid) &&
-		FullTransactionIdEquals(moving.xid, GetTopFullTransactionIdIfAny()) &&
-		moving.subxact == GetCurrentSubTransactionId() &&
+	return moving.subxact == GetCurrentSubTransactionId() && !IS_NULL(row, USAGE_ID) &&
 		moving.usage_id == DatumGetInt64(VALUE(row, USAGE_ID));
 }
 
@@ -518,7 +515,7 @@ before_insert(Row *row, Relation relation, HeapTuple tuple)
 
 	if (is_moving(row))
 	{
-		moving.xid = InvalidFullTransactionId;
+		moving.subxact = InvalidSubTransactionId;
 		return true;			/* BEFORE UPDATE has seen it */
 	}
 
@@ -622,7 +619,6 @@ before_update(Row *old, Row *row, Relation relation, HeapTuple tuple)
 		compute_cost(row, &use);
 
 	/* if ts moves it to another partition, INSERT triggers will see it */
-	moving.xid = GetTopFullTransactionId();
 	moving.subxact = GetCurrentSubTransactionId();
 	moving.usage_id = DatumGetInt64(VALUE(row, USAGE_ID));
 }
@@ -701,7 +697,7 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	if (!own)
 		um_correction_write(relation, tuple, xid, negative);
 	um_recount_note(values, nulls, own, negative, live);
-	um_pending_count(&row, negative, live);
+	um_counter_count(&row, negative, live);
 
 	if (live && !negative && row.cost == NULL)
 		um_unpriced_note(row.subject[UM_SCOPE_MODEL].data,
@@ -741,9 +737,16 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, true);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 			count_tuple(trigdata->tg_relation, trigdata->tg_newtuple, false);
-		moving.xid = InvalidFullTransactionId;
+		moving.subxact = InvalidSubTransactionId;
 	}
 	return PointerGetDatum(NULL);
+}
+
+/* The transaction is over: it moves nothing any more. */
+void
+um_ledger_forget(void)
+{
+	moving.subxact = InvalidSubTransactionId;
 }
 
 /*

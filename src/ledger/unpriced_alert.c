@@ -1,5 +1,5 @@
 /*
- * unpriced.c
+ * unpriced_alert.c
  *		One alert a model and day for calls that have no cost.
  *
  * A model is noted when its row is stored, and the alert is inserted right
@@ -131,9 +131,37 @@ lock_alert(const Key *key)
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* Raises what was noted. */
+/* Makes room to remember what was noted, for a commit must not fail. */
 static void
-raise_noted(bool notify)
+make_room(void)
+{
+	HASH_SEQ_STATUS scan;
+	Noted	   *entry;
+
+	if (known != NULL && hash_get_num_entries(known) > MAX_KNOWN)
+	{
+		hash_destroy(known);
+		known = NULL;
+	}
+	if (known == NULL)
+		known = make_table("usage_monitor unpriced alerts", sizeof(Known), TopMemoryContext);
+	hash_seq_init(&scan, noted);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		bool		found;
+		Known	   *room = hash_search(known, &entry->key, HASH_ENTER, &found);
+
+		if (!found)
+			room->raised = false;
+	}
+}
+
+/*
+ * Raises what was noted, and makes room to remember it.  A transaction that
+ * is prepared cannot notify, and remembers nothing.
+ */
+void
+um_unpriced_raise(bool is_prepare)
 {
 	HASH_SEQ_STATUS scan;
 	Noted	  **sorted;
@@ -159,42 +187,17 @@ raise_noted(bool notify)
 			continue;
 		values[0] = CStringGetTextDatum(sorted[i]->model);
 		values[1] = DateADTGetDatum(sorted[i]->key.day);
-		um_alert_insert(&insert_alert, values, NULL, notify);
+		um_alert_insert(&insert_alert, values, NULL, !is_prepare);
 		sorted[i]->raised = true;
 	}
 	pfree(sorted);
+	if (!is_prepare)
+		make_room();
 }
 
-/* Makes room to remember what was noted, for a commit must not fail. */
-static void
-make_room(void)
-{
-	HASH_SEQ_STATUS scan;
-	Noted	   *entry;
-
-	if (noted == NULL)
-		return;
-	if (known != NULL && hash_get_num_entries(known) > MAX_KNOWN)
-	{
-		hash_destroy(known);
-		known = NULL;
-	}
-	if (known == NULL)
-		known = make_table("usage_monitor unpriced alerts", sizeof(Known), TopMemoryContext);
-	hash_seq_init(&scan, noted);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		bool		found;
-		Known	   *room = hash_search(known, &entry->key, HASH_ENTER, &found);
-
-		if (!found)
-			room->raised = false;
-	}
-}
-
-/* Remembers what has been raised. */
-static void
-remember_noted(void)
+/* The transaction has committed: remembers what it raised. */
+void
+um_unpriced_remember(void)
 {
 	HASH_SEQ_STATUS scan;
 	Noted	   *entry;
@@ -211,57 +214,30 @@ remember_noted(void)
 	}
 }
 
-static void
-end_of_transaction(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_PRE_COMMIT:
-			raise_noted(true);
-			make_room();
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			/* a prepared transaction cannot notify */
-			raise_noted(false);
-			break;
-		case XACT_EVENT_COMMIT:
-			remember_noted();
-			/* FALLTHROUGH */
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			noted = NULL;		/* the memory goes with the transaction's */
-			break;
-		default:
-			break;
-	}
-}
-
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId subid,
-					  SubTransactionId parent_subid, void *arg)
+/* A subtransaction ends. */
+void
+um_unpriced_end_sub(bool committed, SubTransactionId subid, SubTransactionId parent_subid)
 {
 	HASH_SEQ_STATUS scan;
 	Noted	   *entry;
 
-	if (noted == NULL ||
-		(event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+	if (noted == NULL)
 		return;
 	hash_seq_init(&scan, noted);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
 		if (entry->subid != subid)
 			continue;
-		if (event == SUBXACT_EVENT_COMMIT_SUB)
+		if (committed)
 			entry->subid = parent_subid;
 		else
 			(void) hash_search(noted, &entry->key, HASH_REMOVE, NULL);
 	}
 }
 
-/* Asks to be told how transactions end. */
+/* The transaction is over; the memory goes with its own. */
 void
-um_unpriced_init(void)
+um_unpriced_forget(void)
 {
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
+	noted = NULL;
 }

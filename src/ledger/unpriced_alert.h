@@ -1,13 +1,17 @@
 /*
- * unpriced.h
+ * unpriced_alert.h
  *		One alert a model and day for calls that have no cost.
  */
-#ifndef UM_UNPRICED_H
-#define UM_UNPRICED_H
+#ifndef UM_UNPRICED_ALERT_H
+#define UM_UNPRICED_ALERT_H
 
 #include "datatype/timestamp.h"
 
-extern void um_unpriced_init(void);
 extern void um_unpriced_note(const char *model, int model_length, TimestampTz ts);
+extern void um_unpriced_raise(bool is_prepare);
+extern void um_unpriced_remember(void);
+extern void um_unpriced_end_sub(bool committed, SubTransactionId subid,
+								SubTransactionId parent_subid);
+extern void um_unpriced_forget(void);
 
-#endif							/* UM_UNPRICED_H */
+#endif							/* UM_UNPRICED_ALERT_H */

@@ -1,38 +1,12 @@
 /*
  * cost.h
- *		What a call used, and what that costs.
+ *		What a call costs.
  */
 #ifndef UM_COST_H
 #define UM_COST_H
 
 #include "pricing/price.h"
-#include "utils/jsonb.h"
-
-/* A quantity of a meter: value / 10^scale. */
-typedef struct UmQuantity
-{
-	int64		value;
-	int			scale;
-} UmQuantity;
-
-/*
- * What was used, as recorded: counts are inclusive (input holds cached and
- * audio tokens, output holds reasoning).
- */
-typedef struct UmUse
-{
-	UmQuantity	quantity[UM_METER_COUNT];
-	uint32		used;			/* bit m: quantity[m] is not zero */
-	bool		input_unknown;
-	bool		output_unknown;
-} UmUse;
-
-#define UM_METER_BIT(meter)		(UINT32_C(1) << (meter))
-
-/* Meters that are no part of another one. */
-#define UM_METERS_WITHOUT_PARTS \
-	(UM_METER_BIT(UM_METER_INPUT) | UM_METER_BIT(UM_METER_OUTPUT) | \
-	 ~(UM_METER_BIT(UM_METER_REQUEST) - 1))
+#include "pricing/usage_check.h"
 
 /* Whose call it was, and when. */
 typedef struct UmCall
@@ -82,13 +56,9 @@ typedef struct UmPart
 	Numeric		cost;			/* in the ledger's currency */
 } UmPart;
 
-extern void um_use_set(UmUse *use, UmMeter meter, int64 count, const char *column);
-extern void um_use_units(UmUse *use, Jsonb *units);
-extern void um_use_check(const UmUse *use);
 extern void um_cost(const UmCall *call, const UmUse *use, UmCost *cost);
 extern int	um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost,
 						  UmPart *parts);
 extern char *um_unpriced_reason(const UmCost *cost);
-extern UmTier um_tier_checked(const char *name, int length);
 
 #endif							/* UM_COST_H */

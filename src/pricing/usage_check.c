@@ -5,9 +5,10 @@
  */
 #include "postgres.h"
 
+#include "base/decimal.h"
 #include "base/error.h"
 #include "fmgr.h"
-#include "pricing/cost.h"
+#include "pricing/usage_check.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"

@@ -62,10 +62,11 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
  * transaction is to be prepared, which cannot notify.
  */
 void
-um_alert_raise(const UmPending *counter, const UmLevel *level, Numeric used, bool notify)
+um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level,
+			   Numeric used, bool notify)
 {
 	Datum		values[7];
-	bool		has_user = counter->user.length > 0;
+	bool		has_user = user.length > 0;
 
 	values[0] = Int64GetDatum(counter->quota_id);
 	values[1] = PointerGetDatum(cstring_to_text_with_len(counter->subject.data,
@@ -75,7 +76,7 @@ um_alert_raise(const UmPending *counter, const UmLevel *level, Numeric used, boo
 	values[4] = NumericGetDatum(level->share);
 	values[5] = NumericGetDatum(used);
 	values[6] = !has_user ? (Datum) 0 :
-		PointerGetDatum(cstring_to_text_with_len(counter->user.data, counter->user.length));
+		PointerGetDatum(cstring_to_text_with_len(user.data, user.length));
 
 	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n", notify);
 }

@@ -6,10 +6,11 @@
 #define UM_ALERT_H
 
 #include "base/catalog.h"
-#include "counter/pending.h"
+#include "quota/counter_name.h"
+#include "quota/quota.h"
 
 extern void um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify);
-extern void um_alert_raise(const UmPending *counter, const UmLevel *level,
-						   Numeric used, bool notify);
+extern void um_alert_raise(const UmCounterName *counter, UmString user,
+						   const UmLevel *level, Numeric used, bool notify);
 
 #endif							/* UM_ALERT_H */

@@ -1,12 +1,11 @@
 /*
  * quota.h
- *		The quotas as a backend sees them, and which of them a call touches.
+ *		The quotas as a backend sees them.
  */
 #ifndef UM_QUOTA_H
 #define UM_QUOTA_H
 
 #include "base/period.h"
-#include "utils/jsonb.h"
 #include "utils/numeric.h"
 
 typedef enum UmScope
@@ -62,41 +61,5 @@ typedef struct UmQuota
 	TimestampTz end;
 	struct UmQuota *next;		/* of the same scope and subject */
 } UmQuota;
-
-typedef struct UmString
-{
-	const char *data;			/* NULL: none */
-	int			length;
-} UmString;
-
-/* What quotas see of a row of the ledger. */
-typedef struct UmCounted
-{
-	UmString	subject[UM_SCOPE_TAG];	/* by scope; that of all is empty */
-	Jsonb	   *tags;
-	TimestampTz ts;
-	Numeric		cost;			/* NULL: unpriced */
-	int64		total_tokens;
-} UmCounted;
-
-/* The columns that quotas see, in the order of um_counted_set. */
-typedef enum UmCountedColumn
-{
-	/* first the subjects, from UM_SCOPE_ORG to UM_SCOPE_PROVIDER */
-	UM_COUNTED_TAGS = UM_SCOPE_PROVIDER,
-	UM_COUNTED_TS,
-	UM_COUNTED_COST,
-	UM_COUNTED_TOTAL_TOKENS,
-	UM_COUNTED_COLUMNS
-} UmCountedColumn;
-
-extern void um_counted_set(UmCounted *row, const Datum *values, const bool *nulls);
-
-typedef void (*UmQuotaVisitor) (UmQuota *quota, UmString subject,
-								TimestampTz period_start, void *context);
-
-extern UmQuota *um_quota_by_id(int64 quota_id);
-extern void um_quota_visit(const UmCounted *row, UmQuotaVisitor visit, void *context);
-extern const char *um_scope_name(UmScope scope);
 
 #endif							/* UM_QUOTA_H */

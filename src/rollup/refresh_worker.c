@@ -109,7 +109,6 @@ um_refresh_start(void)
 {
 	int64		usage_id = last_row;
 
-	last_row = 0;
 	if (usage_id == 0 || auto_refresh_rows == 0 || rows_until_look > 0 ||
 		!OidIsValid(um_relation(UM_ROLLUP_STATE)))
 		return;
@@ -119,6 +118,13 @@ um_refresh_start(void)
 		return;
 	asked_at = GetCurrentTimestamp();
 	ask_for_worker();
+}
+
+/* The transaction is over. */
+void
+um_refresh_forget(void)
+{
+	last_row = 0;
 }
 
 /* Folds once, in a transaction of its own; false if there was little, or another one folds. */

@@ -1,5 +1,5 @@
 /*
- * fold.c
+ * rollup_fold.c
  *		Summing up calls into the tables of the rollups.
  *
  * Calls are added up in memory, and now and then what was collected is added

@@ -1,9 +1,9 @@
 /*
- * fold.h
+ * rollup_fold.h
  *		Summing up calls into the tables of the rollups.
  */
-#ifndef UM_FOLD_H
-#define UM_FOLD_H
+#ifndef UM_ROLLUP_FOLD_H
+#define UM_ROLLUP_FOLD_H
 
 #include "rollup/rollup_sums.h"
 
@@ -29,4 +29,4 @@ extern void um_fold_go_back(UmFold *fold);
 extern int64 um_fold_end(UmFold *fold);
 extern void um_fold_empty_rollups(UmFold *fold);
 
-#endif							/* UM_FOLD_H */
+#endif							/* UM_ROLLUP_FOLD_H */

@@ -7,10 +7,10 @@
 
 #include "access/genam.h"
 #include "base/decimal.h"
+#include "base/text_span.h"
 #include "catalog/indexing.h"
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
-#include "quota/quota.h"
 #include "utils/date.h"
 #include "utils/relcache.h"
 #include "utils/tuplesort.h"

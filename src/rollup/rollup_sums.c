@@ -1,15 +1,15 @@
 /*
- * sums.c
+ * rollup_sums.c
  *		Summing up calls in memory, by the names of a rollup's rows.
  */
 #include "postgres.h"
 
 #include "base/catalog.h"
 #include "base/setting.h"
+#include "base/tag.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "quota/tag.h"
 #include "rollup/rollup_sums.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

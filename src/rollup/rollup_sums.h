@@ -1,9 +1,9 @@
 /*
- * sums.h
+ * rollup_sums.h
  *		Summing up calls in memory, by the names of a rollup's rows.
  */
-#ifndef UM_SUMS_H
-#define UM_SUMS_H
+#ifndef UM_ROLLUP_SUMS_H
+#define UM_ROLLUP_SUMS_H
 
 #include "base/ledger_columns.h"
 #include "rollup/rollup_row.h"
@@ -95,4 +95,4 @@ extern void um_sums_add(UmSums *sums, const UmAddend *call);
 extern void um_sums_add_to_all(UmSums *sums, int count, const UmAddend *call);
 extern const UmEntry *um_sums_next(const UmSums *sums, const UmFilter *filter, int64 *place);
 
-#endif							/* UM_SUMS_H */
+#endif							/* UM_ROLLUP_SUMS_H */

@@ -1,5 +1,5 @@
 /*
- * tail_sums.c
+ * tail_cache.c
  *		The tail summed up for a rollup, as a session remembers it.
  *
  * A dashboard asks the same again and again, and reading the tail takes longer

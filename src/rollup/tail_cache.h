@@ -1,9 +1,9 @@
 /*
- * tail_sums.h
+ * tail_cache.h
  *		The tail summed up for a rollup, as a session remembers it.
  */
-#ifndef UM_TAIL_SUMS_H
-#define UM_TAIL_SUMS_H
+#ifndef UM_TAIL_CACHE_H
+#define UM_TAIL_CACHE_H
 
 #include "rollup/rollup_sums.h"
 #include "utils/snapshot.h"
@@ -13,4 +13,4 @@ extern const UmSums *um_tail_sums_open(const char *name, Snapshot snapshot, Tupl
 									   Tuplestorestate **rows);
 extern int64 um_tail_sums_count(const char *name);
 
-#endif							/* UM_TAIL_SUMS_H */
+#endif							/* UM_TAIL_CACHE_H */

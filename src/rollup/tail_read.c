@@ -1,5 +1,5 @@
 /*
- * tail.c
+ * tail_read.c
  *		Reading what a mark does not cover, as the active snapshot sees it:
  *		rows that were recorded since, and corrections of rows that are
  *		covered.

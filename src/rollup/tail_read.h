@@ -1,9 +1,9 @@
 /*
- * tail.h
+ * tail_read.h
  *		Reading what a mark does not cover.
  */
-#ifndef UM_TAIL_H
-#define UM_TAIL_H
+#ifndef UM_TAIL_READ_H
+#define UM_TAIL_READ_H
 
 #include "rollup/watermark.h"
 
@@ -21,4 +21,4 @@ extern void um_tail_read_in_order(const UmWatermark *mark, UmTailVisitor visit,
 								  UmTailLate late_begin, void *arg);
 extern void um_tail_read_partition(Oid partition, UmTailVisitor visit, void *arg);
 
-#endif							/* UM_TAIL_H */
+#endif							/* UM_TAIL_READ_H */

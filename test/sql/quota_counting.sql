@@ -158,6 +158,18 @@ ROLLBACK TO a;
 SELECT pg_temp.call('2026-02-04', 'carol', 90);
 COMMIT;
 SELECT alert_type, subject, period_start, used FROM pg_temp.raised OFFSET 6;
+-- so is what was done to a quota
+BEGIN;
+UPDATE usage_monitor.quota SET warning_threshold = warning_threshold + 0.01;
+SAVEPOINT a;
+UPDATE usage_monitor.quota SET metric = 'requests' WHERE metric = 'tokens';
+SAVEPOINT b;
+SELECT count(*) > 0 AS anew FROM _usage_monitor._changed_quotas();
+RELEASE b;
+SELECT count(*) > 0 AS anew FROM _usage_monitor._changed_quotas();
+ROLLBACK TO a;
+SELECT count(*) > 0 AS anew FROM _usage_monitor._changed_quotas();
+ROLLBACK;
 -- in another period again
 SELECT pg_temp.call('2026-05-04', 'carol', 80);
 SELECT alert_type, subject, period_start, used FROM pg_temp.raised OFFSET 8;

@@ -55,6 +55,9 @@ for my $change (
 {
 	($result, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; $change; PREPARE TRANSACTION 'x'");
 	like($stderr, qr/0A000: +cannot PREPARE a transaction that has changed quotas/, "cannot be prepared: $change");
+	$node->safe_psql('postgres', "BEGIN; SAVEPOINT s; $change; ROLLBACK TO s; PREPARE TRANSACTION 'x'");
+	$node->safe_psql('postgres', "ROLLBACK PREPARED 'x'");
+	pass("can be prepared, for it was taken back: $change");
 }
 $node->safe_psql('postgres', "BEGIN; SELECT usage_monitor.set_price('m', 1, 1); PREPARE TRANSACTION 'x'");
 is(value($node, "SELECT coalesce(usage_monitor.cost('m', 1000000, 0)::text, 'unpriced')"), 'unpriced', 'a prepared price does not hold yet');

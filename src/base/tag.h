@@ -5,7 +5,8 @@
 #ifndef UM_TAG_H
 #define UM_TAG_H
 
-#include "quota/quota.h"
+#include "base/text_span.h"
+#include "utils/jsonb.h"
 
 extern UmString um_tag_value(const JsonbValue *value);
 

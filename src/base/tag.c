@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "quota/tag.h"
+#include "base/tag.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 

@@ -1,12 +1,12 @@
 /*
- * quota.c
- *		Which quotas a row of the ledger touches.
+ * quota_match.c
+ *		Which quotas a row of the ledger touches, and which of their counters.
  */
 #include "postgres.h"
 
-#include "quota/quota.h"
+#include "base/tag.h"
 #include "quota/quota_cache.h"
-#include "quota/tag.h"
+#include "quota/quota_match.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -54,13 +54,30 @@ is_overridden(const UmQuota *quota, const UmQuota *own)
 	return false;
 }
 
+/* Adds a quota to those that are touched. */
+static void
+touch(UmTouches *touched, UmQuota *quota, UmString subject)
+{
+	if (touched->count == touched->size)
+	{
+		UmTouch    *touches = palloc(sizeof(UmTouch) * touched->size * 2);
+
+		memcpy(touches, touched->touches, sizeof(UmTouch) * touched->size);
+		touched->touches = touches;
+		touched->size *= 2;
+	}
+	touched->touches[touched->count].quota = quota;
+	touched->touches[touched->count].name = um_counter_name(quota->quota_id, subject, quota->start);
+	touched->count++;
+}
+
 /*
- * Visits the quotas of a list that the row passes the filters of.  For a list
+ * Touches the quotas of a list that the row passes the filters of.  For a list
  * of quotas for each subject, own are those of just this one.
  */
 static void
-visit_list(UmQuota *quota, const UmQuota *own, const UmCounted *row, UmString subject,
-		   UmQuotaVisitor visit, void *context)
+touch_list(UmQuota *quota, const UmQuota *own, const UmCounted *row, UmString subject,
+		   UmTouches *touched)
 {
 	for (; quota != NULL; quota = quota->next)
 	{
@@ -72,13 +89,13 @@ visit_list(UmQuota *quota, const UmQuota *own, const UmCounted *row, UmString su
 		if (row->ts < quota->start || row->ts >= quota->end)
 			um_period_bounds(quota->period, quota->billing_day, quota->tz, row->ts,
 							 &quota->start, &quota->end);
-		visit(quota, subject, quota->start, context);
+		touch(touched, quota, subject);
 	}
 }
 
-/* Visits the quotas of a row's tags: of key=value, of each value of a key, of each tag. */
+/* Touches the quotas of a row's tags: of key=value, of each value of a key, of each tag. */
 static void
-visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
+touch_tags(const UmCounted *row, UmTouches *touched)
 {
 	JsonbIterator *it = JsonbIteratorInit(&row->tags->root);
 	JsonbIteratorToken token;
@@ -107,16 +124,19 @@ visit_tags(const UmCounted *row, UmQuotaVisitor visit, void *context)
 		subject.data = key.data = pair.data;
 		subject.length = pair.len;
 		own = um_quotas_of(UM_SCOPE_TAG, subject);
-		visit_list(own, NULL, row, subject, visit, context);
-		visit_list(um_quotas_of(UM_SCOPE_TAG, key), own, row, subject, visit, context);
-		visit_list(um_quotas_of_each(UM_SCOPE_TAG), own, row, subject, visit, context);
+		touch_list(own, NULL, row, subject, touched);
+		touch_list(um_quotas_of(UM_SCOPE_TAG, key), own, row, subject, touched);
+		touch_list(um_quotas_of_each(UM_SCOPE_TAG), own, row, subject, touched);
 	}
 }
 
-/* Calls back for each quota that a row of the ledger touches. */
+/* Lists the quotas that a row of the ledger touches; subjects point into the row. */
 void
-um_quota_visit(const UmCounted *row, UmQuotaVisitor visit, void *context)
+um_quotas_touched(const UmCounted *row, UmTouches *touched)
 {
+	touched->count = 0;
+	touched->size = lengthof(touched->few);
+	touched->touches = touched->few;
 	um_quotas_load();
 	for (int scope = 0; scope < UM_SCOPE_TAG; scope++)
 	{
@@ -126,9 +146,9 @@ um_quota_visit(const UmCounted *row, UmQuotaVisitor visit, void *context)
 		if (subject.data == NULL)
 			continue;
 		own = um_quotas_of(scope, subject);
-		visit_list(own, NULL, row, subject, visit, context);
-		visit_list(um_quotas_of_each(scope), own, row, subject, visit, context);
+		touch_list(own, NULL, row, subject, touched);
+		touch_list(um_quotas_of_each(scope), own, row, subject, touched);
 	}
 	if (row->tags != NULL && um_quotas_any_of(UM_SCOPE_TAG))
-		visit_tags(row, visit, context);
+		touch_tags(row, touched);
 }

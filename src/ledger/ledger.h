@@ -1,0 +1,10 @@
+/*
+ * ledger.h
+ *		The triggers of the ledger.
+ */
+#ifndef UM_LEDGER_H
+#define UM_LEDGER_H
+
+extern void um_ledger_forget(void);
+
+#endif							/* UM_LEDGER_H */

@@ -1,0 +1,42 @@
+/*
+ * usage_check.h
+ *		What a call used, and whether that can be true.
+ */
+#ifndef UM_USAGE_CHECK_H
+#define UM_USAGE_CHECK_H
+
+#include "pricing/meter.h"
+#include "utils/jsonb.h"
+
+/* A quantity of a meter: value / 10^scale. */
+typedef struct UmQuantity
+{
+	int64		value;
+	int			scale;
+} UmQuantity;
+
+/*
+ * What was used, as recorded: counts are inclusive (input holds cached and
+ * audio tokens, output holds reasoning).
+ */
+typedef struct UmUse
+{
+	UmQuantity	quantity[UM_METER_COUNT];
+	uint32		used;			/* bit m: quantity[m] is not zero */
+	bool		input_unknown;
+	bool		output_unknown;
+} UmUse;
+
+#define UM_METER_BIT(meter)		(UINT32_C(1) << (meter))
+
+/* Meters that are no part of another one. */
+#define UM_METERS_WITHOUT_PARTS \
+	(UM_METER_BIT(UM_METER_INPUT) | UM_METER_BIT(UM_METER_OUTPUT) | \
+	 ~(UM_METER_BIT(UM_METER_REQUEST) - 1))
+
+extern void um_use_set(UmUse *use, UmMeter meter, int64 count, const char *column);
+extern void um_use_units(UmUse *use, Jsonb *units);
+extern void um_use_check(const UmUse *use);
+extern UmTier um_tier_checked(const char *name, int length);
+
+#endif							/* UM_USAGE_CHECK_H */

@@ -1,0 +1,24 @@
+/*
+ * counter_name.h
+ *		What a counter is known by: a quota, a subject of it, and a period.
+ */
+#ifndef UM_COUNTER_NAME_H
+#define UM_COUNTER_NAME_H
+
+#include "base/text_span.h"
+#include "datatype/timestamp.h"
+#include "utils/hsearch.h"
+
+typedef struct UmCounterName
+{
+	int64		quota_id;
+	TimestampTz period_start;
+	UmString	subject;
+	uint32		hash;			/* most likely this counter's alone */
+} UmCounterName;
+
+extern UmCounterName um_counter_name(int64 quota_id, UmString subject, TimestampTz period_start);
+extern int	um_counter_name_compare(const UmCounterName *a, const UmCounterName *b);
+extern HTAB *um_counter_name_table(const char *what, Size entrysize, MemoryContext context);
+
+#endif							/* UM_COUNTER_NAME_H */

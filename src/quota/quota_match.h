@@ -1,0 +1,52 @@
+/*
+ * quota_match.h
+ *		Which quotas a row of the ledger touches, and which of their counters.
+ */
+#ifndef UM_QUOTA_MATCH_H
+#define UM_QUOTA_MATCH_H
+
+#include "base/text_span.h"
+#include "quota/counter_name.h"
+#include "quota/quota.h"
+#include "utils/jsonb.h"
+
+/* What quotas see of a row of the ledger. */
+typedef struct UmCounted
+{
+	UmString	subject[UM_SCOPE_TAG];	/* by scope; that of all is empty */
+	Jsonb	   *tags;
+	TimestampTz ts;
+	Numeric		cost;			/* NULL: unpriced */
+	int64		total_tokens;
+} UmCounted;
+
+/* The columns that quotas see, in the order of um_counted_set. */
+typedef enum UmCountedColumn
+{
+	/* first the subjects, from UM_SCOPE_ORG to UM_SCOPE_PROVIDER */
+	UM_COUNTED_TAGS = UM_SCOPE_PROVIDER,
+	UM_COUNTED_TS,
+	UM_COUNTED_COST,
+	UM_COUNTED_TOTAL_TOKENS,
+	UM_COUNTED_COLUMNS
+} UmCountedColumn;
+
+/* A quota that a row touches, and which of its counters. */
+typedef struct UmTouch
+{
+	UmQuota    *quota;			/* until quotas are loaded anew */
+	UmCounterName name;
+} UmTouch;
+
+typedef struct UmTouches
+{
+	int			count;
+	int			size;
+	UmTouch    *touches;		/* few, until there are more */
+	UmTouch		few[8];
+} UmTouches;
+
+extern void um_counted_set(UmCounted *row, const Datum *values, const bool *nulls);
+extern void um_quotas_touched(const UmCounted *row, UmTouches *touched);
+
+#endif							/* UM_QUOTA_MATCH_H */
