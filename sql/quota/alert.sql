@@ -162,22 +162,32 @@ COMMENT ON FUNCTION usage_monitor.resolve_alert(bigint, text) IS
     'Notes that the alert is done with, and returns it; it leaves active_alert. Error: P0002 no such alert.';
 
 CREATE VIEW usage_monitor.active_alert WITH (security_invoker = true) AS
-SELECT alert_id,
-       alert_type,
-       level,
-       CASE WHEN acknowledged_at IS NULL THEN 'open' ELSE 'acknowledged' END AS state,
-       quota_id,
-       subject,
-       period_start,
-       used,
-       amount,
-       message,
-       details,
-       raised_at,
-       acknowledged_at,
-       acknowledged_by
-  FROM usage_monitor.alert
- WHERE resolved_at IS NULL
- ORDER BY raised_at DESC, alert_id DESC;
+SELECT a.alert_id,
+       a.alert_type,
+       a.level,
+       CASE WHEN a.acknowledged_at IS NULL THEN 'open' ELSE 'acknowledged' END AS state,
+       a.quota_id,
+       a.subject,
+       a.period_start,
+       a.used,
+       a.amount,
+       a.message,
+       a.details,
+       a.raised_at,
+       a.acknowledged_at,
+       a.acknowledged_by,
+       q.name AS quota,
+       q.scope,
+       CASE WHEN q.scope = 'org' THEN a.subject
+            WHEN a.quota_id IS NOT NULL THEN q.org
+            WHEN a.alert_type = 'anomaly' THEN a.subject
+            ELSE a.details #>> '{dimensions,org}'
+       END AS org,
+       coalesce(q.metric, a.details ->> 'metric', CASE a.alert_type WHEN 'anomaly' THEN 'cost' END) AS metric,
+       q.period
+  FROM usage_monitor.alert a
+  LEFT JOIN usage_monitor.quota q ON q.quota_id = a.quota_id
+ WHERE a.resolved_at IS NULL
+ ORDER BY a.raised_at DESC, a.alert_id DESC;
 
 COMMENT ON VIEW usage_monitor.active_alert IS 'Alerts that nobody has resolved yet, the latest first.';

@@ -78,7 +78,13 @@ SELECT q.quota_id,
                      < extract(epoch FROM p.period_end - p.period_start) * c.used
                 THEN p.period_start + (now() - p.period_start) * (p.amount / c.used)::double precision
            END
-       END AS runs_out_at
+       END AS runs_out_at,
+       CASE q.scope WHEN 'org' THEN coalesce(nullif(c.subject, ''), q.subject) ELSE q.org END AS org,
+       q.provider,
+       q.model,
+       q.warning_threshold,
+       q.critical_threshold,
+       q.thresholds
   FROM usage_monitor.quota q
   LEFT JOIN _usage_monitor._quota_raised r
     ON r.quota_id = q.quota_id
@@ -180,6 +186,12 @@ BEGIN
            AND t.attname = a.attname
           LEFT JOIN (VALUES
                        ('alert', 'state', 'open or acknowledged.'),
+                       ('alert', 'quota', 'Name of the quota or budget that was reached; NULL: another kind of alert, or the quota is gone.'),
+                       ('alert', 'scope', 'What the quota limits: all, org, department, project, user, session, model, provider or tag.'),
+                       ('alert', 'org', 'Organisation that the alert is about; NULL: all of them, or not one alone.'),
+                       ('alert', 'metric', 'Unit of used and amount: that of the quota, or what the alert rule measures; cost of an anomaly.'),
+                       ('alert', 'period', 'Period of the quota; NULL: another kind of alert.'),
+                       ('quota', 'org', 'Organisation whose usage it limits; NULL: of all of them.'),
                        ('quota', 'subject', 'Whose usage it is; NULL for a quota of scope all.'),
                        ('quota', 'period_start', 'When the period began; -infinity for lifetime.'),
                        ('quota', 'period_end', 'When the next one begins; infinity for lifetime.'),

@@ -62,7 +62,7 @@ CREATE FUNCTION _usage_monitor._usage_advice(since date, until date, orgs text[]
 RETURNS TABLE (
     type text, org text, subject text, title text, description text,
     current_cost numeric, potential_savings numeric,
-    recommendations text[], effort text, scope_cost numeric, evidence jsonb
+    recommendations text[], effort text, scope_cost numeric, evidence jsonb, code text, arguments jsonb
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -293,7 +293,10 @@ BEGIN
            f.evidence || jsonb_build_object(
                'base_cost', trim_scale(b.base_cost), 'alternative', b.alternative,
                'alternative_provider', b.alternative_provider, 'alternative_cost', trim_scale(b.cost),
-               'days_priced', b.days_priced, 'alternatives', b.alternatives)
+               'days_priced', b.days_priced, 'alternatives', b.alternatives),
+           'cheaper_model',
+           jsonb_build_object('model', f.model, 'alternative', b.alternative, 'requests', f.requests, 'cost', f.cost,
+                              'alternative_cost', b.cost, 'days', days)
       FROM best b
       JOIN facts f ON f.org IS NOT DISTINCT FROM b.org AND f.provider = b.provider AND f.model = b.model
      WHERE b.rank = 1
@@ -313,7 +316,11 @@ BEGIN
            f.evidence || jsonb_build_object(
                'base_cost', trim_scale(f.caching_base_cost), 'caching_cost', trim_scale(f.caching_cost),
                'assumed_read_share', 0.5, 'assumed_written_share', 0.05,
-               'read_share', round(f.cache_read / f.input, 4), 'average_input_tokens', round(f.input / f.calls))
+               'read_share', round(f.cache_read / f.input, 4), 'average_input_tokens', round(f.input / f.calls)),
+           'prompt_caching',
+           jsonb_build_object('model', f.model, 'average_input_tokens', round(f.input / f.calls),
+                              'read_percentage', round(100 * f.cache_read / f.input, 1),
+                              'savings', f.caching_base_cost - f.caching_cost, 'days', days)
       FROM facts f
      WHERE f.caching_cost IS NOT NULL
        AND f.calls >= 100
@@ -330,7 +337,10 @@ BEGIN
                  'Check the input before it is sent: its length, its format.'],
            'medium',
            f.scope_cost,
-           f.evidence || jsonb_build_object('errors', f.errors, 'failed_cost', trim_scale(x.cost))
+           f.evidence || jsonb_build_object('errors', f.errors, 'failed_cost', trim_scale(x.cost)),
+           'failing_calls',
+           jsonb_build_object('model', f.model, 'errors', f.errors, 'requests', f.requests,
+                              'error_percentage', round(100 * f.errors / f.requests, 1), 'failed_cost', x.cost, 'days', days)
       FROM failing f
      CROSS JOIN LATERAL (
            SELECT sum(c.cost) AS cost
@@ -356,7 +366,7 @@ CREATE FUNCTION _usage_monitor._tier_advice(since date, until date, orgs text[],
 RETURNS TABLE (
     type text, org text, subject text, title text, description text,
     current_cost numeric, potential_savings numeric,
-    recommendations text[], effort text, scope_cost numeric, evidence jsonb
+    recommendations text[], effort text, scope_cost numeric, evidence jsonb, code text, arguments jsonb
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -500,7 +510,10 @@ BEGIN
                'why', CASE WHEN _usage_monitor._looks_offline(m.name) THEN 'its name' ELSE 'calls take a minute or more' END,
                'standard_tier_cost', m.standard_cost, 'priced_calls', sum(m.calls),
                'base_cost', trim_scale(sum(m.base_cost)), 'batch_cost', trim_scale(sum(m.batch_cost)),
-               'models', jsonb_agg(m.evidence ORDER BY m.base_cost - m.batch_cost DESC, m.evidence ->> 'model' COLLATE "C", m.evidence ->> 'provider' COLLATE "C"))
+               'models', jsonb_agg(m.evidence ORDER BY m.base_cost - m.batch_cost DESC, m.evidence ->> 'model' COLLATE "C", m.evidence ->> 'provider' COLLATE "C")),
+           'batch_tier',
+           jsonb_build_object('dimension', m.dimension, 'name', m.name, 'requests', m.requests, 'cost', m.cost,
+                              'calls', sum(m.calls), 'calls_cost', sum(m.base_cost), 'batch_cost', sum(m.batch_cost), 'days', days)
       FROM model m
      GROUP BY m.org, m.dimension, m.name, m.requests, m.cost, m.standard_cost, m.duration_ms, m.scope_cost;
 END
@@ -519,7 +532,7 @@ COMMENT ON FUNCTION _usage_monitor._about(numeric, integer) IS 'The number to so
 CREATE FUNCTION _usage_monitor._quota_advice(at timestamptz, of_org text)
 RETURNS TABLE (
     org text, subject text, title text, description text, current_cost numeric,
-    recommendations text[], priority text, evidence jsonb
+    recommendations text[], priority text, evidence jsonb, code text, arguments jsonb
 )
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -582,7 +595,10 @@ BEGIN ATOMIC
            CASE WHEN f.is_far THEN 'low' WHEN f.enforcement = 'block' THEN 'high' ELSE 'medium' END,
            jsonb_build_object(
                'quota_id', f.quota_id, 'metric', f.metric, 'period', f.period, 'amount', f.amount,
-               'enforcement', f.enforcement, 'periods', f.periods, 'highest', f.highest, 'reached', f.reached)
+               'enforcement', f.enforcement, 'periods', f.periods, 'highest', f.highest, 'reached', f.reached),
+           CASE WHEN f.is_far THEN 'quota_far_from_limit' ELSE 'quota_at_limit' END,
+           jsonb_build_object('quota', f.name, 'metric', f.metric, 'period', f.period, 'amount', f.amount,
+                              'periods', f.periods, 'highest', f.highest, 'reached', f.reached)
       FROM found f
      WHERE f.rank <= 20
     UNION ALL
@@ -596,7 +612,10 @@ BEGIN ATOMIC
            CASE WHEN w.enforcement = 'block' THEN 'high' ELSE 'medium' END,
            jsonb_build_object(
                'quota_id', w.quota_id, 'metric', w.metric, 'period', w.period, 'amount', w.amount,
-               'enforcement', w.enforcement, 'alerts', count(*), 'subjects', count(DISTINCT a.subject))
+               'enforcement', w.enforcement, 'alerts', count(*), 'subjects', count(DISTINCT a.subject)),
+           'quota_stops_many',
+           jsonb_build_object('quota', w.name, 'scope', w.scope, 'metric', w.metric, 'period', w.period, 'amount', w.amount,
+                              'subjects', count(DISTINCT a.subject))
       FROM wanted w
       JOIN usage_monitor.alert a
         ON a.quota_id = w.quota_id
@@ -615,7 +634,7 @@ COMMENT ON FUNCTION _usage_monitor._quota_advice(timestamptz, text) IS
 CREATE FUNCTION _usage_monitor._anomaly_advice(at timestamptz, orgs text[], with_total boolean)
 RETURNS TABLE (
     org text, title text, description text, current_cost numeric, potential_savings numeric,
-    recommendations text[], evidence jsonb
+    recommendations text[], evidence jsonb, code text, arguments jsonb
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -652,7 +671,9 @@ BEGIN
            ARRAY['Find out what was different: model_usage, user_usage, source_usage of these days.',
                  'Resolve the alerts of check_anomalies() when that is known: resolve_alert().'],
            jsonb_build_object('days', jsonb_agg(jsonb_build_object(
-               'day', d.day, 'cost', d.cost, 'expected', d.expected, 'sigmas', d.sigmas) ORDER BY d.day))
+               'day', d.day, 'cost', d.cost, 'expected', d.expected, 'sigmas', d.sigmas) ORDER BY d.day)),
+           'dear_days',
+           jsonb_build_object('days', count(*), 'cost', sum(d.cost), 'expected', sum(d.expected))
       FROM day d
      GROUP BY d.org
     UNION ALL
@@ -668,7 +689,9 @@ BEGIN
                'calls', count(*),
                'dearest', (array_agg(jsonb_build_object(
                    'usage_id', a.details->'usage_id', 'model', a.details->'model',
-                   'cost', a.used, 'expected', a.details->'expected') ORDER BY a.used DESC, a.alert_id))[1:10])
+                   'cost', a.used, 'expected', a.details->'expected') ORDER BY a.used DESC, a.alert_id))[1:10]),
+           'dear_calls',
+           jsonb_build_object('calls', count(*), 'cost', sum(a.used), 'expected', sum((a.details->>'expected')::numeric))
       FROM usage_monitor.alert a
       JOIN (SELECT NULL::text AS org WHERE with_total
             UNION ALL
@@ -693,7 +716,8 @@ CREATE FUNCTION usage_monitor.suggest_optimizations(
 ) RETURNS TABLE (
     title text, description text, type text, org text, subject text,
     current_cost numeric, potential_savings numeric, savings_percentage numeric,
-    recommendations text[], effort text, priority text, evidence jsonb, currency text
+    recommendations text[], effort text, priority text, evidence jsonb, currency text,
+    code text, arguments jsonb
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -747,7 +771,11 @@ BEGIN
            trim_scale(s.current_cost), trim_scale(s.potential_savings),
            round(100 * s.potential_savings / nullif(s.current_cost, 0), 2),
            s.recommendations, s.effort, s.priority, jsonb_strip_nulls(s.evidence),
-           usage_monitor.ledger_currency()
+           usage_monitor.ledger_currency(), s.code,
+           -- as text: a program that reads JSON may not have so many digits
+           (SELECT jsonb_object_agg(a.key, CASE jsonb_typeof(a.value) WHEN 'number' THEN to_jsonb(trim_scale((a.value #>> '{}')::numeric)::text)
+                                                ELSE a.value END)
+              FROM jsonb_each(s.arguments) AS a)
       FROM (
           SELECT u.title, u.description, u.type, u.org, u.subject,
                  u.current_cost, u.potential_savings, u.recommendations, u.effort,
@@ -755,7 +783,7 @@ BEGIN
                       WHEN u.potential_savings >= 0.1 * u.scope_cost THEN 'high'
                       WHEN u.potential_savings >= 0.03 * u.scope_cost THEN 'medium'
                       ELSE 'low' END AS priority,
-                 u.evidence
+                 u.evidence, u.code, u.arguments
             FROM (SELECT m.* FROM _usage_monitor._usage_advice(since, until, orgs, of_org IS NULL) m
                   UNION ALL
                   SELECT t.* FROM _usage_monitor._tier_advice(since, until, orgs, of_org IS NULL) t) AS u
@@ -763,11 +791,11 @@ BEGIN
              AND u.potential_savings > 0
           UNION ALL
           SELECT q.title, q.description, 'quota', q.org, q.subject,
-                 q.current_cost, NULL, q.recommendations, 'low', q.priority, q.evidence
+                 q.current_cost, NULL, q.recommendations, 'low', q.priority, q.evidence, q.code, q.arguments
             FROM _usage_monitor._quota_advice(at, of_org) q
           UNION ALL
           SELECT a.title, a.description, 'anomaly', a.org, NULL,
-                 a.current_cost, a.potential_savings, a.recommendations, 'low', 'high', a.evidence
+                 a.current_cost, a.potential_savings, a.recommendations, 'low', 'high', a.evidence, a.code, a.arguments
             FROM _usage_monitor._anomaly_advice(at, orgs, of_org IS NULL) a) AS s
      ORDER BY s.potential_savings DESC NULLS LAST,
               array_position('{critical,high,medium,low}', s.priority),
@@ -786,7 +814,8 @@ CREATE FUNCTION usage_monitor.suggest_optimizations(
 ) RETURNS TABLE (
     title text, description text, type text, org text, subject text,
     current_cost numeric, potential_savings numeric, savings_percentage numeric,
-    recommendations text[], effort text, priority text, evidence jsonb, currency text
+    recommendations text[], effort text, priority text, evidence jsonb, currency text,
+    code text, arguments jsonb
 )
     LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -804,7 +833,8 @@ CREATE FUNCTION usage_monitor.suggest_optimizations(
 ) RETURNS TABLE (
     title text, description text, type text, org text, subject text,
     current_cost numeric, potential_savings numeric, savings_percentage numeric,
-    recommendations text[], effort text, priority text, evidence jsonb, currency text
+    recommendations text[], effort text, priority text, evidence jsonb, currency text,
+    code text, arguments jsonb
 )
     LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -817,7 +847,7 @@ COMMENT ON FUNCTION usage_monitor.suggest_optimizations(text, text, integer, int
 CREATE VIEW usage_monitor.optimization_suggestion WITH (security_invoker = true) AS
 SELECT s.title, s.description, s.type, s.org, s.subject,
        s.current_cost, s.potential_savings, s.savings_percentage,
-       s.recommendations, s.effort, s.priority, s.evidence, s.currency
+       s.recommendations, s.effort, s.priority, s.evidence, s.currency, s.code, s.arguments
   FROM usage_monitor.suggest_optimizations() s;
 
 COMMENT ON VIEW usage_monitor.optimization_suggestion IS
@@ -835,3 +865,5 @@ COMMENT ON COLUMN usage_monitor.optimization_suggestion.effort IS 'low: a settin
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.priority IS 'critical, high, medium or low: it saves 20 %, 10 %, 3 % or less of the cost of all, or of the organisation. Quotas at their limit: high if they block, else medium; far from it: low. Anomalies: high.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.evidence IS 'The figures that it is made from: days, tokens, what was paid, what the price book says of the same calls (price_book_cost), the lower of the two day by day (base_cost), what they would have cost, what was assumed or estimated.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.currency IS 'ISO 4217 code of the currency of the costs: the ledger''s.';
+COMMENT ON COLUMN usage_monitor.optimization_suggestion.code IS 'Which suggestion it is, for programs that say it in other words than title and description: cheaper_model, prompt_caching, failing_calls, batch_tier, quota_far_from_limit, quota_at_limit, quota_stops_many, dear_days or dear_calls.';
+COMMENT ON COLUMN usage_monitor.optimization_suggestion.arguments IS 'What title and description name, not rounded: a JSON object, numbers as text with all their digits. Its keys are the same for each code.';

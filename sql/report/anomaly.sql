@@ -1,6 +1,12 @@
 /*
  * Anomalies: days and calls that cost what their own history does not explain.
  *
+ * Of a day, that history is the same weekday's: weekends are cheap, and no
+ * news.  What a weekday costs is the median of its last eight weeks; by how
+ * much days differ from what their weekday says, in proportion, tells what is
+ * unusual, but no less than its weekdays differ from each other.  While fewer than four of a weekday are known, the day is compared
+ * with all days of the last 30, and must be unlike those of its weekday too.
+ *
  * The history is described by its median, and by its median absolute
  * deviation times 1.4826, which estimates the standard deviation: up to half
  * of the history may be outliers, and they do not hide the next one.  Where
@@ -41,6 +47,16 @@ CREATE AGGREGATE _usage_monitor._unusual(value numeric, k numeric, min_history i
 COMMENT ON AGGREGATE _usage_monitor._unusual(numeric, numeric, integer) IS
     'Over a window that ends with the current row: {median, standard deviation} of the other values, of which there must be min_history, if the current one is more than k deviations away; else NULL.';
 
+CREATE FUNCTION _usage_monitor._median(vals numeric[]) RETURNS numeric
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT (percentile_disc(0.5) WITHIN GROUP (ORDER BY v.value)
+            + percentile_disc(0.5) WITHIN GROUP (ORDER BY v.value DESC)) / 2
+      FROM unnest(vals) AS v (value);
+END;
+
+COMMENT ON FUNCTION _usage_monitor._median(numeric[]) IS 'The median, exact; NULL of no values.';
+
 CREATE FUNCTION usage_monitor.anomalous_days(
     since date,
     k numeric DEFAULT 2,
@@ -68,18 +84,33 @@ BEGIN
     WITH daily AS (
         SELECT d.day, d.org, d.cost
           FROM usage_monitor.daily_usage d
-         WHERE d.day >= anomalous_days.since - 30
+         WHERE d.day >= anomalous_days.since - 86
         UNION ALL
         SELECT d.day, NULL, d.cost
           FROM usage_monitor.daily_total d
-         WHERE d.day >= anomalous_days.since - 30
-    ), compared AS (
+         WHERE d.day >= anomalous_days.since - 86
+    ), beside AS (
         SELECT d.day, d.org, d.cost,
-               _usage_monitor._unusual(d.cost, anomalous_days.k, anomalous_days.min_history) OVER (
-                   PARTITION BY d.org ORDER BY d.day
-                   RANGE BETWEEN interval '30 days' PRECEDING AND CURRENT ROW) AS usual
+               array_agg(d.cost) OVER (
+                   PARTITION BY d.org, extract(isodow FROM d.day) ORDER BY d.day
+                   RANGE BETWEEN interval '56 days' PRECEDING AND interval '1 day' PRECEDING) AS weekdays
           FROM daily d
          WHERE d.cost IS NOT NULL
+    ), proportion AS (
+        SELECT b.day, b.org, b.cost, w.known, w.cost AS weekday_cost, b.weekdays,
+               CASE WHEN w.known >= 2 THEN b.cost / nullif(w.cost, 0) END AS part
+          FROM beside b
+         CROSS JOIN LATERAL (
+               SELECT coalesce(cardinality(b.weekdays), 0) AS known, _usage_monitor._median(b.weekdays) AS cost) AS w
+    ), compared AS (
+        SELECT p.day, p.org, p.cost, p.weekday_cost, p.weekdays,
+               p.known >= 4 AND p.part IS NOT NULL
+               AND count(p.part) OVER month > anomalous_days.min_history AS by_weekday,
+               _usage_monitor._unusual(p.cost, anomalous_days.k, anomalous_days.min_history) OVER month AS usual,
+               _usage_monitor._unusual(p.part, anomalous_days.k, anomalous_days.min_history)
+                   FILTER (WHERE p.part IS NOT NULL) OVER month AS usual_part
+          FROM proportion p
+        WINDOW month AS (PARTITION BY p.org ORDER BY p.day RANGE BETWEEN interval '30 days' PRECEDING AND CURRENT ROW)
     )
     SELECT c.day, c.org::text, c.cost, u.expected, u.deviation,
            r.lower_bound, r.upper_bound,
@@ -87,19 +118,29 @@ BEGIN
            CASE WHEN abs(c.cost - u.expected) > 3 * u.deviation THEN 'critical' ELSE 'warning' END,
            c.cost - CASE WHEN c.cost > u.expected THEN r.upper_bound ELSE r.lower_bound END
       FROM compared c
-     CROSS JOIN LATERAL (SELECT c.usual[1] AS expected, c.usual[2] AS deviation) u
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN c.by_weekday THEN trim_scale(c.usual_part[1] * c.weekday_cost) ELSE c.usual[1] END AS expected,
+                  CASE WHEN c.by_weekday THEN trim_scale(greatest(c.usual_part[2] * c.weekday_cost, d.weekday_deviation))
+                       ELSE c.usual[2] END AS deviation
+             FROM (SELECT CASE WHEN c.usual_part IS NOT NULL THEN
+                              -- of so few values it estimates too little, by these factors (Croux and Rousseeuw 1992)
+                              1.4826 * (ARRAY[NULL, 1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129])[cardinality(c.weekdays)]
+                              * _usage_monitor._median(ARRAY(SELECT abs(w.cost - c.weekday_cost) FROM unnest(c.weekdays) AS w (cost)))
+                          END AS weekday_deviation) d) u
      CROSS JOIN LATERAL (
            SELECT greatest(u.expected - anomalous_days.k * u.deviation, 0) AS lower_bound,
                   u.expected + anomalous_days.k * u.deviation AS upper_bound) r
      WHERE c.day >= anomalous_days.since
-       AND c.usual IS NOT NULL
+       AND u.expected IS NOT NULL
+       AND CASE WHEN c.by_weekday THEN abs(c.cost - u.expected) > anomalous_days.k * u.deviation
+                ELSE c.weekday_cost IS NULL OR abs(c.cost - c.weekday_cost) > anomalous_days.k * u.deviation END
            -- today is not over yet
        AND (c.cost > u.expected OR c.day < usage_monitor.ledger_day(now()));
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.anomalous_days(date, numeric, integer) IS
-    'The days since then whose cost is more than k standard deviations away from that of the 30 days before, of which min_history must have usage; of each organisation, and of all together (org NULL). Today, which is not over, only if it costs too much. The columns are those of cost_anomaly. Error: UM001 for arguments that are none.';
+    'The days since then whose cost is more than k standard deviations away from what their weekday costs, by the days of the 30 before that have usage, of which there must be min_history; while fewer than four of the weekday are known, from what any day costs, and from its weekday too if there is one. Of each organisation, and of all together (org NULL). Today, which is not over, only if it costs too much. The columns are those of cost_anomaly. Error: UM001 for arguments that are none.';
 
 CREATE FUNCTION usage_monitor.anomalous_calls(
     since timestamptz,
@@ -217,7 +258,7 @@ SELECT 'call'::text, c.day, c.org, c.usage_id, c.ts, c.model, c.cost, c.expected
   FROM usage_monitor.anomalous_calls(now() - interval '1 day', 2) c;
 
 COMMENT ON VIEW usage_monitor.cost_anomaly IS
-    'Days of the last 90 whose cost is more than two standard deviations away from that of the 30 days before (at least 7 with usage), of each organisation and of all together; and calls of the last 24 hours that cost more than two above the usual of their organisation and model. For others, ask anomalous_days() and anomalous_calls().';
+    'Days of the last 90 whose cost is more than two standard deviations away from what their weekday costs, by the 30 days before (at least 7 with usage), of each organisation and of all together; and calls of the last 24 hours that cost more than two above the usual of their organisation and model. For others, ask anomalous_days() and anomalous_calls().';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.kind IS 'day or call.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.day IS 'Day, in the ledger''s time zone.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.org IS 'Organisation; NULL: all together.';
@@ -225,8 +266,8 @@ COMMENT ON COLUMN usage_monitor.cost_anomaly.usage_id IS 'Number of the call in 
 COMMENT ON COLUMN usage_monitor.cost_anomaly.ts IS 'When the call was made.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.model IS 'Model of the call.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.cost IS 'Cost of the day, or of the call.';
-COMMENT ON COLUMN usage_monitor.cost_anomaly.expected IS 'The median of its history.';
-COMMENT ON COLUMN usage_monitor.cost_anomaly.deviation IS 'The standard deviation of its history, estimated by the median absolute deviation times 1.4826; where that is 0, by the mean absolute deviation times 1.2533, or a hundredth of expected if that is more.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.expected IS 'The median of its history: of a day, that of its weekday in the last eight weeks, and by how much the last 30 days differed from theirs.';
+COMMENT ON COLUMN usage_monitor.cost_anomaly.deviation IS 'The standard deviation of its history, estimated by the median absolute deviation times 1.4826, and of a day no less than its weekday''s; where that is 0, by the mean absolute deviation times 1.2533, or a hundredth of expected if that is more.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.lower_bound IS 'What it should have cost at least: two deviations below expected, and not below 0.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.upper_bound IS 'What it should have cost at most.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.sigmas IS 'How many deviations it is above expected, or below if negative; NULL: its history is all 0.';

@@ -25,31 +25,10 @@ RETURN CASE
 COMMENT ON FUNCTION _usage_monitor._student_975(double precision) IS
     'Beyond how many standard deviations Student''s t is in one case of forty, by degrees of freedom: 19 of 20 lie within plus and minus that. NULL below one degree.';
 
-CREATE FUNCTION usage_monitor.forecast(
-    at timestamptz DEFAULT now(),
-    of_scope text DEFAULT NULL,
-    history integer DEFAULT 90
-) RETURNS TABLE (
-    scope text, subject text, provider text, month date,
-    month_to_date numeric, days_elapsed integer, days_left integer,
-    forecast numeric, lower_bound numeric, upper_bound numeric, simple_forecast numeric,
-    daily_trend numeric, history_days integer,
-    r_squared numeric, error_percentage numeric, recent_error_percentage numeric,
-    confidence text, unpriced_requests bigint, currency text
-)
+CREATE FUNCTION _usage_monitor._check_forecast(at timestamptz, of_scope text, history integer) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
-    SET jit = off
 AS $$
-#variable_conflict use_column
-DECLARE
-    today       CONSTANT date := usage_monitor.ledger_day(at);
-    month_start date;
-    next_month  date;
-    -- with two days or more of each weekday, a weekday has a mean and the line a slope
-    enough      CONSTANT integer := 14;
-    oldest      date;
-    first_read  date;
 BEGIN
     IF NOT _usage_monitor._has_period(at) THEN
         RAISE EXCEPTION USING
@@ -70,11 +49,38 @@ BEGIN
             MESSAGE = format('history must be from 7 to 731 days, but is %s', coalesce(history::text, 'NULL')),
             HINT = 'It is how many days before today are looked at; 90 if it is left out.';
     END IF;
-    month_start := date_trunc('month', today::timestamp)::date;
-    next_month := (month_start + interval '1 month')::date;
-    oldest := today - history;
-    first_read := least(oldest, month_start);
+END
+$$;
 
+COMMENT ON FUNCTION _usage_monitor._check_forecast(timestamptz, text, integer) IS 'Refuses what cannot be forecast (UM001, UM008).';
+
+/*
+ * What is known of each series by today: its sums, and the model.  A weekday
+ * has the place of its number in the arrays; with less than two weeks, where
+ * weekdays are not told apart, there is one place for all of them.
+ */
+CREATE FUNCTION _usage_monitor._forecast_model(today date, of_scope text, history integer)
+RETURNS TABLE (
+    n bigint, scope text, subject text, provider text,
+    month_to_date numeric, before_today numeric, cost_today numeric, last_7_days numeric,
+    days integer, unpriced_requests bigint,
+    has_weekdays boolean, mean_days bigint[], mean_t double precision[], mean_cost double precision[],
+    slope double precision, spread double precision, freedom integer,
+    error_square double precision, error double precision, recent_error double precision,
+    square double precision, cost double precision
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    month_start CONSTANT date := date_trunc('month', today::timestamp)::date;
+    -- with two days or more of each weekday, a weekday has a mean and the line a slope
+    enough      CONSTANT integer := 14;
+    oldest      CONSTANT date := today - history;
+    first_read  CONSTANT date := least(oldest, month_start);
+BEGIN
     RETURN QUERY
     WITH used AS (
         SELECT 'all' AS scope, NULL::text AS subject, NULL::text AS provider,
@@ -141,7 +147,6 @@ BEGIN
                sum(abs(e.error)) AS error,
                -- of the last seven days on average: large where something has changed since
                sum(e.error) FILTER (WHERE e.t >= -7) / count(*) FILTER (WHERE e.t >= -7) AS recent_error,
-               count(*) AS days,
                sum((e.cost - e.mean) ^ 2) AS square,
                sum(e.cost) AS cost
           FROM (
@@ -152,46 +157,97 @@ BEGIN
                 JOIN weekday w ON w.n = h.n AND w.weekday = h.weekday
                 LEFT JOIN line l ON l.n = h.n) AS e
          GROUP BY e.n
-    ), ahead AS MATERIALIZED (
-        -- the days of the month to come, and today
-        SELECT a.n,
-               a.weekday,
-               count(*) AS days,
-               sum(a.t) AS t,
-               sum(greatest(w.cost + coalesce(l.slope, 0) * (a.t - w.t),
-                            CASE WHEN a.t = 0 THEN a.cost_today ELSE 0 END)) AS cost
+    ), means AS (
+        SELECT w.n,
+               array_agg(w.days ORDER BY w.weekday) AS days,
+               array_agg(w.t ORDER BY w.weekday) AS t,
+               array_agg(w.cost ORDER BY w.weekday) AS cost
+          FROM weekday w
+         GROUP BY w.n
+    )
+    SELECT s.n, s.scope, s.subject, s.provider,
+           s.month_to_date, s.before_today, s.cost_today, s.last_7_days,
+           s.days, s.unpriced_requests,
+           l.n IS NOT NULL, m.days, m.t, m.cost,
+           l.slope, l.spread, s.days - CASE WHEN l.n IS NULL THEN 1 ELSE 8 END,
+           f.error_square, f.error, f.recent_error, f.square, f.cost
+      FROM series s
+      JOIN fit f ON f.n = s.n
+      JOIN means m ON m.n = s.n
+      LEFT JOIN line l ON l.n = s.n;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._forecast_model(date, text, integer) IS
+    'Sums and model of everything, of each organisation and of each model, from so many days before today.';
+
+CREATE FUNCTION _usage_monitor._forecast_place(has_weekdays boolean, day date) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN has_weekdays THEN extract(isodow FROM day)::integer ELSE 1 END;
+
+COMMENT ON FUNCTION _usage_monitor._forecast_place(boolean, date) IS 'Where the arrays of _forecast_model() have a day''s means.';
+
+CREATE FUNCTION usage_monitor.forecast(
+    at timestamptz DEFAULT now(),
+    of_scope text DEFAULT NULL,
+    history integer DEFAULT 90
+) RETURNS TABLE (
+    scope text, subject text, provider text, month date,
+    month_to_date numeric, days_elapsed integer, days_left integer,
+    forecast numeric, lower_bound numeric, upper_bound numeric, simple_forecast numeric,
+    daily_trend numeric, history_days integer,
+    r_squared numeric, error_percentage numeric, recent_error_percentage numeric,
+    confidence text, unpriced_requests bigint, currency text
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    today       CONSTANT date := usage_monitor.ledger_day(at);
+    month_start CONSTANT date := date_trunc('month', today::timestamp)::date;
+    next_month  CONSTANT date := (month_start + interval '1 month')::date;
+BEGIN
+    PERFORM _usage_monitor._check_forecast(at, of_scope, history);
+
+    RETURN QUERY
+    WITH model AS MATERIALIZED (
+        SELECT m.* FROM _usage_monitor._forecast_model(today, of_scope, history) m
+    ), ahead AS (
+        SELECT a.n, a.days, a.lever, a.cost, a.known
           FROM (
-              SELECT s.n, t.ahead AS t, s.cost_today::double precision AS cost_today,
-                     CASE WHEN s.days >= enough THEN extract(isodow FROM today + t.ahead)::integer ELSE 0 END AS weekday
-                FROM series s
-               CROSS JOIN generate_series(0, next_month - today - 1) AS t (ahead)) AS a
-          JOIN weekday w ON w.n = a.n AND w.weekday = a.weekday
-          LEFT JOIN line l ON l.n = a.n
-         GROUP BY a.n, a.weekday
+              SELECT m.n, w.place,
+                     count(*) AS days,
+                     sum(t.ahead - m.mean_t[w.place]) AS lever,
+                     -- today is not forecast to cost less than it has
+                     sum(greatest(m.mean_cost[w.place] + coalesce(m.slope, 0) * (t.ahead - m.mean_t[w.place]),
+                                  CASE t.ahead WHEN 0 THEN m.cost_today::double precision ELSE 0 END)) AS cost,
+                     min(m.mean_days[w.place]) AS known
+                FROM model m
+               CROSS JOIN generate_series(0, next_month - today - 1) AS t (ahead)
+               CROSS JOIN LATERAL _usage_monitor._forecast_place(m.has_weekdays, today + t.ahead) AS w (place)
+               GROUP BY m.n, w.place) AS a
     ), remainder AS (
         SELECT a.n,
                sum(a.cost) AS cost,
                -- in units of the variance of one day
-               sum(a.days) + sum(a.days ^ 2 / w.days)
-               + coalesce(sum(a.t - a.days * w.t) ^ 2 / min(l.spread), 0) AS variance
+               sum(a.days) + sum(a.days::double precision ^ 2 / a.known) AS variance,
+               sum(a.lever) AS lever
           FROM ahead a
-          JOIN weekday w ON w.n = a.n AND w.weekday = a.weekday
-          LEFT JOIN line l ON l.n = a.n
          GROUP BY a.n
     ), result AS (
-        SELECT s.*, l.slope,
-               s.before_today + r.cost::numeric AS forecast,
-               (_usage_monitor._student_975(d.freedom) * sqrt(f.error_square / nullif(d.freedom, 0) * r.variance))::numeric AS margin,
+        SELECT m.*,
+               m.before_today + r.cost::numeric AS forecast,
+               (_usage_monitor._student_975(m.freedom)
+                * sqrt(m.error_square / nullif(m.freedom, 0) * (r.variance + coalesce(r.lever ^ 2 / m.spread, 0))))::numeric AS margin,
                -- no variance but that of rounding
-               CASE WHEN f.square <= 1e-20 * f.cost ^ 2 THEN 1
-                    ELSE greatest(1 - f.error_square / f.square, 0) END AS r_squared,
-               100 * f.error / nullif(f.cost, 0) AS error_percentage,
-               100 * f.recent_error / nullif(f.cost / f.days, 0) AS recent_error_percentage
-          FROM series s
-          JOIN fit f ON f.n = s.n
-          JOIN remainder r ON r.n = s.n
-          LEFT JOIN line l ON l.n = s.n
-         CROSS JOIN LATERAL (SELECT s.days - CASE WHEN l.n IS NULL THEN 1 ELSE 8 END AS freedom) AS d
+               CASE WHEN m.square <= 1e-20 * m.cost ^ 2 THEN 1
+                    ELSE greatest(1 - m.error_square / m.square, 0) END AS r_squared,
+               100 * m.error / nullif(m.cost, 0) AS error_percentage,
+               100 * m.recent_error / nullif(m.cost / m.days, 0) AS recent_error_percentage
+          FROM model m
+          JOIN remainder r ON r.n = m.n
     )
     SELECT r.scope, r.subject, r.provider, month_start,
            r.month_to_date,
@@ -259,6 +315,51 @@ END;
 
 COMMENT ON FUNCTION usage_monitor.forecast(text, text, integer) IS
     'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for what is none.';
+
+CREATE FUNCTION usage_monitor.forecast_days(
+    at timestamptz DEFAULT now(),
+    of_scope text DEFAULT 'all',
+    of_subject text DEFAULT NULL,
+    history integer DEFAULT 90
+) RETURNS TABLE (
+    scope text, subject text, provider text, day date,
+    cost numeric, lower_bound numeric, upper_bound numeric, currency text
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    today      CONSTANT date := usage_monitor.ledger_day(at);
+    next_month CONSTANT date := (date_trunc('month', today::timestamp) + interval '1 month')::date;
+BEGIN
+    PERFORM _usage_monitor._check_forecast(at, of_scope, history);
+
+    RETURN QUERY
+    SELECT d.scope, d.subject, d.provider, d.day,
+           trim_scale(round(greatest(d.cost, d.so_far)::numeric, 6)),
+           trim_scale(round(greatest(d.cost - d.margin, d.so_far)::numeric, 6)),
+           trim_scale(round(CASE WHEN d.margin IS NOT NULL THEN greatest(d.cost + d.margin, d.so_far) END::numeric, 6)),
+           usage_monitor.ledger_currency()
+      FROM (
+          SELECT m.n, m.scope, m.subject, m.provider, today + t.ahead AS day,
+                 m.mean_cost[w.place] + coalesce(m.slope, 0) * l.lever AS cost,
+                 CASE t.ahead WHEN 0 THEN m.cost_today::double precision ELSE 0 END AS so_far,
+                 _usage_monitor._student_975(m.freedom)
+                 * sqrt(m.error_square / nullif(m.freedom, 0)
+                        * (1 + 1.0::double precision / m.mean_days[w.place] + coalesce(l.lever ^ 2 / m.spread, 0))) AS margin
+            FROM _usage_monitor._forecast_model(today, of_scope, history) m
+           CROSS JOIN generate_series(0, next_month - today - 1) AS t (ahead)
+           CROSS JOIN LATERAL _usage_monitor._forecast_place(m.has_weekdays, today + t.ahead) AS w (place)
+           CROSS JOIN LATERAL (SELECT t.ahead - m.mean_t[w.place] AS lever) AS l
+           WHERE of_subject IS NULL OR m.subject = of_subject) AS d
+     ORDER BY d.n, d.day;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.forecast_days(timestamptz, text, text, integer) IS
+    'What each day of the month that is left will cost, that of the instant included and whole, by the model of forecast(): of everything (of_scope all), of organisations (org) or models (model), of one of them (of_subject) or of each (NULL); of_scope NULL: all three. With what the month had cost before, they add up to the forecast but for the last decimal. A day is between lower_bound and upper_bound in 19 cases of 20; NULL: a single day of history does not tell. No row for what had no usage before that day. Errors as for forecast().';
 
 CREATE VIEW usage_monitor.cost_forecast WITH (security_invoker = true) AS
 SELECT f.scope, f.subject, f.provider, f.month,

@@ -125,6 +125,69 @@ END
 $$;
 
 /*
+ * The same of some days.  Every hour of the week has a row, for a chart wants
+ * to show when nothing happens.
+ */
+CREATE FUNCTION _usage_monitor._check_days("from" date, "to" date) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF "from" IS NULL OR "to" IS NULL OR NOT isfinite("from") OR NOT isfinite("to") OR "from" > "to" OR "to" - "from" > 36600 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('arguments "from" and "to" must be two days, the first before the second, but are %s and %s',
+                             coalesce("from"::text, 'NULL'), coalesce("to"::text, 'NULL')),
+            HINT = 'The days are those from "from" on and before "to", 36600 at most: date ''2026-11-01'', date ''2026-12-01'' are November.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_days(date, date) IS 'Refuses what is no range of days (UM001).';
+
+CREATE FUNCTION usage_monitor.pattern_between("from" date, "to" date, org text DEFAULT NULL)
+RETURNS TABLE (
+    weekday integer, hour_of_day integer, requests bigint, errors bigint, total_tokens bigint,
+    cost numeric, currency text, unpriced_requests bigint,
+    hours bigint, average_requests numeric, average_cost numeric
+)
+    LANGUAGE plpgsql STABLE ROWS 168
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    zone CONSTANT text := usage_monitor.ledger_time_zone();
+BEGIN
+    PERFORM _usage_monitor._check_days("from", "to");
+    RETURN QUERY EXECUTE '
+        SELECT w.weekday, w.hour, coalesce(u.requests, 0), coalesce(u.errors, 0), coalesce(u.total_tokens, 0),
+               CASE WHEN u.requests IS NULL THEN 0 ELSE u.cost END, usage_monitor.ledger_currency(), coalesce(u.unpriced_requests, 0),
+               n.hours, trim_scale(coalesce(u.requests, 0) / nullif(n.hours, 0)::numeric),
+               trim_scale(CASE WHEN u.requests IS NULL THEN 0 ELSE u.cost END / nullif(n.hours, 0)::numeric)
+          FROM (SELECT d.weekday, h.hour FROM generate_series(1, 7) AS d (weekday), generate_series(0, 23) AS h (hour)) AS w
+         CROSS JOIN LATERAL (
+               -- those that have begun, on the wall clock
+               SELECT count(*) AS hours
+                 FROM generate_series((7 + w.weekday - extract(isodow FROM $1)::integer) % 7, $2 - $1 - 1, 7) AS t (n)
+                WHERE ($1 + t.n)::timestamp + make_interval(hours => w.hour) <= now() AT TIME ZONE $3) AS n
+          LEFT JOIN (
+               SELECT extract(isodow FROM v.local)::integer AS weekday, extract(hour FROM v.local)::integer AS hour,
+                      sum(v.requests)::bigint AS requests, sum(v.errors)::bigint AS errors, sum(v.total_tokens)::bigint AS total_tokens,
+                      sum(v.cost) AS cost, sum(v.unpriced_requests)::bigint AS unpriced_requests
+                 FROM (SELECT v.*, v.hour AT TIME ZONE $3 AS local
+                         FROM ' || CASE WHEN org IS NULL THEN 'usage_monitor.hourly_total AS v WHERE true'
+                                        ELSE 'usage_monitor.hourly_usage AS v WHERE v.org = $6' END || '
+                          AND v.hour >= $4 AND v.hour < $5) AS v
+                GROUP BY 1, 2) AS u ON u.weekday = w.weekday AND u.hour = w.hour
+         ORDER BY w.weekday, w.hour'
+    USING "from", "to", zone, _usage_monitor._day_start("from"), _usage_monitor._day_start("to"), org;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.pattern_between(date, date, text) IS
+    'When in the week usage happens, by the days from a day on and before another: a row for each weekday and hour of the day, on the ledger''s clock; of one organisation, or of all. The columns are those of usage_pattern; hours counts those of the range that have begun. Error: UM001 no such range.';
+
+/*
  * The histogram of durations, a row a bucket.
  */
 DO $$
@@ -176,3 +239,59 @@ COMMENT ON COLUMN usage_monitor.duration_distribution.from_ms IS 'Calls of the b
 COMMENT ON COLUMN usage_monitor.duration_distribution.to_ms IS 'And at most this; NULL: the last bucket has no bound.';
 COMMENT ON COLUMN usage_monitor.duration_distribution.requests IS 'Number of calls; those without a duration are left out.';
 COMMENT ON COLUMN usage_monitor.duration_distribution.percentage IS 'In percent of the day''s and organisation''s calls that have a duration, to two decimals.';
+
+/*
+ * Percentiles of several days cannot be had from those of each; their
+ * histograms add up.
+ */
+CREATE FUNCTION _usage_monitor._duration_bounds() RETURNS integer[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT array_agg(nullif(substr(m.name, 4), 'infinity')::integer ORDER BY m.place)
+      FROM _usage_monitor._rollup_measures() WITH ORDINALITY AS m (name, place)
+     WHERE m.name LIKE 'ms\_%';
+END;
+
+COMMENT ON FUNCTION _usage_monitor._duration_bounds() IS
+    'The upper bounds of the histogram of durations, in milliseconds; the last is NULL: it has none.';
+
+CREATE FUNCTION usage_monitor.durations_between(
+    "from" date,
+    "to" date,
+    org text DEFAULT NULL,
+    OUT requests bigint,
+    OUT avg_duration_ms double precision,
+    OUT p50_duration_ms double precision,
+    OUT p95_duration_ms double precision,
+    OUT p99_duration_ms double precision,
+    OUT bounds_ms integer[],
+    OUT histogram bigint[]
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    buckets CONSTANT text := (SELECT string_agg(format('coalesce(sum(r.%I), 0)::bigint', m.name), ', ' ORDER BY m.place)
+                                FROM _usage_monitor._rollup_measures() WITH ORDINALITY AS m (name, place)
+                               WHERE m.name LIKE 'ms\_%');
+BEGIN
+    PERFORM _usage_monitor._check_days("from", "to");
+    EXECUTE 'SELECT coalesce(sum(r.requests - coalesce(r.untimed_requests, 0)), 0)::bigint,
+                    sum(r.duration_ms)::double precision / nullif(sum(r.requests - coalesce(r.untimed_requests, 0)), 0)::double precision,
+                    ARRAY[' || buckets || ']
+               FROM ' || CASE WHEN org IS NULL THEN '_usage_monitor._live_day_total AS r WHERE true'
+                              ELSE '_usage_monitor._live_day AS r WHERE r.org = $3' END || '
+                AND r.day >= $1 AND r.day < $2'
+       INTO requests, avg_duration_ms, histogram
+      USING "from", "to", org;
+    bounds_ms := _usage_monitor._duration_bounds();
+    p50_duration_ms := usage_monitor.duration_percentile(0.5, VARIADIC histogram);
+    p95_duration_ms := usage_monitor.duration_percentile(0.95, VARIADIC histogram);
+    p99_duration_ms := usage_monitor.duration_percentile(0.99, VARIADIC histogram);
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.durations_between(date, date, text) IS
+    'How long the calls of the days from a day on and before another took; of one organisation, or of all: how many calls have a duration, their average, median and 95th and 99th percentile in milliseconds (the percentiles estimated from the histogram: see duration_percentile()), and the histogram with the upper bounds of its buckets (NULL: the last has none). Error: UM001 no such range.';

@@ -239,6 +239,52 @@ END;
 COMMENT ON FUNCTION _usage_monitor._quotas_json(text, integer) IS
     'How the quotas stand now, and those that are past a threshold; of an organisation: quotas on it, or on its calls alone.';
 
+/*
+ * Half a week against a whole one says little: a period that runs is compared
+ * by its full hours so far with the same of the one before.
+ */
+CREATE FUNCTION _usage_monitor._to_date_json(unit text, starts timestamptz, ends timestamptz, org text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    zone        CONSTANT text := usage_monitor.ledger_time_zone();
+    before      timestamptz;
+    until       timestamptz;
+    then_until  timestamptz;
+    so_far      usage_monitor.usage_summary;
+    then_so_far usage_monitor.usage_summary;
+    source      text;
+    first_hour  timestamptz;
+BEGIN
+    IF now() < starts OR now() >= ends THEN
+        RETURN NULL;
+    END IF;
+    before := usage_monitor.period_start(starts - interval '1 microsecond', unit, zone);
+    until := usage_monitor.ledger_hour(now());
+    then_until := least(starts, usage_monitor.ledger_hour(
+                      ((before AT TIME ZONE zone) + ((until AT TIME ZONE zone) - (starts AT TIME ZONE zone))) AT TIME ZONE zone));
+    SELECT s.* INTO so_far FROM _usage_monitor._usage_sum('hour', starts, until, org => org) AS s;
+    SELECT s.* INTO then_so_far FROM _usage_monitor._usage_sum('hour', before, then_until, org => org) AS s;
+    -- where the ledger began meanwhile, the comparison is none
+    source := CASE WHEN org IS NULL THEN 'usage_monitor.hourly_total AS h WHERE true' ELSE 'usage_monitor.hourly_usage AS h WHERE h.org = $3' END;
+    EXECUTE 'SELECT min(h.hour) FROM ' || source || ' AND h.hour >= $1 AND h.hour < $2' INTO first_hour USING before, then_until, org;
+    RETURN jsonb_build_object(
+               'end', _usage_monitor._iso_time(until),
+               'previous_end', _usage_monitor._iso_time(then_until),
+               'previous_first_hour', _usage_monitor._iso_time(first_hour),
+               'requests', so_far.requests,
+               'cost', so_far.cost,
+               'previous_requests', then_so_far.requests,
+               'previous_cost', then_so_far.cost,
+               'change', _usage_monitor._change_json(so_far, then_so_far));
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._to_date_json(text, timestamptz, timestamptz, text) IS
+    'The full hours of a running period against the same of the one before, and the first of these that has a call; NULL: it does not run.';
+
 CREATE FUNCTION usage_monitor.report(
     period text,
     at timestamptz DEFAULT now(),
@@ -255,12 +301,8 @@ DECLARE
     starts      timestamptz;
     ends        timestamptz;
     before      timestamptz;
-    until       timestamptz;
-    then_until  timestamptz;
     summary     usage_monitor.usage_summary;
     previous    usage_monitor.usage_summary;
-    so_far      usage_monitor.usage_summary;
-    then_so_far usage_monitor.usage_summary;
     to_date     jsonb;
     trend       jsonb;
     parts       jsonb := '{}';
@@ -288,22 +330,7 @@ BEGIN
     SELECT s.* INTO summary FROM _usage_monitor._usage_sum(unit, starts, ends, org => org) AS s;
     SELECT s.* INTO previous FROM _usage_monitor._usage_sum(unit, before, starts, org => org) AS s;
 
-    -- half a week against a whole one says little: its hours so far against the same of the week before
-    IF now() >= starts AND now() < ends THEN
-        until := usage_monitor.ledger_hour(now());
-        then_until := least(starts, usage_monitor.ledger_hour(
-                          ((before AT TIME ZONE zone) + ((until AT TIME ZONE zone) - (starts AT TIME ZONE zone))) AT TIME ZONE zone));
-        SELECT s.* INTO so_far FROM _usage_monitor._usage_sum('hour', starts, until, org => org) AS s;
-        SELECT s.* INTO then_so_far FROM _usage_monitor._usage_sum('hour', before, then_until, org => org) AS s;
-        to_date := jsonb_build_object(
-            'end', _usage_monitor._iso_time(until),
-            'previous_end', _usage_monitor._iso_time(then_until),
-            'requests', so_far.requests,
-            'cost', so_far.cost,
-            'previous_requests', then_so_far.requests,
-            'previous_cost', then_so_far.cost,
-            'change', _usage_monitor._change_json(so_far, then_so_far));
-    END IF;
+    to_date := _usage_monitor._to_date_json(unit, starts, ends, org);
 
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                         'name', _usage_monitor._period_name(step, b.bucket),
@@ -421,6 +448,7 @@ DECLARE
     since    CONSTANT timestamptz := _usage_monitor._day_start(today - 29);
     current  jsonb;
     previous jsonb;
+    to_date  jsonb;
     trend    jsonb;
     users    jsonb;
 BEGIN
@@ -444,6 +472,10 @@ BEGIN
            CROSS JOIN LATERAL (SELECT CASE WHEN r.requests IS NOT NULL THEN r::usage_monitor.usage_summary END) AS s (s)
       ) AS p;
 
+    SELECT jsonb_object_agg(u.unit, _usage_monitor._to_date_json(u.unit, usage_monitor.period_start(now(), u.unit, zone),
+                                                                usage_monitor.period_end(now(), u.unit, zone), dashboard.org))
+      INTO to_date
+      FROM unnest('{day,week,month}'::text[]) AS u (unit);
     SELECT jsonb_agg(to_jsonb(t) - 'currency' ORDER BY t.day)
       INTO trend
       FROM usage_monitor.cost_trend(30, org) AS t;
@@ -458,6 +490,7 @@ BEGIN
         'org', org,
         'current', current,
         'previous', previous,
+        'to_date', to_date,
         'trend', trend,
         'top_models', (_usage_monitor._breakdown(since, tomorrow, 'model', org, 10)).listed,
         'top_users_today', users,
@@ -468,4 +501,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.dashboard(text) IS
-    'How things stand, of one organisation or of all, as JSON: the current hour, day, week and month beside the previous ones, the trend, the dearest models and the unpriced ones of the last 30 days, today''s dearest users, alerts that nobody has resolved, and the quotas that are past a threshold.';
+    'How things stand, of one organisation or of all, as JSON: the current hour, day, week and month beside the previous ones, the full hours of day, week and month so far against the same of the previous ones (to_date; previous_first_hour is the first of these that has a call), the trend, the dearest models and the unpriced ones of the last 30 days, today''s dearest users, alerts that nobody has resolved, and the quotas that are past a threshold.';

@@ -6,16 +6,18 @@ CREATE FUNCTION usage_monitor.usage_between(
     "from" timestamptz,
     "to" timestamptz,
     group_by text DEFAULT 'day',
-    org text DEFAULT NULL
+    org text DEFAULT NULL,
+    "limit" integer DEFAULT NULL
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
 AS $$
 DECLARE
-    unit  CONSTANT text := CASE group_by WHEN 'hour' THEN 'hour' ELSE 'day' END;
-    bound record;
-    start timestamptz;
+    unit   CONSTANT text := CASE group_by WHEN 'hour' THEN 'hour' ELSE 'day' END;
+    bound  record;
+    start  timestamptz;
+    listed usage_monitor.usage_summary[];
 BEGIN
     IF group_by IS NULL
        OR group_by NOT IN ('hour', 'day', 'week', 'month', 'org', 'department', 'project', 'user', 'session', 'provider',
@@ -58,45 +60,93 @@ BEGIN
         END IF;
     END LOOP;
 
-    RETURN QUERY SELECT s.* FROM _usage_monitor._usage_sum(unit, "from", "to", group_by, org) AS s;
+    IF "limit" IS NULL THEN
+        RETURN QUERY SELECT s.* FROM _usage_monitor._usage_sum(unit, "from", "to", group_by, org) AS s;
+        RETURN;
+    END IF;
+    PERFORM _usage_monitor._check_count('limit', "limit", 1, 100000, 'It is how many rows are listed, the dearest; one row more adds up the others.');
+    IF group_by IN ('hour', 'day', 'week', 'month', 'session', 'tag') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('there is no "limit" on "group_by" %s', group_by),
+            HINT = 'The dearest are told of org, department, project, user, provider, model, operation, source and service_tier.';
+    END IF;
+    listed := ARRAY(SELECT s FROM _usage_monitor._usage_sum(unit, "from", "to", group_by, org, "limit") AS s);
+    RETURN QUERY SELECT s.* FROM unnest(listed) AS s;
+    IF cardinality(listed) = "limit" THEN
+        RETURN QUERY
+        SELECT w.period, w.period_start, w.period_end, w.org, NULL::text, NULL::text, NULL::text,
+               w.requests - l.requests, w.successes - l.successes, w.errors - l.errors,
+               round((w.successes - l.successes)::numeric / nullif(w.requests - l.requests, 0), 4),
+               w.input_tokens - l.input_tokens, w.output_tokens - l.output_tokens,
+               w.cache_read_input_tokens - l.cache_read_input_tokens,
+               w.cache_creation_input_tokens - l.cache_creation_input_tokens,
+               w.reasoning_output_tokens - l.reasoning_output_tokens,
+               w.total_tokens - l.total_tokens,
+               w.input_cost - coalesce(l.input_cost, 0), w.output_cost - coalesce(l.output_cost, 0), w.other_cost - coalesce(l.other_cost, 0),
+               -- of the others alone no call may be priced
+               CASE WHEN w.requests - l.requests > w.unpriced_requests - l.unpriced_requests THEN w.cost - coalesce(l.cost, 0) END,
+               CASE WHEN w.requests - l.requests > w.unpriced_requests - l.unpriced_requests
+                    THEN round(100 * (w.cost - coalesce(l.cost, 0)) / nullif(w.cost, 0), 2) END,
+               w.currency,
+               NULL::double precision,
+               w.unpriced_requests - l.unpriced_requests, w.cached_requests - l.cached_requests,
+               c.rows - "limit"
+          FROM _usage_monitor._usage_count("from", "to", group_by, org) AS c
+         CROSS JOIN _usage_monitor._usage_sum(unit, "from", "to", org => org) AS w
+         CROSS JOIN (
+               SELECT sum(s.requests)::bigint AS requests, sum(s.successes)::bigint AS successes, sum(s.errors)::bigint AS errors,
+                      sum(s.input_tokens)::bigint AS input_tokens, sum(s.output_tokens)::bigint AS output_tokens,
+                      sum(s.cache_read_input_tokens)::bigint AS cache_read_input_tokens,
+                      sum(s.cache_creation_input_tokens)::bigint AS cache_creation_input_tokens,
+                      sum(s.reasoning_output_tokens)::bigint AS reasoning_output_tokens,
+                      sum(s.total_tokens)::bigint AS total_tokens,
+                      sum(s.input_cost) AS input_cost, sum(s.output_cost) AS output_cost, sum(s.other_cost) AS other_cost,
+                      sum(s.cost) AS cost,
+                      sum(s.unpriced_requests)::bigint AS unpriced_requests, sum(s.cached_requests)::bigint AS cached_requests
+                 FROM unnest(listed) AS s) AS l
+         WHERE c.rows > "limit";
+    END IF;
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.usage_between(timestamptz, timestamptz, text, text) IS
-    'Usage in the range that begins with "from" and ends before "to", grouped by hour, day, week or month (those with usage, in order; one that the range cuts has only its part), or by org, department, project, user, session, provider, model, operation, source, service_tier or tag (the dearest first). org NULL: all organisations; departments, projects, users and sessions of two of them are never one. session has the sessions that began in the range, each with the whole of its life; tag counts a call under each of its tags. Both ends must be the start of a day in the ledger''s time zone, or of an hour with group_by hour, or infinite: a part of a day is not known exactly. Errors: UM001 for other instants, NULL, or "from" after "to"; UM008 unknown group_by.';
+COMMENT ON FUNCTION usage_monitor.usage_between(timestamptz, timestamptz, text, text, integer) IS
+    'Usage in the range that begins with "from" and ends before "to", grouped by hour, day, week or month (those with usage, in order; one that the range cuts has only its part), or by org, department, project, user, session, provider, model, operation, source, service_tier or tag (the dearest first). org NULL: all organisations; departments, projects, users and sessions of two of them are never one. session has the sessions that began in the range, each with the whole of its life; tag counts a call under each of its tags. Both ends must be the start of a day in the ledger''s time zone, or of an hour with group_by hour, or infinite: a part of a day is not known exactly. With a limit so many rows, the dearest, and one more that adds up the others, if there are any (its column others says how many). Errors: UM001 for other instants, NULL, "from" after "to", or a limit outside 1 to 100000; UM008 unknown group_by, or one that a limit does not go with.';
 
 CREATE FUNCTION usage_monitor.usage_between(
     "from" date,
     "to" date,
     group_by text DEFAULT 'day',
-    org text DEFAULT NULL
+    org text DEFAULT NULL,
+    "limit" integer DEFAULT NULL
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT b.*
       FROM usage_monitor.usage_between(_usage_monitor._instant(usage_between."from"),
                                        _usage_monitor._instant(usage_between."to"),
-                                       usage_between.group_by, usage_between.org) AS b;
+                                       usage_between.group_by, usage_between.org, usage_between."limit") AS b;
 END;
 
-COMMENT ON FUNCTION usage_monitor.usage_between(date, date, text, text) IS
+COMMENT ON FUNCTION usage_monitor.usage_between(date, date, text, text, integer) IS
     'The same for days of the ledger''s calendar, whatever the session''s time zone is, from the first to the one before the second: usage_between(date ''2026-11-01'', date ''2026-12-01'') is November. Errors: as above.';
 
 CREATE FUNCTION usage_monitor.usage_between(
     "from" text,
     "to" text,
     group_by text DEFAULT 'day',
-    org text DEFAULT NULL
+    org text DEFAULT NULL,
+    "limit" integer DEFAULT NULL
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT b.*
       FROM usage_monitor.usage_between(_usage_monitor._instant(usage_between."from"),
                                        _usage_monitor._instant(usage_between."to"),
-                                       usage_between.group_by, usage_between.org) AS b;
+                                       usage_between.group_by, usage_between.org, usage_between."limit") AS b;
 END;
 
-COMMENT ON FUNCTION usage_monitor.usage_between(text, text, text, text) IS
+COMMENT ON FUNCTION usage_monitor.usage_between(text, text, text, text, integer) IS
     'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: usage_between(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for what is none.';
 
 CREATE FUNCTION usage_monitor.hourly_summary(hours_ago integer DEFAULT 0, org text DEFAULT NULL)
@@ -292,6 +342,76 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.top_models(integer, integer, text) IS
     'The models that cost most in the last days, of which today is one; of one organisation, or of all. Errors: UM001 for a limit below 1, or days outside 1 to 36600.';
+
+CREATE FUNCTION _usage_monitor._condition(expression text, value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN value IS NULL THEN ''
+            WHEN value = '' THEN format(' AND %s IS NULL', expression)
+            ELSE format(' AND %s = %L', expression, value) END;
+
+COMMENT ON FUNCTION _usage_monitor._condition(text, text) IS
+    'The condition, with AND before it, that a column has this value; '''': is NULL; NULL: no condition.';
+
+/*
+ * The ledger has no btree on ts, only the ranges of blocks: the last hour is
+ * looked at first, and more where that has too few.
+ */
+CREATE FUNCTION usage_monitor.recent_calls(
+    "limit" integer DEFAULT 100,
+    org text DEFAULT NULL,
+    department text DEFAULT NULL,
+    project text DEFAULT NULL,
+    user_id text DEFAULT NULL,
+    source text DEFAULT NULL,
+    model text DEFAULT NULL,
+    since timestamptz DEFAULT '-infinity',
+    until timestamptz DEFAULT 'infinity',
+    before_id bigint DEFAULT NULL
+) RETURNS SETOF usage_monitor.recent_usage
+    LANGUAGE plpgsql STABLE ROWS 100
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    conditions CONSTANT text :=
+        _usage_monitor._condition('u.org', org) || _usage_monitor._condition('u.department', department)
+        || _usage_monitor._condition('u.project', project) || _usage_monitor._condition('u.user_id', user_id)
+        || _usage_monitor._condition('u.source', source) || _usage_monitor._condition('u.model', model);
+    span  interval;
+    start timestamptz;
+    calls usage_monitor.recent_usage[];
+BEGIN
+    PERFORM _usage_monitor._check_count('limit', "limit", 1, 100000, 'It is how many calls are listed.');
+    IF since IS NULL OR until IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('arguments "since" and "until" must be instants, but are %s and %s',
+                             coalesce(_usage_monitor._iso_time(since), 'NULL'), coalesce(_usage_monitor._iso_time(until), 'NULL')),
+            HINT = 'Leave them out for all time.';
+    END IF;
+
+    FOREACH span IN ARRAY '{1 hour, 1 day, 30 days, NULL}'::interval[] LOOP
+        start := CASE WHEN span IS NULL THEN since ELSE greatest(since, least(until, now()) - span) END;
+        EXECUTE '
+            SELECT array_agg(c ORDER BY c.ts DESC, c.usage_id DESC)
+              FROM (SELECT u.usage_id, u.ts, u.org, u.department, u.project, u.user_id, u.session_id,
+                           u.provider, u.model, u.operation, u.source, u.service_tier,
+                           u.input_tokens, u.output_tokens, u.total_tokens, u.cost, u.currency, u.cost_source,
+                           u.duration_ms, u.success, u.error, u.cached, u.tags
+                      FROM usage_monitor.usage AS u
+                     WHERE u.ts >= $1' || CASE WHEN before_id IS NULL THEN ' AND u.ts < $2'
+                                               ELSE ' AND u.ts <= $2 AND (u.ts < $2 OR u.usage_id < $3)' END || conditions || '
+                     ORDER BY u.ts DESC, u.usage_id DESC
+                     LIMIT $4) AS c'
+           INTO calls
+          USING start, until, before_id, "limit";
+        EXIT WHEN cardinality(calls) = "limit" OR start = since;
+    END LOOP;
+    RETURN QUERY SELECT c.* FROM unnest(calls) AS c;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.recent_calls(integer, text, text, text, text, text, text, timestamptz, timestamptz, bigint) IS
+    'The latest calls by when they were made, of an organisation, a department, a project, a user, a source, a model, or several of these at once (NULL: any; '''': calls that name none), made since an instant and before another. For the next ones give ts and usage_id of the last one as until and before_id. The columns are those of recent_usage. It reads the ledger: all of it where calls like these are few, so give since. Errors: UM001 for a limit outside 1 to 100000, or an instant that is NULL.';
 
 CREATE FUNCTION usage_monitor.cost_trend(days integer DEFAULT 30, org text DEFAULT NULL)
 RETURNS TABLE (

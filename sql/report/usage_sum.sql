@@ -33,7 +33,8 @@ CREATE TYPE usage_monitor.usage_summary AS (
     currency                    text,
     avg_duration_ms             double precision,
     unpriced_requests           bigint,
-    cached_requests             bigint
+    cached_requests             bigint,
+    others                      bigint
 );
 
 COMMENT ON TYPE usage_monitor.usage_summary IS
@@ -148,6 +149,7 @@ BEGIN
             ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
             ('unpriced_requests', 'Number of calls without a cost.'),
             ('cached_requests', 'Number of calls answered from the application''s own cache.'),
+            ('others', 'How many rows a limit left out, which this row adds up; NULL: a row by itself.'),
             ('active_days', 'On how many of the days there was a call.'),
             ('last_day', 'The latest of these days.')
         ) AS d (name, comment) ON d.name = a.attname
@@ -322,7 +324,7 @@ BEGIN
                 s.input_cost, s.output_cost, s.other_cost, s.cost,
                 ' || share || ',
                 usage_monitor.ledger_currency(),
-                s.avg_duration_ms, s.unpriced_requests, s.cached_requests
+                s.avg_duration_ms, s.unpriced_requests, s.cached_requests, NULL::bigint
            FROM (
                SELECT ' || bucket || ' AS bucket,
                       ' || CASE WHEN org IS NULL THEN coalesce(source.org_key, 'NULL') ELSE '$5' END || '::text AS org,

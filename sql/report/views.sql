@@ -102,6 +102,7 @@ BEGIN
             ('operation_usage', 'operation', false, 'day', 'r.org, r.key1 AS operation', 'Usage by day, organisation and operation.'),
             ('source_usage', 'operation', false, 'day', 'r.org, r.key2 AS source', 'Usage by day, organisation and source.'),
             ('service_tier_usage', 'operation', false, 'day', 'r.org, r.key3 AS service_tier', 'Usage by day, organisation and service tier.'),
+            ('combined_usage', 'combined', true, 'day', 'r.org, r.key1 AS project, r.key2 AS source, r.key3 AS model', 'Usage by day, organisation, project, source and model: for conditions on several of these at once.'),
             ('tag_usage', 'tag', true, 'day', 'r.org, r.key1 AS key, r.key2 AS value', 'Usage by day, organisation and tag. A call counts under each of its tags, and without tags not at all, so its sum is not the ledger''s.'),
             ('hourly_total', 'hour_total', false, 'hour', NULL, 'Usage by hour.'),
             ('daily_total', 'day_total', false, 'day', NULL, 'Usage by day.'),
@@ -199,7 +200,9 @@ COMMENT ON VIEW usage_monitor.usage_trend IS
     'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change. Of idle days in a row, 36,600 are shown and the last seven.';
 
 CREATE VIEW usage_monitor.unpriced_usage WITH (security_invoker = true) AS
-SELECT provider,
+SELECT usage_monitor.ledger_day(ts) AS day,
+       org,
+       provider,
        model,
        service_tier,
        unpriced_reason,
@@ -210,10 +213,10 @@ SELECT provider,
        max(ts) AS last_ts
 FROM usage_monitor.usage
 WHERE cost IS NULL
-GROUP BY provider, model, service_tier, unpriced_reason;
+GROUP BY usage_monitor.ledger_day(ts), org, provider, model, service_tier, unpriced_reason;
 
 COMMENT ON VIEW usage_monitor.unpriced_usage IS
-    'Models with calls that have no cost, because no price was known for them. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
+    'Models with calls that have no cost, because no price was known for them, by day and organisation; sum up for a model. It reads the ledger: how many calls there are, model_usage tells faster. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
 
 CREATE VIEW usage_monitor.recent_usage WITH (security_invoker = true) AS
 SELECT usage_id, ts, org, department, project, user_id, session_id,
@@ -225,7 +228,7 @@ ORDER BY usage_id DESC
 LIMIT 100;
 
 COMMENT ON VIEW usage_monitor.recent_usage IS
-    'The last 100 calls that were recorded, the latest first.';
+    'The last 100 calls that were recorded, the latest first. Those of a project, a user or a time, by when they were made: recent_calls().';
 
 /* A column means the same in every view of usage, and is described once. */
 DO $$

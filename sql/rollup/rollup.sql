@@ -49,6 +49,7 @@ INSERT INTO _usage_monitor._rollup_dimension (name, by_hour, by_org, keys) VALUE
     ('user',            false, true,  '{user_id}'),
     ('model',           false, true,  '{model, provider}'),
     ('operation',       false, true,  '{operation, source, service_tier}'),
+    ('combined',        false, true,  '{project, source, model}'),
     ('tag',             false, true,  '{tags}'),
     ('hour_total',      true,  false, '{}'),
     ('day_total',       false, false, '{}'),

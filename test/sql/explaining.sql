@@ -54,7 +54,7 @@ INSERT INTO usage_monitor.usage (ts, provider, model, input_tokens, output_token
     ('2026-03-04 12:00Z', 'acme', 'unknown', 1000, 100, NULL, false);
 SELECT usage_id, e.meter, e.quantity, e.cost, e.note
 FROM generate_series(1, 5) AS usage_id, usage_monitor.explain_cost(usage_id) AS e;
-SELECT provider, model, unpriced_reason, requests FROM usage_monitor.unpriced_usage;
+SELECT provider, model, unpriced_reason, sum(requests) FROM usage_monitor.unpriced_usage GROUP BY provider, model, unpriced_reason;
 -- one alert a model and day, if it is recorded indeed
 BEGIN;
 INSERT INTO usage_monitor.usage (ts, model) VALUES ('2026-03-05 12:00Z', 'rolled back');

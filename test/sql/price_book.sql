@@ -183,7 +183,7 @@ INSERT INTO usage_monitor.usage (model, input_tokens, output_tokens, ts)
 SELECT 'm-yuan', 100000, 10000, ts
 FROM unnest('{2025-12-31 23:59:59.999999, 2026-01-01, 2026-01-31 23:59:59.999999, 2026-02-01, 2026-03-01}'::timestamptz[]) AS ts
 RETURNING ts, cost_source, currency, cost, price_currency, price_cost, exchange_rate;
-SELECT provider, model, requests FROM usage_monitor.unpriced_usage;
+SELECT provider, model, sum(requests) FROM usage_monitor.unpriced_usage GROUP BY provider, model;
 
 -- A later price does not rewrite what is recorded
 SELECT usage_monitor.set_price('m-yuan', 99, 99) > 0;

@@ -56,12 +56,12 @@ SELECT day, requests FROM usage_monitor.daily_usage WHERE org = 'clock' ORDER BY
 SELECT count(*) AS hours, max(requests) FROM usage_monitor.hourly_usage WHERE org = 'clock';
 
 -- The unpriced and the latest
-SELECT provider, model, service_tier, requests, input_tokens, output_tokens, first_ts, last_ts
+SELECT day, org, provider, model, service_tier, requests, input_tokens, output_tokens, first_ts, last_ts
 FROM usage_monitor.unpriced_usage
 EXCEPT ALL
-SELECT provider, model, service_tier, count(*), sum(input_tokens), sum(output_tokens), min(ts), max(ts)
+SELECT usage_monitor.ledger_day(ts), org, provider, model, service_tier, count(*), sum(input_tokens), sum(output_tokens), min(ts), max(ts)
 FROM usage_monitor.usage WHERE cost_source = 'unpriced'
-GROUP BY provider, model, service_tier;
+GROUP BY usage_monitor.ledger_day(ts), org, provider, model, service_tier;
 SELECT model, sum(requests) AS requests,
        (SELECT sum(unpriced_requests) FROM usage_monitor.daily_usage) AS unpriced_requests
 FROM usage_monitor.unpriced_usage GROUP BY model;
