@@ -206,10 +206,12 @@ AS $$
 #variable_conflict use_column
 DECLARE
     today       CONSTANT date := usage_monitor.ledger_day(at);
-    month_start CONSTANT date := date_trunc('month', today::timestamp)::date;
-    next_month  CONSTANT date := (month_start + interval '1 month')::date;
+    month_start date;
+    next_month  date;
 BEGIN
     PERFORM _usage_monitor._check_forecast(at, of_scope, history);
+    month_start := date_trunc('month', today::timestamp)::date;
+    next_month := (month_start + interval '1 month')::date;
 
     RETURN QUERY
     WITH model AS MATERIALIZED (
@@ -332,9 +334,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
     today      CONSTANT date := usage_monitor.ledger_day(at);
-    next_month CONSTANT date := (date_trunc('month', today::timestamp) + interval '1 month')::date;
+    next_month date;
 BEGIN
     PERFORM _usage_monitor._check_forecast(at, of_scope, history);
+    next_month := (date_trunc('month', today::timestamp) + interval '1 month')::date;
 
     RETURN QUERY
     SELECT d.scope, d.subject, d.provider, d.day,
