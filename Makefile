@@ -1,15 +1,19 @@
 # usage_monitor: the ledger for AI spend, inside PostgreSQL
 #
 # "make help" lists what can be made.  demo, check and bench bring what they
-# need (see test/sandbox); everything else is PGXS.
+# need (see test/sandbox); everything else is PGXS.  It builds in another
+# directory too: make -f .../Makefile, or make VPATH=... beside a copy of it.
 
 EXTENSION = usage_monitor
 MODULE_big = usage_monitor
 PG_CONFIG ?= pg_config
 
+# Where the source is, as PGXS finds it.
+SOURCE := $(patsubst %/,%,$(or $(VPATH),$(dir $(firstword $(MAKEFILE_LIST)))))
+
 # The control file is the one source of the version.  (Not in VERSION: that is
 # the name of PostgreSQL's own in PGXS.)
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(SOURCE)/$(EXTENSION).control)
 
 # What CREATE EXTENSION runs, in this order.
 SQL_PARTS = \
@@ -52,30 +56,33 @@ SQL_PARTS = \
 	sql/report/advice.sql \
 	sql/access/grants.sql
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
+OBJS = $(patsubst $(SOURCE)/%.c,%.o,$(sort $(wildcard $(SOURCE)/src/*.c $(SOURCE)/src/*/*.c)))
+DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/sql/$(EXTENSION)--*--*.sql))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = pricing/catalogue.sql
 
 # PostgreSQL's own headers have parameters that they do not use.
-PG_CPPFLAGS = -Isrc
+PG_CPPFLAGS = -I$(SOURCE)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 
-# Tests find the extension made.
-LOAD_EXTENSION = --load-extension=btree_gist --load-extension=$(EXTENSION)
-REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test $(LOAD_EXTENSION)
-ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test --outputdir=. $(LOAD_EXTENSION)
-PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
-TAP_TESTS = $(if $(PROVE_TESTS),1)
+# installcheck runs these in one database, in whatever order: each begins with
+# an extension of its own.  Tests that start servers of their own, which root
+# must not: make installcheck TAP_TESTS=1.
+TEST_OPTS = --inputdir=$(SOURCE)/test
+REGRESS = $(patsubst $(SOURCE)/test/sql/%.sql,%,$(sort $(wildcard $(SOURCE)/test/sql/*.sql)))
+REGRESS_OPTS = $(TEST_OPTS)
+ISOLATION = $(patsubst $(SOURCE)/test/specs/%.spec,%,$(sort $(wildcard $(SOURCE)/test/specs/*.spec)))
+ISOLATION_OPTS = $(TEST_OPTS) --outputdir=.
+ENCODING = UTF8
+NO_LOCALE = 1
+PROVE_TESTS = test/t/*.pl
 
 OWN_GOALS = help demo check attack bench reference differential
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
 
-ifneq ($(EXTVERSION),$(shell sed -n '/meta-spec/d; s/.*"version": *"\([^"]*\)".*/\1/p' META.json | sort -u))
+ifneq ($(EXTVERSION),$(shell sed -n '/meta-spec/d; s/.*"version": *"\([^"]*\)".*/\1/p' $(SOURCE)/META.json | sort -u))
 $(error META.json does not have version $(EXTVERSION) of $(EXTENSION).control)
 endif
 
@@ -86,7 +93,11 @@ $(error rename these tests, their names are taken by a specification: $(CLASHES)
 endif
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
-ifeq (,$(wildcard $(PGXS)))
+# What is there already needs neither compiler nor headers.
+ifneq (,$(filter-out install uninstall installcheck prove_installcheck clean distclean,$(or $(MAKECMDGOALS),all)))
+NEEDED := $(shell $(PG_CONFIG) --includedir-server)/postgres.h
+endif
+ifneq ($(words $(PGXS) $(NEEDED)),$(words $(wildcard $(PGXS) $(NEEDED))))
 $(error no PostgreSQL to build for: install its server-dev package, or say where it is with PG_CONFIG=...; "make check" and "make demo" install what they need)
 endif
 
@@ -99,13 +110,35 @@ endif
 
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*/*.h)
+ifneq (,$(NEEDED))
+ifeq (,$(shell command -v $(firstword $(CC))))
+$(error no compiler "$(firstword $(CC))": install it, or say which to use with CC=...)
+endif
+endif
+
+$(OBJS): $(wildcard $(SOURCE)/src/*/*.h)
+
+# Elsewhere than in the source there are no folders yet (a rule would find those
+# of the source), and pg_regress looks for what is expected where it runs.
+ifneq ($(SOURCE),.)
+FOLDERS := $(shell mkdir -p pricing $(sort $(dir $(OBJS))))
+REGRESS_PREP = link-expected
+EXTRA_CLEAN += expected
+.PHONY: link-expected
+link-expected:
+	ln -sfn $(abspath $(SOURCE)/expected) expected
+endif
 
 $(DATA_built): $(EXTENSION).control $(SQL_PARTS)
-	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' && cat $(SQL_PARTS); } > $@.tmp
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' && cat $(filter %.sql,$^); } > $@.tmp
 	mv $@.tmp $@
 
-pricing/catalogue.sql: pricing/sql.awk $(sort $(wildcard pricing/*.csv))
+# A price book without prices would be worse than none.
+ifeq (,$(wildcard $(SOURCE)/pricing/*.csv))
+$(error there are no prices: $(SOURCE)/pricing/*.csv)
+endif
+
+pricing/catalogue.sql: pricing/sql.awk $(sort $(wildcard $(SOURCE)/pricing/*.csv))
 	awk -f $^ < /dev/null > $@.tmp
 	mv $@.tmp $@
 
@@ -114,8 +147,9 @@ else
 help:
 	@echo 'make demo         show a month of AI usage, priced, in a throwaway cluster'
 	@echo 'make demo KEEP=1  the same, and leave the cluster running'
-	@echo 'make check        run every test in a throwaway cluster'
-	@echo 'make check TESTS="cost quota"  run these only'
+	@echo 'make check        run every test in throwaway clusters'
+	@echo 'make check TESTS="cost_exact quota_counting"'
+	@echo '                  run these only; KEEP=/tmp/box keeps the sandbox for the next time'
 	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
 	@echo 'make bench        measure'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
@@ -127,6 +161,7 @@ demo:
 	@test/sandbox demo/run
 
 check:
+	@test/run --names
 	@COPT=-Werror DRIVERS=yes test/sandbox test/run
 
 attack:

@@ -2,6 +2,10 @@
 -- What caches saved and what models gave, against the ledger call by call,
 -- and by known answers
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: days are the ledger's
 SET datestyle = 'ISO, YMD';
 

@@ -1,5 +1,9 @@
 -- Where clocks are set by half an hour, the hour that this cuts short is one of
 -- its own: hours do not overlap, in whatever order calls come
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SELECT usage_monitor.set_quota('an hour', 'user', NULL, 1000, 'hour', 'requests', time_zone => 'Australia/Lord_Howe') AS made;
 CREATE VIEW hours AS
 SELECT to_char(u.period_start AT TIME ZONE 'UTC', 'MM-DD HH24:MI') AS start,

@@ -1,5 +1,9 @@
 -- What providers' responses say, in the ledger's words.
 SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
+SET client_min_messages = warning;
 SET TimeZone = 'UTC';
 \pset null '-'
 

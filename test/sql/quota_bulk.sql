@@ -2,6 +2,10 @@
 -- Very many counters in one transaction: of new subjects, more than the server
 -- has locks for, and of late rows, whose sums are read from the ledger at once
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SELECT usage_monitor.set_quota('each user', 'user', NULL, 100, 'month', 'tokens');
 SELECT usage_monitor.set_quota('each org', 'org', NULL, 1000000, 'day', 'requests');
 SELECT usage_monitor.set_quota('each session', 'session', NULL, 1, 'lifetime', enforcement => 'block');

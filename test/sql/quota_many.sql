@@ -1,5 +1,9 @@
 -- So many quotas of named subjects that a session does not read them all, but
 -- those of the subjects that it meets.
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SELECT set_price FROM usage_monitor.set_price('m', 1, 1);
 INSERT INTO usage_monitor.quota (name, scope, subject, metric, amount)
 SELECT 'user ' || n, 'user', 'u' || n, 'requests', 10 FROM generate_series(1, 1100) n;

@@ -2,6 +2,10 @@
 -- Statistics, reports and patterns, each against the same made from the
 -- ledger in another way, on a ledger that has everything
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: days and hours are the ledger's
 SET datestyle = 'ISO, YMD';
 

@@ -1,6 +1,10 @@
 --
 -- Retention: what is dropped from the ledger stays in views and counters
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter
 SET datestyle = 'ISO, YMD';
 \getenv test PG_ABS_SRCDIR

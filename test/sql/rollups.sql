@@ -1,6 +1,10 @@
 --
 -- Rollups: whether and when they are refreshed, the views show the same
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: buckets are the ledger's
 SET datestyle = 'ISO, YMD';
 \getenv test PG_ABS_SRCDIR

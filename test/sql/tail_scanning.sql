@@ -3,6 +3,10 @@
 -- becomes a row, scans of one tail beside each other, and what is no sum but
 -- rows, for want of memory
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 \getenv test PG_ABS_SRCDIR
 \set views :test '/include/views.psql'
 \i :views

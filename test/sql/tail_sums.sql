@@ -3,6 +3,10 @@
 -- it up, all views are what the ledger says (verify() compares each rollup
 -- with its tail)
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 \getenv test PG_ABS_SRCDIR
 \set views :test '/include/views.psql'
 \i :views

@@ -1,6 +1,10 @@
 --
 -- The views over the ledger, against aggregates made in another way
 --
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: buckets are the ledger's
 SET datestyle = 'ISO, YMD';
 
