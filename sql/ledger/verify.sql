@@ -2,6 +2,90 @@
  * Nothing to lose: what is derived can be compared with the ledger, and made
  * anew from it.
  */
+CREATE FUNCTION _usage_monitor._subjects(u usage_monitor.usage)
+RETURNS TABLE (scope text, subject text, key text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 8
+BEGIN ATOMIC
+    SELECT v.scope, v.subject, NULL::text
+      FROM (VALUES ('all', ''),
+                   ('org', u.org),
+                   ('department', u.department),
+                   ('project', u.project),
+                   ('user', u.user_id),
+                   ('session', u.session_id),
+                   ('model', u.model),
+                   ('provider', u.provider)) AS v (scope, subject)
+     WHERE v.subject IS NOT NULL
+    UNION ALL
+    SELECT 'tag', t.key || '=' || t.value, t.key
+      FROM pg_catalog.jsonb_each_text(u.tags) t
+     WHERE t.value IS NOT NULL;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._subjects(usage_monitor.usage) IS
+    'The subjects of a row of the ledger, by scope.';
+
+CREATE FUNCTION _usage_monitor._expected_counters()
+RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH wanted AS MATERIALIZED (
+        SELECT q.*
+          FROM usage_monitor.quota q
+         WHERE q.enabled
+    ), counted AS (
+        SELECT s.scope, s.subject, s.key,
+               u.org, u.provider, u.model, u.ts, u.cost, u.total_tokens
+          FROM usage_monitor.usage u
+         CROSS JOIN LATERAL _usage_monitor._subjects(u) s
+         WHERE s.scope IN (SELECT w.scope FROM wanted w)
+    ), matched AS (
+        -- quotas of one subject: many, joined by hash
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day,
+               w.org AS only_org, w.provider AS only_provider, w.model AS only_model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject = c.subject
+        UNION ALL
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject = c.key
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
+        UNION ALL
+        -- quotas of each subject: few
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
+          FROM counted c
+          JOIN wanted w ON w.scope = c.scope AND w.subject IS NULL
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_monitor.quota o
+                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
+    )
+    SELECT x.quota_id, x.subject, x.period_start, coalesce(sum(x.used), 0)
+      FROM (SELECT m.quota_id,
+                   m.subject,
+                   usage_monitor.period_start(m.ts, m.period, m.time_zone, m.billing_day) AS period_start,
+                   CASE m.metric
+                       WHEN 'cost' THEN m.cost
+                       WHEN 'tokens' THEN m.total_tokens
+                       ELSE 1
+                   END AS used
+              FROM matched m
+             -- an unpriced call counts for nothing, and makes no counter either
+             WHERE (m.metric <> 'cost' OR m.cost IS NOT NULL)
+               AND (m.only_org IS NULL OR m.only_org = m.org)
+               AND (m.only_provider IS NULL OR m.only_provider = m.provider)
+               AND (m.only_model IS NULL OR m.only_model = m.model)
+            UNION ALL
+            SELECT a.quota_id, a.subject, a.period_start, a.used
+              FROM _usage_monitor._adjusted(ARRAY(SELECT w.quota_id FROM wanted w)) a) x
+     GROUP BY 1, 2, 3;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._expected_counters() IS
+    'What all counters must be by the ledger and by adjustments, said once more and without any of the code that makes them: the witness of verify().';
+
 CREATE FUNCTION _usage_monitor._verify_rollups()
 RETURNS TABLE (key jsonb, expected text, found text)
     LANGUAGE plpgsql STABLE
@@ -72,7 +156,7 @@ BEGIN
     RETURN QUERY
     WITH ledger AS (
         SELECT c.*
-          FROM _usage_monitor._counted(ARRAY(SELECT q.quota_id FROM usage_monitor.quota q)) c
+          FROM _usage_monitor._expected_counters() c
     ), counter AS (
         SELECT c.*
           FROM _usage_monitor._counter c

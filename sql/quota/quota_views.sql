@@ -125,7 +125,14 @@ WITH counter AS (
                          SELECT x FROM _usage_monitor._changed_quotas() x) AS quota_ids) i
      CROSS JOIN LATERAL (
                SELECT c.quota_id, c.subject, c.period_start, c.used
-                 FROM _usage_monitor._past_counters(i.quota_ids) c
+                 FROM _usage_monitor._counted(
+                          i.quota_ids,
+                          before => (SELECT max(b.counted_since)
+                                       FROM _usage_monitor._quota_birth b
+                                      WHERE b.quota_id = ANY (i.quota_ids)),
+                          with_adjustments => false) c
+                 JOIN _usage_monitor._quota_birth b ON b.quota_id = c.quota_id
+                WHERE c.period_start < b.counted_since
                UNION ALL
                SELECT a.quota_id, a.subject, a.period_start, a.used
                  FROM _usage_monitor._adjusted(i.quota_ids) a

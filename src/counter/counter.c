@@ -60,9 +60,6 @@
 /* A slot gets this part of the reserve when it opens or is used up. */
 #define GRANT_PART	16
 
-/* From so many sums of the ledger on, a quota's are asked for together. */
-#define MANY_SUMS	4
-
 /* More counters than this in one transaction, and it flushes alone. */
 #define MANY_COUNTERS	500
 
@@ -388,23 +385,23 @@ typedef struct Collected
 
 /* Forgets what the rows of a counter say, and goes by the ledger's sum. */
 static void
-begin_anew(UmCounters *counters, const UmCounterName *name, Collected *all)
+begin_anew(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Collected *all)
 {
 	for (int i = 0; i < all->nslots; i++)
 		um_counter_delete(counters, &all->slots[i]);
 	all->nslots = all->nopen = 0;
-	/* which has what this transaction is yet to add */
-	all->total = minus(um_ledger_sum(name), um_pending_of(name));
+	all->total = um_ledger_sum(quota, name);
 	all->header.used = all->total;
 }
 
 /* With the header locked: locks the open slots, which tells the exact sum. */
 static void
-collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Collected *all)
+collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, bool is_new,
+		Collected *all)
 {
 	bool		lost = all->header.lost;
 
-	all->nslots = um_counter_read_slots(counters, name, all->slots);
+	all->nslots = is_new ? 0 : um_counter_read_slots(counters, name, all->slots);
 	all->nopen = 0;
 	all->total = all->header.used;
 	for (int i = 0; i < all->nslots; i++)
@@ -427,7 +424,7 @@ collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, C
 		lost |= slot->lost;
 	}
 	if (lost)
-		begin_anew(counters, name, all);
+		begin_anew(counters, quota, name, all);
 
 	/* after the wait: who settled a reservation meanwhile is in the sum */
 	all->reserved = quota->blocks ? query_counter(&reserved_sum, name) : zero();
@@ -499,12 +496,12 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
  */
 static void
 add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
-			Collected *all, Numeric delta, bool live, bool notify)
+			bool is_new, Collected *all, Numeric delta, bool live, bool notify)
 {
 	const UmCounterName *name = &pending->name;
 	UmCounterRow *header = &all->header;
 
-	collect(counters, quota, name, all);
+	collect(counters, quota, name, is_new, all);
 	if (live && compare(delta, zero()) > 0 && !has_room(quota, all, delta))
 		refuse(quota, name, all->total, all->reserved, delta);
 
@@ -517,11 +514,11 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending
 
 /*
  * Locks the header of a counter; makes it if there is none.  True if it was
- * made, with what the ledger holds for it less the delta.
+ * made, with what the ledger holds for it.
  */
 static bool
 lock_header(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
-			Numeric delta, UmCounterRow *header)
+			UmCounterRow *header)
 {
 	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
 
@@ -543,9 +540,8 @@ lock_header(UmCounters *counters, const UmQuota *quota, const UmCounterName *nam
 	memset(header, 0, sizeof(UmCounterRow));
 	header->slot = UM_HEADER;
 	header->share = zero();
-	/* the ledger's sum has the delta in it */
 	header->used = name->period_start >= quota->counted_since ? zero() :
-		minus(um_ledger_sum(name), delta);
+		um_ledger_sum(quota, name);
 	return true;
 }
 
@@ -567,7 +563,7 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 	const UmCounterName *name = &pending->name;
 	Collected	all;
 	UmCounterRow *header = &all.header;
-	bool		is_new = lock_header(counters, quota, name, delta, header);
+	bool		is_new = lock_header(counters, quota, name, header);
 
 	if (fits(quota, header, delta))
 	{
@@ -577,7 +573,7 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 			grant_to_own_slot(counters, quota, name, header, delta);
 	}
 	else
-		add_exactly(counters, quota, pending, &all, delta, live, notify);
+		add_exactly(counters, quota, pending, is_new, &all, delta, live, notify);
 	write_header(counters, name, header, is_new);
 }
 
@@ -599,8 +595,8 @@ um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count)
 	{
 		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
 
-		is_new[i] = lock_header(&counters, quota, &names[i], zero(), &all[i].header);
-		collect(&counters, quota, &names[i], &all[i]);
+		is_new[i] = lock_header(&counters, quota, &names[i], &all[i].header);
+		collect(&counters, quota, &names[i], is_new[i], &all[i]);
 		/* what the transaction has recorded comes on top, at its end */
 		if (refused < 0 &&
 			!has_room(quota, &all[i], plus(wanted[i], um_pending_of(&names[i]))))
@@ -663,7 +659,7 @@ check_room(const UmQuota *quota, UmPending *pending)
 			lost |= rows[i].lost;
 		}
 		if (lost)
-			used = minus(um_ledger_sum(name), delta);
+			used = um_ledger_sum(quota, name);
 		reserved = query_counter(&reserved_sum, name);
 		room = minus(quota->amount, plus(used, reserved));
 		if (compare(delta, room) > 0)
@@ -696,31 +692,29 @@ um_counter_count(const UmCounted *row, bool negative, bool live)
 }
 
 /*
- * Looks whether many of a quota's counters begin late, and if so, asks for all
- * their sums at once.  Who makes one meanwhile is noticed under its lock.
+ * Has the ledger summed up for all counters that begin late, at once.  Who
+ * makes one meanwhile is noticed under its lock.
  */
 static void
-expect_sums(UmCounters *counters, const UmQuota *quota, UmPending **names, int count)
+expect_sums(UmCounters *counters, UmPending **sorted, int count)
 {
-	TimestampTz first = 0;
-	TimestampTz last = 0;
-	int			missing = 0;
+	const UmCounterName **late = palloc_extended(sizeof(UmCounterName *) * (count + 1),
+												 MCXT_ALLOC_HUGE);
+	int			nlate = 0;
 
-	um_ledger_sums_forget();
-	for (int i = 0; i < count && names[i]->name.quota_id == quota->quota_id; i++)
+	for (int i = 0; i < count; i++)
 	{
-		TimestampTz start = names[i]->name.period_start;
+		const UmCounterName *name = &sorted[i]->name;
+		const UmQuota *quota = um_quota_by_id(name->quota_id);
 		UmCounterRow row;
 
-		if (start >= quota->counted_since ||
-			um_counter_read(counters, &names[i]->name, UM_HEADER, &row))
-			continue;
-		first = missing == 0 ? start : Min(first, start);
-		last = missing == 0 ? start : Max(last, start);
-		missing++;
+		if (quota != NULL && name->period_start < quota->counted_since &&
+			!um_counter_read(counters, name, UM_HEADER, &row))
+			late[nlate++] = name;
 	}
-	if (missing >= MANY_SUMS)
-		um_ledger_sums_expect(quota, first, last);
+	if (nlate > 1)
+		um_ledger_sums_expect(late, nlate);
+	pfree(late);
 }
 
 /*
@@ -790,6 +784,7 @@ um_counter_flush(bool is_prepare)
 	sorted = um_pending_sorted(&count);
 	if (quotas_changed)
 		sorted = um_quota_change_merge(sorted, &count);
+	expect_sums(&counters, sorted, count);
 	for (int i = 0; i < count; i++)
 	{
 		UmQuota    *quota = um_quota_by_id(sorted[i]->name.quota_id);
@@ -799,8 +794,6 @@ um_counter_flush(bool is_prepare)
 
 		if (quota == NULL)
 			continue;		/* it was dropped or disabled */
-		if (i == 0 || sorted[i - 1]->name.quota_id != quota->quota_id)
-			expect_sums(&counters, quota, sorted + i, count - i);
 		delta = um_pending_sum(sorted[i], &live);
 		if (um_quota_change_is_born(quota, sorted[i]->name.period_start))
 			delta = zero(); /* the ledger's sum has it */

@@ -1,15 +1,17 @@
 /*
  * counter_from_ledger.h
- *		What the ledger holds for counters that begin late.
+ *		What counters must be by the ledger.
  */
 #ifndef UM_COUNTER_FROM_LEDGER_H
 #define UM_COUNTER_FROM_LEDGER_H
 
+#include "counter/counter_row.h"
 #include "quota/counter_name.h"
 #include "quota/quota.h"
 
-extern void um_ledger_sums_expect(const UmQuota *quota, TimestampTz first, TimestampTz last);
+extern void um_counters_birth(UmCounters *counters, Datum quota_ids);
+extern void um_ledger_sums_expect(const UmCounterName **names, int count);
 extern void um_ledger_sums_forget(void);
-extern Numeric um_ledger_sum(const UmCounterName *name);
+extern Numeric um_ledger_sum(const UmQuota *quota, const UmCounterName *name);
 
 #endif							/* UM_COUNTER_FROM_LEDGER_H */

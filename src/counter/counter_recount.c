@@ -88,6 +88,13 @@ um_recount_note(const Datum *values, const bool *nulls, bool own, bool negative,
 	CurrentResourceOwner = owner;
 }
 
+/* Has the transaction done anything that the ledger does not show as its own? */
+bool
+um_recount_has_notes(void)
+{
+	return notes != NULL;
+}
+
 /* Counts the notes; those of aborted subtransactions are void. */
 static void
 count_notes(void)

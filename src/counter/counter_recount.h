@@ -9,6 +9,7 @@
 
 extern void um_recount_note(const Datum *values, const bool *nulls, bool own,
 							bool negative, bool live);
+extern bool um_recount_has_notes(void);
 extern void um_recount(void);
 extern void um_recount_forget(void);
 

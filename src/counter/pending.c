@@ -12,6 +12,7 @@
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "counter/pending.h"
+#include "quota/quota_cache.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -265,6 +266,7 @@ um_pending_count(const UmCounted *row, bool negative, bool live, UmTouches *touc
 	/* remember that it was counted even if no quota wants it: one may come */
 	if (!counted)
 		start();
+	um_quotas_load();
 	um_quotas_touched(row, touched);
 	for (int i = 0; i < touched->count; i++)
 		count_for_quota(&touched->touches[i], row, negative, live);

@@ -13,7 +13,7 @@
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "counter/counter_birth.h"
+#include "counter/counter_from_ledger.h"
 #include "counter/quota_change.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -257,7 +257,7 @@ um_quota_change_apply(UmCounters *counters)
 	/* the births belong to what is cached of the quotas */
 	CacheInvalidateRelcacheByRelid(um_relation(UM_QUOTA));
 	CommandCounterIncrement();
-	um_birth(counters, ids);
+	um_counters_birth(counters, ids);
 }
 
 /*

@@ -12,6 +12,7 @@
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
 #include "counter/counter.h"
+#include "quota/quota_cache.h"
 #include "fmgr.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -167,6 +168,7 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	/* from here on the quotas stay as they are, as they do for a flush */
 	LockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
 	AcceptInvalidationMessages();
+	um_quotas_load();
 	um_quotas_touched(&row, &touched);
 	want(&wanted, &touched);
 	sort_wanted(&wanted);

@@ -130,14 +130,16 @@ touch_tags(const UmCounted *row, UmTouches *touched)
 	}
 }
 
-/* Lists the quotas that a row of the ledger touches; subjects point into the row. */
+/*
+ * Lists the quotas that a row of the ledger touches, by what um_quotas_load has
+ * made of them; subjects point into the row.
+ */
 void
 um_quotas_touched(const UmCounted *row, UmTouches *touched)
 {
 	touched->count = 0;
 	touched->size = lengthof(touched->few);
 	touched->touches = touched->few;
-	um_quotas_load();
 	for (int scope = 0; scope < UM_SCOPE_TAG; scope++)
 	{
 		UmString	subject = row->subject[scope];
