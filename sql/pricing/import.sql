@@ -73,7 +73,7 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('the catalogue''s price of meter "%s" of model "%s" of provider "%s" is none: %s per %s',
+            MESSAGE = format('price of meter "%s" of model "%s" of provider "%s" is invalid: %s per %s',
                              wrong.meter, wrong.model, wrong.provider, wrong.amount, wrong.per),
             HINT = 'An entry names a provider, a model and a known meter, and an amount for units that divide a power of ten. Nothing was changed.';
     END IF;

@@ -140,7 +140,7 @@ BEGIN ATOMIC
            p.field,
            CASE WHEN p.provider IS NULL THEN 'the entry names no provider'
                 WHEN r.meter IS NULL THEN 'not known'
-                WHEN r.unit_price IS NULL THEN format('%s is no price', p.value)
+                WHEN r.unit_price IS NULL THEN format('%s is not a price', p.value)
                 ELSE format('another field is the price of meter %s', r.meter) END
       FROM parsed p
       LEFT JOIN rate r ON (r.provider, r.name, r.field, r.context_from) = (p.provider, p.name, p.field, p.context_from)
@@ -230,7 +230,7 @@ BEGIN ATOMIC
            CASE WHEN f.window_start IS NOT NULL THEN 'UTC' END,
            'genai-prices', f.field,
            CASE WHEN f.meter IS NULL THEN 'not known'
-                WHEN _usage_monitor._json_price(f.price) IS NULL THEN format('%s is no price', f.price) END
+                WHEN _usage_monitor._json_price(f.price) IS NULL THEN format('%s is not a price', f.price) END
       FROM field f;
 END;
 
@@ -287,7 +287,7 @@ BEGIN ATOMIC
            _usage_monitor._json_price(f.price), 1000000::numeric, f.context_from, false,
            NULL::time, NULL::time, NULL::smallint[], NULL::text, 'models.dev', f.field,
            CASE WHEN f.meter IS NULL THEN 'not known'
-                WHEN _usage_monitor._json_price(f.price) IS NULL THEN format('%s is no price', f.price) END
+                WHEN _usage_monitor._json_price(f.price) IS NULL THEN format('%s is not a price', f.price) END
       FROM field f;
 END;
 

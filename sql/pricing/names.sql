@@ -71,7 +71,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION _usage_monitor._shorter_name(text, text) IS
-    'The name with one thing less that does not change what the model costs, and which one (1 and 2: a prefix that says where it is).';
+    'The name without the first part that does not change the price (a prefix, a version, a date, ...), and which part that was: how in words, n as a number; 1 and 2 are prefixes that name the provider or the region.';
 
 CREATE FUNCTION _usage_monitor._model_names(
     provider text,

@@ -143,7 +143,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('the window %s to %s on days %s of meter "%s" is none',
+            MESSAGE = format('window from %s to %s on days %s of meter "%s" is invalid',
                              NEW.window_start, NEW.window_end, NEW.window_days, NEW.meter),
             HINT = 'A window has a start and another end, and days from 1 (Monday) to 7 (Sunday).';
     END IF;

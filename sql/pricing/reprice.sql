@@ -49,13 +49,18 @@ BEGIN
     -- a reprice() under way is waited for
     LOCK TABLE usage_monitor.closed_period IN EXCLUSIVE MODE;
 
-    IF close_period.until IS NULL OR NOT isfinite(close_period.until)
-       OR EXISTS (SELECT FROM usage_monitor.closed_period c WHERE c.until > close_period.until)
-    THEN
+    IF close_period.until IS NULL OR NOT isfinite(close_period.until) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM011',
-            MESSAGE = format('the books cannot be closed until %s', close_period.until),
-            HINT = 'They are closed further already, or this is no day. Call usage_monitor.reopen_period() to open some again.';
+            MESSAGE = format('argument "until" must be a day, but is %s', coalesce(close_period.until::text, 'NULL')),
+            HINT = 'Give the last day to close, for example close_period(''2026-10-31'').';
+    END IF;
+    SELECT c.* INTO result FROM usage_monitor.closed_period c WHERE c.until > close_period.until;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM011',
+            MESSAGE = format('the books are closed until %s already', result.until),
+            HINT = format('To open some of it again: SELECT usage_monitor.reopen_period(''%s'');', close_period.until + 1);
     END IF;
     INSERT INTO usage_monitor.closed_period AS c (until)
     VALUES (close_period.until)
@@ -88,7 +93,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM011',
             MESSAGE = format('the books are not closed on %s', reopen_period.since),
-            HINT = 'usage_monitor.closed_period tells until when they are.';
+            HINT = 'SELECT until FROM usage_monitor.closed_period says until when they are.';
     END IF;
     INSERT INTO usage_monitor.audit_log (what, details)
     VALUES ('reopen_period', jsonb_build_object('since', reopen_period.since));
@@ -147,7 +152,7 @@ BEGIN
     IF reprice.since IS NULL OR reprice.until IS NULL OR reprice.since >= reprice.until THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('the time from %s until %s is none', reprice.since, reprice.until),
+            MESSAGE = format('the range from %s until %s is empty', coalesce(reprice.since::text, 'NULL'), coalesce(reprice.until::text, 'NULL')),
             HINT = 'Give a start and a later end; -infinity and infinity are understood.';
     END IF;
 
@@ -209,7 +214,7 @@ BEGIN
         batches := batches + 1;
         IF NOT reprice.dry_run AND found IS NOT NULL THEN
             done := done + (SELECT coalesce(sum(f.requests), 0) FROM unnest(found) AS f WHERE f.period = 'open');
-            RAISE NOTICE 'repriced % calls until %', done, batch.day;
+            RAISE NOTICE 'calls repriced until %: %', batch.day, done;
         END IF;
     END LOOP;
 
@@ -245,7 +250,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reprice(timestamptz, timestamptz, text, boolean, boolean) IS
-    'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, and calls whose price is gone, stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 no such time.';
+    'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, and calls whose price is gone, stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 empty range.';
 
 CREATE FUNCTION usage_monitor.reprice(
     since date,
@@ -279,7 +284,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.reprice(text, text, text, boolean, boolean) IS
-    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: reprice(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for what is none.';
+    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: reprice(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for text that is not a day or an instant.';
 
 /*
  * Adds what the calls of a closed time cost too little or too much, less what

@@ -126,7 +126,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
             MESSAGE = format('alert %s does not exist', acknowledge_alert.alert_id),
-            HINT = 'usage_monitor.active_alert lists the open ones.';
+            HINT = 'SELECT alert_id, message FROM usage_monitor.active_alert lists the open ones.';
     END IF;
     RETURN result;
 END
@@ -152,7 +152,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
             MESSAGE = format('alert %s does not exist', resolve_alert.alert_id),
-            HINT = 'usage_monitor.active_alert lists the open ones.';
+            HINT = 'SELECT alert_id, message FROM usage_monitor.active_alert lists the open ones.';
     END IF;
     RETURN result;
 END

@@ -23,7 +23,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
             MESSAGE = format('quota "%s" does not exist', name),
-            HINT = 'usage_monitor.quota lists them.';
+            HINT = 'SELECT name FROM usage_monitor.quota lists them.';
     END IF;
 
     WITH made AS (
@@ -92,7 +92,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
             MESSAGE = format('quota "%s" does not exist', name),
-            HINT = 'usage_monitor.quota lists them.';
+            HINT = 'SELECT name FROM usage_monitor.quota lists them.';
     END IF;
 
     INSERT INTO usage_monitor.quota_raise AS r (quota_id, amount, valid, reason)

@@ -804,7 +804,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.suggest_optimizations(timestamptz, text, integer, integer) IS
-    'Where money could be saved, by what was used in so many days until that instant: of all together and of the organisations that cost most, or of one organisation (of_org). The columns are those of optimization_suggestion. Error: UM001 for arguments that are none.';
+    'Where money could be saved, by what was used in so many days until that instant: of all together and of the organisations that cost most, or of one organisation (of_org). The columns are those of optimization_suggestion. Error: UM001 invalid argument.';
 
 CREATE FUNCTION usage_monitor.suggest_optimizations(
     at date,
@@ -842,7 +842,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.suggest_optimizations(text, text, integer, integer) IS
-    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for what is none.';
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for text that is not a day or an instant.';
 
 CREATE VIEW usage_monitor.optimization_suggestion WITH (security_invoker = true) AS
 SELECT s.title, s.description, s.type, s.org, s.subject,

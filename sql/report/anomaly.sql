@@ -76,8 +76,9 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('no days can be told from their history with since %s, k %s and min_history %s', since, k, min_history),
-            HINT = 'Give the day from which on to look, standard deviations above zero, and a history of 2 to 30 days.';
+            MESSAGE = format('cannot look for unusual days with since %s, k %s and min_history %s',
+                             coalesce(since::text, 'NULL'), coalesce(k::text, 'NULL'), coalesce(min_history::text, 'NULL')),
+            HINT = 'Give since as a day, k above zero (standard deviations), and min_history from 2 to 30 (days).';
     END IF;
 
     RETURN QUERY
@@ -140,7 +141,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.anomalous_days(date, numeric, integer) IS
-    'The days since then whose cost is more than k standard deviations away from what their weekday costs, by the days of the 30 before that have usage, of which there must be min_history; while fewer than four of the weekday are known, from what any day costs, and from its weekday too if there is one. Of each organisation, and of all together (org NULL). Today, which is not over, only if it costs too much. The columns are those of cost_anomaly. Error: UM001 for arguments that are none.';
+    'The days since then whose cost is more than k standard deviations away from what their weekday costs, by the days of the 30 before that have usage, of which there must be min_history; while fewer than four of the weekday are known, from what any day costs, and from its weekday too if there is one. Of each organisation, and of all together (org NULL). Today, which is not over, only if it costs too much. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
 
 CREATE FUNCTION usage_monitor.anomalous_calls(
     since timestamptz,
@@ -169,8 +170,9 @@ BEGIN
     IF since IS NULL OR k IS NULL OR k <= 0 OR k IN ('NaN', 'Infinity') OR min_history IS NULL OR min_history < 2 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('no calls can be told from their history with since %s, k %s and min_history %s', since, k, min_history),
-            HINT = 'Give the instant from which on to look, standard deviations above zero, and a history of two calls or more.';
+            MESSAGE = format('cannot look for unusual calls with since %s, k %s and min_history %s',
+                             coalesce(since::text, 'NULL'), coalesce(k::text, 'NULL'), coalesce(min_history::text, 'NULL')),
+            HINT = 'Give since as an instant, k above zero (standard deviations), and min_history of 2 or more (calls).';
     END IF;
 
     -- who has calls to be judged, and from which day on there are enough before
@@ -234,7 +236,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.anomalous_calls(timestamptz, numeric, integer) IS
-    'The calls since then that cost more than k standard deviations above the usual: above the up to 200 calls of the same organisation and model before it, in the 30 days before since and after it, of which there must be min_history. Calls that the application''s own cache answered are left out. The columns are those of cost_anomaly. Error: UM001 for arguments that are none.';
+    'The calls since then that cost more than k standard deviations above the usual: above the up to 200 calls of the same organisation and model before it, in the 30 days before since and after it, of which there must be min_history. Calls that the application''s own cache answered are left out. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
 
 CREATE VIEW usage_monitor.cost_anomaly WITH (security_invoker = true) AS
 SELECT 'day'::text AS kind,

@@ -64,7 +64,7 @@ COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_hit_rate IS 'Input tokens
 COMMENT ON COLUMN usage_monitor.cache_efficiency.provider_cache_saving_estimate IS 'What the tokens read from the provider''s cache would have cost more at the plain input rate, by the price at noon of that day for that organisation, in the standard tier and without surcharge for a large context; NULL: no price. Exact where the calls were like that.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_creation_premium_estimate IS 'What the tokens written to the provider''s cache cost more than at the plain input rate, likewise, all as written for the shorter time; to be taken off the saving. Negative where writing is cheaper; NULL: no price.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_hit_rate IS 'Calls answered from the application''s own cache among all, from 0 to 1, to four decimals.';
-COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the organisation''s other calls to the model on that day that have a cost, at the same provider if there is one; NULL: there is none.';
+COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the organisation''s other calls to the model on that day that have a cost, at the same provider if there is one; NULL: no such call.';
 
 /*
  * Calls that the application's own cache answered cost nothing and say nothing
@@ -141,7 +141,7 @@ COMMENT ON VIEW usage_monitor.model_efficiency IS
     'What each provider''s model gave for its money over the last 30 days, today included, and all organisations.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.error_rate IS 'Calls that failed among all, from 0 to 1, to four decimals.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_1k_tokens IS 'Cost of 1,000 input and output tokens on average, over the days on which every call has a cost, and without the calls that the application''s own cache answered; NULL: there is no such day, or no token.';
-COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_request IS 'Cost of a call on average, of those that have one and that the application''s own cache did not answer; NULL: there is none.';
+COMMENT ON COLUMN usage_monitor.model_efficiency.cost_per_request IS 'Cost of a call on average, of those that have one and that the application''s own cache did not answer; NULL: no such call.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average duration in milliseconds of the calls that have one.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.tokens_per_second IS 'Output tokens for each second that calls took, as if calls without a duration had taken the average.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_rank IS 'Place by cost_per_1k_tokens, the cheapest first; NULL where that is.';

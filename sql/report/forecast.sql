@@ -276,7 +276,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.forecast(timestamptz, text, integer) IS
-    'What the month of that instant will cost by its end, of everything, of each organisation and of each model (of_scope: one of all, org and model; NULL: all three), from so many days before the instant''s day, which counts whole. With 14 days or more: weekdays and a straight line by least squares, idle days being 0; with fewer: their average. No row for what had no usage before that day. The columns are those of cost_forecast. Errors: UM001 no instant, or history that is not from 7 to 731 days; UM008 unknown scope.';
+    'What the month of that instant will cost by its end, of everything, of each organisation and of each model (of_scope: one of all, org and model; NULL: all three), from so many days before the instant''s day, which counts whole. With 14 days or more: weekdays and a straight line by least squares, idle days being 0; with fewer: their average. No row for what had no usage before that day. The columns are those of cost_forecast. Errors: UM001 not an instant, or history that is not from 7 to 731 days; UM008 unknown scope.';
 
 CREATE FUNCTION usage_monitor.forecast(
     at date,
@@ -316,7 +316,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.forecast(text, text, integer) IS
-    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for what is none.';
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for text that is not a day or an instant.';
 
 CREATE FUNCTION usage_monitor.forecast_days(
     at timestamptz DEFAULT now(),

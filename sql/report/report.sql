@@ -401,7 +401,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.report(text, timestamptz, text) IS
-    'The daily, weekly (ISO) or monthly report on the time that the instant falls in, of one organisation or of all, as JSON: period, summary, comparison with the period before (and, while the period runs, of its full hours with the same of the one before: to_date), trend by hour or day, by_org, by_department, by_project, by_user, by_provider, by_model, by_operation, by_source and by_service_tier (the 50 dearest of each; others has the sums of the rest), unpriced models, alerts that were raised in it, and quotas as they stand now. Rates are from 0 to 1, percentages of 100; savings are the estimates of cache_efficiency. Errors: UM008 unknown period, UM001 no instant.';
+    'The daily, weekly (ISO) or monthly report on the time that the instant falls in, of one organisation or of all, as JSON: period, summary, comparison with the period before (and, while the period runs, of its full hours with the same of the one before: to_date), trend by hour or day, by_org, by_department, by_project, by_user, by_provider, by_model, by_operation, by_source and by_service_tier (the 50 dearest of each; others has the sums of the rest), unpriced models, alerts that were raised in it, and quotas as they stand now. Rates are from 0 to 1, percentages of 100; savings are the estimates of cache_efficiency. Errors: UM008 unknown period, UM001 not an instant.';
 
 CREATE FUNCTION usage_monitor.report(period text, at date, org text DEFAULT NULL) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -419,7 +419,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.report(text, text, text) IS
-    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone: report(''monthly'', ''2026-11-01'') is November. Errors: as above, and 22007 for what is none.';
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone: report(''monthly'', ''2026-11-01'') is November. Errors: as above, and 22007 for text that is not a day or an instant.';
 
 CREATE FUNCTION _usage_monitor._no_usage(unit text, starts timestamptz, ends timestamptz) RETURNS usage_monitor.usage_summary
     LANGUAGE sql STABLE PARALLEL SAFE

@@ -147,7 +147,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.usage_between(text, text, text, text, integer) IS
-    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: usage_between(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for what is none.';
+    'The same for days or instants that are written without a type, by the ledger''s clock where they name no zone: usage_between(''2026-11-01'', ''2026-12-01'') is November. Errors: as above, and 22007 for text that is not a day or an instant.';
 
 CREATE FUNCTION usage_monitor.hourly_summary(hours_ago integer DEFAULT 0, org text DEFAULT NULL)
     RETURNS usage_monitor.usage_summary

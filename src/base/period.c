@@ -193,8 +193,8 @@ bounds_of_arguments(FunctionCallInfo fcinfo, TimestampTz *start, TimestampTz *en
 	if (billing_day < 1 || billing_day > 31)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
-				 errmsg("billing day %d is none", billing_day),
-				 errhint("Billing days are 1 to 31; shorter months end with their last.")));
+				 errmsg("billing day must be from 1 to 31, but is %d", billing_day),
+				 errhint("In a shorter month the period begins on its last day.")));
 	if (tz == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),

@@ -218,7 +218,7 @@ check_tags(Jsonb *tags)
 			 errhint("Write for example '{\"workflow\": \"summary\", \"device\": \"a1\"}'.")));
 }
 
-/* Refuses a duration that is none. */
+/* Refuses a duration that is negative or not a number. */
 static void
 check_duration(Row *row)
 {

@@ -161,7 +161,7 @@ usage_monitor_check_parent(PG_FUNCTION_ARGS)
 					 errmsg("column \"%s\" of \"%s\" must be the number of a %s, but is %lld",
 							belonging->column, table, belonging->parent,
 							(long long) DatumGetInt64(key)),
-					 errhint("usage_monitor.%s lists them: add the %s first.",
+					 errhint("SELECT * FROM usage_monitor.%s lists them. Add the %s first.",
 							 belonging->parent, belonging->parent),
 					 errtable(trigdata->tg_relation)));
 	}

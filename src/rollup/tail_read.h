@@ -1,6 +1,7 @@
 /*
  * tail_read.h
- *		Reading what a mark does not cover.
+ *		Reading the tail: the calls, and the corrections of calls, that a
+ *		watermark does not cover.
  */
 #ifndef UM_TAIL_READ_H
 #define UM_TAIL_READ_H
@@ -8,12 +9,15 @@
 #include "rollup/watermark.h"
 
 /*
- * Gets a call, by the columns of um_sums_columns; with sign -1 it is to be
- * taken back.
+ * Gets a call, by the columns of um_sums_columns, to be added (sign 1) or
+ * subtracted (sign -1, the old row of a correction).
  */
 typedef void (*UmTailVisitor) (void *arg, const Datum *values, const bool *nulls, int sign);
 
-/* Learns that from now on it gets late calls, from an earlier day on. */
+/*
+ * Is called once, when the calls in order of time are read: those that follow
+ * are late ones, again in order of time, and begin with an earlier day.
+ */
 typedef void (*UmTailLate) (void *arg);
 
 extern void um_tail_read(const UmWatermark *mark, UmTailVisitor visit, void *arg);
