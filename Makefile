@@ -18,6 +18,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(SOURCE)/
 # What CREATE EXTENSION runs, in this order.
 SQL_PARTS = \
 	sql/base/setting.sql \
+	sql/base/as_owner.sql \
 	sql/pricing/price.sql \
 	pricing/catalogue.sql \
 	sql/pricing/names.sql \
@@ -54,6 +55,7 @@ SQL_PARTS = \
 	sql/report/forecast.sql \
 	sql/report/alternative.sql \
 	sql/report/advice.sql \
+	sql/access/rights.sql \
 	sql/access/grants.sql
 
 OBJS = $(patsubst $(SOURCE)/%.c,%.o,$(sort $(wildcard $(SOURCE)/src/*.c $(SOURCE)/src/*/*.c)))

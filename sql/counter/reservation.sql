@@ -112,7 +112,7 @@ RETURN format('there is no price%s: give the cost', ' for model "' || model || '
 COMMENT ON FUNCTION _usage_monitor._no_price(text) IS
     'Why a call whose cost is not known is not allowed.';
 
-CREATE FUNCTION usage_monitor.reserve(
+CREATE FUNCTION _usage_monitor.reserve(
     org text DEFAULT 'default',
     user_id text DEFAULT NULL,
     project text DEFAULT NULL,
@@ -133,7 +133,7 @@ CREATE FUNCTION usage_monitor.reserve(
 )
     -- an application need not be able to read or write quotas: who may
     -- execute this is the administrator's choice
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -233,10 +233,12 @@ BEGIN
 END
 $$;
 
+SELECT _usage_monitor._run_as_owner('reserve');
+
 COMMENT ON FUNCTION usage_monitor.reserve(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint, interval, bigint) IS
     'Holds room for a call that is about to be made: its cost, or what input_tokens and max_output_tokens would cost. It counts against blocking quotas until settle(), release() or the end of ttl. Never raises for a refusal: allowed is false, and reason says which quota. Errors: UM001 for amounts or a ttl that are none, UM003 and UM004 as of INSERT.';
 
-CREATE FUNCTION usage_monitor.settle(
+CREATE FUNCTION _usage_monitor.settle(
     reservation_id uuid,
     response jsonb DEFAULT NULL,
     model text DEFAULT NULL,
@@ -262,7 +264,7 @@ CREATE FUNCTION usage_monitor.settle(
     provider text DEFAULT NULL
 ) RETURNS usage_monitor.usage
     -- as for reserve()
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -350,16 +352,20 @@ BEGIN
 END
 $$;
 
+SELECT _usage_monitor._run_as_owner('settle');
+
 COMMENT ON FUNCTION usage_monitor.settle(uuid, jsonb, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, numeric, text, text, text, timestamptz, double precision, boolean, text, boolean, text) IS
     'Records the call that a reservation was made for, from a provider''s response as record() does or from counts as an INSERT does, and gives back what it held, in one transaction; returns the row of the ledger. An expired reservation is settled as well, but its room may be gone. Errors: UM101 not open, 22023 counts or cost beside a response, and those of INSERT.';
 
-CREATE FUNCTION usage_monitor.release(reservation_id uuid) RETURNS boolean
+CREATE FUNCTION _usage_monitor.release(reservation_id uuid) RETURNS boolean
     -- as for reserve()
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT (_usage_monitor._end_reservation(release.reservation_id, 'released')).reservation_id IS NOT NULL;
 END;
+
+SELECT _usage_monitor._run_as_owner('release');
 
 COMMENT ON FUNCTION usage_monitor.release(uuid) IS
     'Gives back what a reservation held, for a call that was not made; false if it was not open.';

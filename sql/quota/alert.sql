@@ -109,17 +109,37 @@ END;
 COMMENT ON FUNCTION _usage_monitor._new_quota_alert(bigint, text, timestamptz, text, numeric, numeric, text) IS
     'The alert of a level that was reached.';
 
-CREATE FUNCTION usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT session_user)
+CREATE FUNCTION _usage_monitor._signature(by text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- the owner can write what he likes anyway
+    IF by <> _usage_monitor._caller() AND NOT pg_has_role(_usage_monitor._caller(), current_user, 'USAGE') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('role "%s" cannot sign as "%s"', _usage_monitor._caller(), by),
+            HINT = 'Leave "by" out: it is the role that calls.';
+    END IF;
+    RETURN coalesce(by, _usage_monitor._caller());
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._signature(text) IS
+    'Who is noted to have done something: the caller, or, if the owner calls, whom he names (42501).';
+
+CREATE FUNCTION _usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    result usage_monitor.alert;
+    signature CONSTANT text := _usage_monitor._signature(by);
+    result    usage_monitor.alert;
 BEGIN
     UPDATE usage_monitor.alert a
        SET acknowledged_at = coalesce(a.acknowledged_at, now()),
-           acknowledged_by = coalesce(a.acknowledged_by, acknowledge_alert.by)
+           acknowledged_by = coalesce(a.acknowledged_by, signature)
      WHERE a.alert_id = acknowledge_alert.alert_id
     RETURNING a.* INTO result;
     IF NOT FOUND THEN
@@ -132,20 +152,23 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.acknowledge_alert(bigint, text) IS
-    'Notes that somebody has seen the alert, and returns it; the first to do so stays. Error: P0002 no such alert.';
+SELECT _usage_monitor._run_as_owner('acknowledge_alert');
 
-CREATE FUNCTION usage_monitor.resolve_alert(alert_id bigint, by text DEFAULT session_user)
+COMMENT ON FUNCTION usage_monitor.acknowledge_alert(bigint, text) IS
+    'Notes that somebody has seen the alert, and returns it; the first to do so stays. by: the calling role, unless the ledger''s owner gives another name. Errors: P0002 no such alert, 42501 another name.';
+
+CREATE FUNCTION _usage_monitor.resolve_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    result usage_monitor.alert;
+    signature CONSTANT text := _usage_monitor._signature(by);
+    result    usage_monitor.alert;
 BEGIN
     UPDATE usage_monitor.alert a
        SET resolved_at = coalesce(a.resolved_at, now()),
-           resolved_by = coalesce(a.resolved_by, resolve_alert.by)
+           resolved_by = coalesce(a.resolved_by, signature)
      WHERE a.alert_id = resolve_alert.alert_id
     RETURNING a.* INTO result;
     IF NOT FOUND THEN
@@ -158,8 +181,10 @@ BEGIN
 END
 $$;
 
+SELECT _usage_monitor._run_as_owner('resolve_alert');
+
 COMMENT ON FUNCTION usage_monitor.resolve_alert(bigint, text) IS
-    'Notes that the alert is done with, and returns it; it leaves active_alert. Error: P0002 no such alert.';
+    'Notes that the alert is done with, and returns it; it leaves active_alert. by: as for acknowledge_alert(). Errors: P0002 no such alert, 42501 another name.';
 
 CREATE VIEW usage_monitor.active_alert WITH (security_invoker = true) AS
 SELECT a.alert_id,

@@ -1,7 +1,7 @@
 /*
  * Admission: does a call fit, before it is made?
  */
-CREATE FUNCTION usage_monitor.check_quota(
+CREATE FUNCTION _usage_monitor.check_quota(
     org text DEFAULT 'default',
     user_id text DEFAULT NULL,
     project text DEFAULT NULL,
@@ -32,7 +32,7 @@ CREATE FUNCTION usage_monitor.check_quota(
 )
     -- an application may ask about its own call without the right to read
     -- quotas: who may execute this is the administrator's choice
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH call AS (
@@ -130,6 +130,8 @@ BEGIN ATOMIC
       FROM state t
      ORDER BY coalesce(t.used + t.reserved + t.wanted <= t.amount, false), (t.amount - t.used - t.reserved) / t.amount, t.quota_id;
 END;
+
+SELECT _usage_monitor._run_as_owner('check_quota');
 
 COMMENT ON FUNCTION usage_monitor.check_quota(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint) IS
     'Whether a call of that cost, in the ledger''s currency, and so many tokens fits: a row for each quota that it touches, those that it does not fit first. allowed says whether it fits, reason why not; enforcement block means that the INSERT would be refused. A cost of NULL, what cost() says of a model without a price, fits into no quota of cost. Reads only, and never waits. Error: UM004 for names and tags that an INSERT would refuse.';

@@ -98,7 +98,7 @@ $$;
  * nothing else: it may add to the ledger, and replace the rows of a request_id
  * that it knows, without a right to read or change the table.
  */
-CREATE FUNCTION usage_monitor.record(
+CREATE FUNCTION _usage_monitor.record(
     response    jsonb,
     provider    text DEFAULT NULL,
     model       text DEFAULT NULL,
@@ -116,7 +116,7 @@ CREATE FUNCTION usage_monitor.record(
     error       text DEFAULT NULL,
     tags        jsonb DEFAULT NULL)
 RETURNS usage_monitor.usage
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -192,6 +192,8 @@ BEGIN
     RETURN call;
 END
 $$;
+
+SELECT _usage_monitor._run_as_owner('record');
 
 COMMENT ON FUNCTION usage_monitor.record(jsonb, text, text, text, text, text, text, text, text, text, text,
     timestamptz, double precision, boolean, text, jsonb) IS

@@ -15,9 +15,9 @@
 #include "base/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -36,6 +36,7 @@ static const struct
 	[UM_PRICE_RATE] = {"price_rate", UM_TOPIC_PRICE},
 	[UM_MODEL_ALIAS] = {"model_alias", UM_TOPIC_PRICE},
 	[UM_PROVIDER_ALIAS] = {"provider_alias", UM_TOPIC_PRICE},
+	[UM_MODEL_ALTERNATIVE] = {"model_alternative", -1},
 	[UM_EXCHANGE_RATE] = {"exchange_rate", UM_TOPIC_PRICE},
 	[UM_DISCOUNT] = {"discount", UM_TOPIC_PRICE},
 	[UM_QUOTA] = {"quota", UM_TOPIC_QUOTA},
@@ -44,6 +45,7 @@ static const struct
 	[UM_QUOTA_BIRTH_PKEY] = {"_quota_birth_pkey", -1},
 	[UM_QUOTA_RAISE] = {"quota_raise", -1},
 	[UM_QUOTA_RAISE_QUOTA_ID] = {"quota_raise_quota_id", -1},
+	[UM_QUOTA_ADJUSTMENT] = {"quota_adjustment", -1},
 	[UM_COUNTER_ROW] = {"_counter_row", -1},
 	[UM_USAGE] = {"usage", UM_TOPIC_LEDGER},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
@@ -133,6 +135,39 @@ um_owner(void)
 }
 
 /*
+ * Checks that a function was called as a trigger of one of those tables, and
+ * fired when it must be (TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW).  By OID:
+ * anybody can make a table of the same name and columns, and a trigger on it
+ * needs no right to execute the function.
+ */
+TriggerData *
+um_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when,
+		   const UmRelation *tables, int ntables)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", name)));
+	if ((trigdata->tg_event & (TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK)) != when)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired %s %s", name,
+						when & TRIGGER_EVENT_BEFORE ? "BEFORE" : "AFTER",
+						when & TRIGGER_EVENT_ROW ? "ROW" : "STATEMENT")));
+	for (int t = 0; t < ntables; t++)
+		if (RelationGetRelid(trigdata->tg_relation) == um_relation(tables[t]))
+			return trigdata;
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("function \"%s\" is not for table \"%s\"", name,
+					RelationGetRelationName(trigdata->tg_relation)),
+			 errhint("The triggers of usage_monitor are for its own tables alone.")));
+	return NULL;				/* keep the compiler quiet */
+}
+
+/*
  * A snapshot of what is committed now, whatever the transaction's isolation.
  * Parallel workers may not take one; theirs is the query's.
  */
@@ -145,13 +180,14 @@ latest_snapshot(void)
 /*
  * Does a script of pg_dump or pg_restore run?  All that they write begins
  * with these two settings, whatever their options; hardly anybody else's
- * session has both.  Anybody can set them: let it spare checks of what counts
- * for nothing, and no more.
+ * session has both.  Anybody can set them, so it must be the owner's: nobody
+ * else can restore what an extension has.
  */
 bool
 um_is_restoring(void)
 {
-	return !check_function_bodies && namespace_search_path[0] == '\0';
+	return !check_function_bodies && namespace_search_path[0] == '\0' &&
+		has_privs_of_role(GetUserId(), um_owner());
 }
 
 Datum
@@ -348,11 +384,13 @@ um_text_column(HeapTuple row, TupleDesc desc, int column)
 Datum
 usage_monitor_invalidate(PG_FUNCTION_ARGS)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "_invalidate")));
+	UmRelation	cached[UM_RELATION_COUNT];
+	int			ncached = 0;
 
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	for (int r = 0; r < UM_RELATION_COUNT; r++)
+		if (relations[r].topic >= 0)
+			cached[ncached++] = (UmRelation) r;
+	CacheInvalidateRelcache(um_trigger(fcinfo, "_invalidate", TRIGGER_EVENT_AFTER,
+									   cached, ncached)->tg_relation);
 	PG_RETURN_POINTER(NULL);
 }

@@ -6,7 +6,9 @@
 #ifndef UM_CATALOG_H
 #define UM_CATALOG_H
 
+#include "commands/trigger.h"
 #include "executor/spi.h"
+#include "fmgr.h"
 #include "utils/snapshot.h"
 
 /* What users see, and what begins with an underscore. */
@@ -20,6 +22,7 @@ typedef enum UmRelation
 	UM_PRICE_RATE,
 	UM_MODEL_ALIAS,
 	UM_PROVIDER_ALIAS,
+	UM_MODEL_ALTERNATIVE,
 	UM_EXCHANGE_RATE,
 	UM_DISCOUNT,
 	UM_QUOTA,
@@ -28,6 +31,7 @@ typedef enum UmRelation
 	UM_QUOTA_BIRTH_PKEY,
 	UM_QUOTA_RAISE,
 	UM_QUOTA_RAISE_QUOTA_ID,
+	UM_QUOTA_ADJUSTMENT,
 	UM_COUNTER_ROW,
 	UM_USAGE,
 	UM_USAGE_ID_SEQ,
@@ -70,6 +74,8 @@ typedef struct UmSpi
 extern void um_catalog_init(void);
 extern Oid	um_relation(UmRelation relation);
 extern Oid	um_owner(void);
+extern TriggerData *um_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when,
+							   const UmRelation *tables, int ntables);
 extern bool um_is_restoring(void);
 extern uint64 um_generation(UmTopic topic);
 extern void um_watch(UmTopic topic);

@@ -5,17 +5,26 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "base/catalog.h"
 #include "base/ledger_columns.h"
+#include "catalog/partition.h"
 #include "catalog/pg_index.h"
 #include "executor/spi.h"
 #include "storage/lockdefs.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 static const char *const names[UM_COLUMN_COUNT] = {
-#define C(symbol, name) name,
+#define C(symbol, name, type) name,
+	UM_LEDGER_COLUMNS(C)
+#undef C
+};
+
+static const Oid types[UM_COLUMN_COUNT] = {
+#define C(symbol, name, type) type,
 	UM_LEDGER_COLUMNS(C)
 #undef C
 };
@@ -74,6 +83,24 @@ find_request_index(Relation relation, const AttrNumber *attnum)
 	return result;
 }
 
+/*
+ * Refuses what is not the ledger or one of its partitions: anybody can make a
+ * table that looks like it, and have our triggers fire there.
+ */
+static void
+check_is_ledger(Relation relation)
+{
+	Oid			ledger = um_relation(UM_USAGE);
+
+	if (RelationGetRelid(relation) != ledger &&
+		!(relation->rd_rel->relispartition &&
+		  list_member_oid(get_partition_ancestors(RelationGetRelid(relation)), ledger)))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("table \"%s\" is not part of the ledger", RelationGetRelationName(relation)),
+				 errhint("The triggers of usage_monitor are for its own tables alone.")));
+}
+
 /* The columns of the ledger or of one of its partitions. */
 const UmColumns *
 um_columns(Relation relation)
@@ -102,16 +129,17 @@ um_columns(Relation relation)
 		return entry;
 
 	entry->valid = false;
+	check_is_ledger(relation);
 	for (int c = 0; c < UM_COLUMN_COUNT; c++)
 	{
 		int			attnum = SPI_fnumber(RelationGetDescr(relation), names[c]);
 
-		if (attnum <= 0)
+		if (attnum <= 0 || TupleDescAttr(RelationGetDescr(relation), attnum - 1)->atttypid != types[c])
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" does not exist",
-							names[c], RelationGetRelationName(relation)),
-					 errhint("The triggers of usage_monitor are for its ledger alone.")));
+					 errmsg("table \"%s\" has no column \"%s\" of type %s",
+							RelationGetRelationName(relation), names[c], format_type_be(types[c])),
+					 errhint("The ledger's own columns must stay as CREATE EXTENSION made them.")));
 		entry->attnum[c] = attnum;
 	}
 	entry->valid = true;		/* an invalidation from here on counts */

@@ -6,53 +6,55 @@
 #define UM_LEDGER_COLUMNS_H
 
 #include "access/attnum.h"
+#include "catalog/pg_type_d.h"
 #include "utils/relcache.h"
 
+/* The columns that are read or filled, each with its name and type. */
 #define UM_LEDGER_COLUMNS(C) \
-	C(USAGE_ID, "usage_id") \
-	C(TS, "ts") \
-	C(REQUEST_ID, "request_id") \
-	C(ORG, "org") \
-	C(DEPARTMENT, "department") \
-	C(PROJECT, "project") \
-	C(USER_ID, "user_id") \
-	C(SESSION_ID, "session_id") \
-	C(PROVIDER, "provider") \
-	C(MODEL, "model") \
-	C(OPERATION, "operation") \
-	C(SOURCE, "source") \
-	C(SERVICE_TIER, "service_tier") \
-	C(INPUT_TOKENS, "input_tokens") \
-	C(OUTPUT_TOKENS, "output_tokens") \
-	C(CACHE_READ_INPUT_TOKENS, "cache_read_input_tokens") \
-	C(CACHE_CREATION_INPUT_TOKENS, "cache_creation_input_tokens") \
-	C(CACHE_CREATION_1H_INPUT_TOKENS, "cache_creation_1h_input_tokens") \
-	C(REASONING_OUTPUT_TOKENS, "reasoning_output_tokens") \
-	C(INPUT_AUDIO_TOKENS, "input_audio_tokens") \
-	C(OUTPUT_AUDIO_TOKENS, "output_audio_tokens") \
-	C(UNITS, "units") \
-	C(DURATION_MS, "duration_ms") \
-	C(SUCCESS, "success") \
-	C(CACHED, "cached") \
-	C(TAGS, "tags") \
-	C(TOTAL_TOKENS, "total_tokens") \
-	C(PRICE_ID, "price_id") \
-	C(CURRENCY, "currency") \
-	C(INPUT_COST, "input_cost") \
-	C(OUTPUT_COST, "output_cost") \
-	C(OTHER_COST, "other_cost") \
-	C(COST, "cost") \
-	C(COST_SOURCE, "cost_source") \
-	C(UNPRICED_REASON, "unpriced_reason") \
-	C(PRICE_CURRENCY, "price_currency") \
-	C(PRICE_COST, "price_cost") \
-	C(EXCHANGE_RATE, "exchange_rate") \
-	C(RECORDED_AT, "recorded_at") \
-	C(XID, "xid")
+	C(USAGE_ID, "usage_id", INT8OID) \
+	C(TS, "ts", TIMESTAMPTZOID) \
+	C(REQUEST_ID, "request_id", TEXTOID) \
+	C(ORG, "org", TEXTOID) \
+	C(DEPARTMENT, "department", TEXTOID) \
+	C(PROJECT, "project", TEXTOID) \
+	C(USER_ID, "user_id", TEXTOID) \
+	C(SESSION_ID, "session_id", TEXTOID) \
+	C(PROVIDER, "provider", TEXTOID) \
+	C(MODEL, "model", TEXTOID) \
+	C(OPERATION, "operation", TEXTOID) \
+	C(SOURCE, "source", TEXTOID) \
+	C(SERVICE_TIER, "service_tier", TEXTOID) \
+	C(INPUT_TOKENS, "input_tokens", INT8OID) \
+	C(OUTPUT_TOKENS, "output_tokens", INT8OID) \
+	C(CACHE_READ_INPUT_TOKENS, "cache_read_input_tokens", INT8OID) \
+	C(CACHE_CREATION_INPUT_TOKENS, "cache_creation_input_tokens", INT8OID) \
+	C(CACHE_CREATION_1H_INPUT_TOKENS, "cache_creation_1h_input_tokens", INT8OID) \
+	C(REASONING_OUTPUT_TOKENS, "reasoning_output_tokens", INT8OID) \
+	C(INPUT_AUDIO_TOKENS, "input_audio_tokens", INT8OID) \
+	C(OUTPUT_AUDIO_TOKENS, "output_audio_tokens", INT8OID) \
+	C(UNITS, "units", JSONBOID) \
+	C(DURATION_MS, "duration_ms", FLOAT8OID) \
+	C(SUCCESS, "success", BOOLOID) \
+	C(CACHED, "cached", BOOLOID) \
+	C(TAGS, "tags", JSONBOID) \
+	C(TOTAL_TOKENS, "total_tokens", INT8OID) \
+	C(PRICE_ID, "price_id", INT8OID) \
+	C(CURRENCY, "currency", TEXTOID) \
+	C(INPUT_COST, "input_cost", NUMERICOID) \
+	C(OUTPUT_COST, "output_cost", NUMERICOID) \
+	C(OTHER_COST, "other_cost", NUMERICOID) \
+	C(COST, "cost", NUMERICOID) \
+	C(COST_SOURCE, "cost_source", TEXTOID) \
+	C(UNPRICED_REASON, "unpriced_reason", TEXTOID) \
+	C(PRICE_CURRENCY, "price_currency", TEXTOID) \
+	C(PRICE_COST, "price_cost", NUMERICOID) \
+	C(EXCHANGE_RATE, "exchange_rate", NUMERICOID) \
+	C(RECORDED_AT, "recorded_at", TIMESTAMPTZOID) \
+	C(XID, "xid", INT8OID)
 
 typedef enum UmColumn
 {
-#define C(symbol, name) UM_COL_##symbol,
+#define C(symbol, name, type) UM_COL_##symbol,
 	UM_LEDGER_COLUMNS(C)
 #undef C
 	UM_COLUMN_COUNT

@@ -12,7 +12,6 @@
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/quota_change.h"
 #include "fmgr.h"
@@ -121,23 +120,18 @@ note_overridden(HeapTuple row, TupleDesc desc)
 Datum
 usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
+	static const UmRelation table = UM_QUOTA;
+	TriggerData *trigdata = um_trigger(fcinfo, "_quota_changed", TRIGGER_EVENT_ROW, &table, 1);
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	Change	   *change;
 	int64		quota_id;
 	Datum		created;
 	bool		isnull;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "_quota_changed")));
-
-	desc = RelationGetDescr(trigdata->tg_relation);
 	quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
 										   SPI_fnumber(desc, "quota_id"), &isnull));
 	change = note_change(quota_id);
-	if (strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
+	if (trigdata->tg_trigger->tgnargs > 0 && strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
 	{
 		change->recount = true;
 		/* what it stands in for counts its subject no more, or again */
@@ -163,16 +157,12 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_quota_adjusted(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	static const UmRelation table = UM_QUOTA_ADJUSTMENT;
+	TriggerData *trigdata = um_trigger(fcinfo, "_quota_adjusted", TRIGGER_EVENT_ROW, &table, 1);
 	TupleDesc	desc;
 	Change	   *change;
 	int64		quota_id;
 	bool		isnull;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "_quota_adjusted")));
 
 	if (um_is_restoring())
 	{

@@ -148,6 +148,9 @@ store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 Datum
 usage_monitor_reserve(PG_FUNCTION_ARGS)
 {
+	static const int required[] = {
+		UM_COUNTED_TS, UM_COUNTED_COST, ARG_TOKENS, ARG_REQUESTS, ARG_RESERVATION_ID, ARG_EXPIRES_AT
+	};
 	Datum		values[UM_COUNTED_COLUMNS];
 	bool		nulls[UM_COUNTED_COLUMNS];
 	UmCounted	row;
@@ -155,6 +158,11 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	UmTouches	touched;
 	int			refused;
 
+	for (int i = 0; i < (int) lengthof(required); i++)
+		if (PG_ARGISNULL(required[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument %d of function \"%s\" must not be NULL", required[i] + 1, "_reserve")));
 	for (int i = 0; i < UM_COUNTED_COLUMNS; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);

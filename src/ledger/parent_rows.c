@@ -13,11 +13,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "fmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -26,8 +22,10 @@ PG_FUNCTION_INFO_V1(usage_monitor_keep_children);
 
 typedef struct Belonging
 {
-	const char *child;
-	const char *parent;
+	UmRelation	child;
+	UmRelation	parent;
+	const char *child_name;
+	const char *parent_name;
 	const char *column;			/* of both; the parent's primary key */
 	UmQuery		lock_parent;
 	UmQuery		drop_children;
@@ -35,9 +33,11 @@ typedef struct Belonging
 	UmQuery		find_child;
 } Belonging;
 
-#define BELONGING(the_child, the_parent, the_column) { \
-	.child = the_child, \
-	.parent = the_parent, \
+#define BELONGING(the_child_table, the_child, the_parent_table, the_parent, the_column) { \
+	.child = the_child_table, \
+	.parent = the_parent_table, \
+	.child_name = the_child, \
+	.parent_name = the_parent, \
 	.column = the_column, \
 	.lock_parent = { \
 		.text = "SELECT FROM ONLY usage_monitor." the_parent " p" \
@@ -65,33 +65,10 @@ typedef struct Belonging
 }
 
 static Belonging belongings[] = {
-	BELONGING("price_rate", "price", "price_id"),
-	BELONGING("quota_raise", "quota", "quota_id"),
-	BELONGING("quota_adjustment", "quota", "quota_id"),
+	BELONGING(UM_PRICE_RATE, "price_rate", UM_PRICE, "price", "price_id"),
+	BELONGING(UM_QUOTA_RAISE, "quota_raise", UM_QUOTA, "quota", "quota_id"),
+	BELONGING(UM_QUOTA_ADJUSTMENT, "quota_adjustment", UM_QUOTA, "quota", "quota_id"),
 };
-
-/* Checks that a function was called as a trigger of one of our own tables. */
-static TriggerData *
-called_after(FunctionCallInfo fcinfo, const char *name)
-{
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", name)));
-	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
-		TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) == TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired AFTER ROW, or AFTER TRUNCATE", name)));
-	/* it acts as the owner: not for a table that only has the name */
-	if (RelationGetNamespace(trigdata->tg_relation) != get_namespace_oid(UM_SCHEMA, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" is for tables of schema \"usage_monitor\" only", name)));
-	return trigdata;
-}
 
 /* The number that a row has or refers to. */
 static Datum
@@ -120,8 +97,10 @@ same_key(TriggerData *trigdata, const char *column)
 Datum
 usage_monitor_check_parent(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = called_after(fcinfo, "_check_parent");
-	const char *table = RelationGetRelationName(trigdata->tg_relation);
+	static const UmRelation children[] = {UM_PRICE_RATE, UM_QUOTA_RAISE, UM_QUOTA_ADJUSTMENT};
+	TriggerData *trigdata = um_trigger(fcinfo, "_check_parent", TRIGGER_EVENT_ROW,
+									   children, lengthof(children));
+	Oid			table = RelationGetRelid(trigdata->tg_relation);
 	bool		is_update;
 	bool		is_new;			/* and may not have been checked yet */
 
@@ -145,7 +124,7 @@ usage_monitor_check_parent(PG_FUNCTION_ARGS)
 		bool		found;
 		UmSpi		spi;
 
-		if (strcmp(belonging->child, table) != 0 ||
+		if (um_relation(belonging->child) != table ||
 			(!is_new && same_key(trigdata, belonging->column)))
 			continue;
 		key = key_of(row, RelationGetDescr(trigdata->tg_relation), belonging->column);
@@ -159,13 +138,20 @@ usage_monitor_check_parent(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("column \"%s\" of \"%s\" must be the number of a %s, but is %lld",
-							belonging->column, table, belonging->parent,
+							belonging->column, belonging->child_name, belonging->parent_name,
 							(long long) DatumGetInt64(key)),
 					 errhint("SELECT * FROM usage_monitor.%s lists them. Add the %s first.",
-							 belonging->parent, belonging->parent),
+							 belonging->parent_name, belonging->parent_name),
 					 errtable(trigdata->tg_relation)));
 	}
 	return PointerGetDatum(NULL);
+}
+
+static bool
+called_for_truncate(FunctionCallInfo fcinfo)
+{
+	return CALLED_AS_TRIGGER(fcinfo) &&
+		TRIGGER_FIRED_BY_TRUNCATE(((TriggerData *) fcinfo->context)->tg_event);
 }
 
 /*
@@ -175,8 +161,11 @@ usage_monitor_check_parent(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_keep_children(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = called_after(fcinfo, "_keep_children");
-	const char *table = RelationGetRelationName(trigdata->tg_relation);
+	static const UmRelation parents[] = {UM_PRICE, UM_QUOTA};
+	TriggerData *trigdata = um_trigger(fcinfo, "_keep_children",
+									   called_for_truncate(fcinfo) ? TRIGGER_EVENT_AFTER : TRIGGER_EVENT_ROW,
+									   parents, lengthof(parents));
+	Oid			table = RelationGetRelid(trigdata->tg_relation);
 
 	for (size_t b = 0; b < lengthof(belongings); b++)
 	{
@@ -185,7 +174,7 @@ usage_monitor_keep_children(PG_FUNCTION_ARGS)
 		bool		found = false;
 		UmSpi		spi;
 
-		if (strcmp(belonging->parent, table) != 0 || same_key(trigdata, belonging->column))
+		if (um_relation(belonging->parent) != table || same_key(trigdata, belonging->column))
 			continue;
 		if (!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 			key = key_of(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation),
@@ -210,15 +199,15 @@ usage_monitor_keep_children(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("table \"%s\" cannot be truncated while \"%s\" has rows",
-							table, belonging->child),
+							belonging->parent_name, belonging->child_name),
 					 errhint("DELETE takes them along."),
 					 errtable(trigdata->tg_relation)));
 		if (found)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("column \"%s\" of \"%s\" cannot be changed from %lld, which rows of \"%s\" refer to",
-							belonging->column, table, (long long) DatumGetInt64(key),
-							belonging->child),
+							belonging->column, belonging->parent_name,
+							(long long) DatumGetInt64(key), belonging->child_name),
 					 errhint("Leave the number as it is, or delete those rows first."),
 					 errtable(trigdata->tg_relation)));
 	}

@@ -5,11 +5,9 @@
  */
 #include "postgres.h"
 
+#include "base/catalog.h"
 #include "base/error.h"
 #include "commands/extension.h"
-#include "commands/trigger.h"
-#include "executor/spi.h"
-#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -32,21 +30,19 @@ is_shipped(HeapTuple row, TupleDesc desc)
 	return !isnull && DatumGetInt64(value) < 0;
 }
 
-/* Row trigger of price, price_rate, model_alias and provider_alias. */
+/* Row trigger of what is shipped. */
 Datum
 usage_monitor_protect_shipped(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
-	bool		is_update;
+	static const UmRelation tables[] = {
+		UM_PRICE, UM_PRICE_RATE, UM_MODEL_ALIAS, UM_PROVIDER_ALIAS, UM_MODEL_ALTERNATIVE
+	};
+	TriggerData *trigdata = um_trigger(fcinfo, "_protect_shipped",
+									   TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW,
+									   tables, lengthof(tables));
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "_protect_shipped")));
-
-	desc = RelationGetDescr(trigdata->tg_relation);
-	is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
 	if (!creating_extension &&
 		(is_shipped(trigdata->tg_trigtuple, desc) ||
 		 (is_update && is_shipped(trigdata->tg_newtuple, desc))))

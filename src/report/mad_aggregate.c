@@ -117,8 +117,11 @@ median(const Datum *values, int count)
 static Window *
 window_of(FunctionCallInfo fcinfo, MemoryContext *context)
 {
+	/* anybody can call a function of type internal with NULL */
 	if (!AggCheckCallContext(fcinfo, context))
-		elog(ERROR, "called outside an aggregate");
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("the parts of aggregate \"%s\" cannot be called by themselves", "_unusual")));
 	return PG_ARGISNULL(0) ? NULL : (Window *) PG_GETARG_POINTER(0);
 }
 
@@ -132,7 +135,9 @@ usage_monitor_unusual_add(PG_FUNCTION_ARGS)
 	int			place;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		elog(ERROR, "a value, k and min_history are not NULL");
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the arguments of aggregate \"%s\" must not be NULL", "_unusual")));
 
 	before = MemoryContextSwitchTo(context);
 	if (window == NULL)

@@ -286,13 +286,10 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_reset_rollups(PG_FUNCTION_ARGS)
 {
+	static const UmRelation table = UM_SETTING;
 	UmWatermark nothing = {0};
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "_reset_rollups")));
-
+	(void) um_trigger(fcinfo, "_reset_rollups", TRIGGER_EVENT_ROW, &table, 1);
 	/* not in CREATE EXTENSION, which has no rollups yet */
 	if (OidIsValid(um_relation(UM_ROLLUP_STATE)))
 	{

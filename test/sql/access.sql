@@ -120,7 +120,7 @@ SET ROLE regress_reader;
 SELECT c.oid::regclass, pg_temp.outcome(format('SELECT * FROM %s', c.oid::regclass)) AS outcome
 FROM pg_class AS c
 WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f')
-  AND pg_temp.outcome(format('SELECT * FROM %s', c.oid::regclass)) <> CASE WHEN c.relname ~ '^_archive_' THEN 'denied' ELSE 'allowed' END;
+  AND pg_temp.outcome(format('SELECT * FROM %s', c.oid::regclass)) <> CASE WHEN c.relispartition THEN 'denied' ELSE 'allowed' END;
 SELECT count(*) > 30 AS relations FROM pg_class WHERE relnamespace = 'usage_monitor'::regnamespace AND relkind IN ('r', 'p', 'v', 'f');
 SELECT name, state FROM usage_monitor.quota_status ORDER BY name;
 SELECT statement FROM pg_temp.attempt
@@ -152,8 +152,8 @@ DELETE FROM usage_monitor.quota WHERE name = 'managed';
 SELECT model, meter, change FROM usage_monitor.import_prices('{"gpt-managed": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}', 'litellm');
 SELECT set_raise > 0 AS raised FROM usage_monitor.set_quota('managed', 'org', NULL, 20), usage_monitor.raise_quota('managed', 5, 'tomorrow') AS set_raise;
 DELETE FROM usage_monitor.quota WHERE name = 'managed';
-SELECT level, acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
-SELECT level, resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.alert), 'carol');
+SELECT level, acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id) FROM usage_monitor.alert));
+SELECT level, resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.alert));
 SELECT statement, pg_temp.outcome(statement) FROM pg_temp.attempt
 WHERE statement ~ '(usage_monitor\.usage|usage_default|quota_usage|_counter_row|session_replication_role|CREATE TABLE|INTO usage_monitor.alert)\M' ORDER BY number;
 -- and may call what is called with nothing, but for what drops the ledger's rows or grants
@@ -168,16 +168,16 @@ RESET ROLE;
 -- Nothing is granted to PUBLIC
 SELECT format('%s %s', kind, name) AS granted
 FROM (SELECT 'relation' AS kind, c.oid::regclass::text AS name, coalesce(c.relacl, acldefault('r', c.relowner)) AS acl
-      FROM pg_class AS c WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f', 'S')
+      FROM pg_class AS c WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'f', 'S')
       UNION ALL
       SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname), a.attacl
-      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace = 'usage_monitor'::regnamespace
+      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
       UNION ALL
       SELECT 'function', p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
-      FROM pg_proc AS p WHERE p.pronamespace = 'usage_monitor'::regnamespace
+      FROM pg_proc AS p WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
       UNION ALL
       SELECT 'schema', n.nspname, coalesce(n.nspacl, acldefault('n', n.nspowner))
-      FROM pg_namespace AS n WHERE n.nspname = 'usage_monitor'
+      FROM pg_namespace AS n WHERE n.nspname IN ('usage_monitor', '_usage_monitor')
       UNION ALL
       SELECT 'foreign-data wrapper', w.fdwname, coalesce(w.fdwacl, acldefault('F', w.fdwowner))
       FROM pg_foreign_data_wrapper AS w WHERE w.fdwname ~ '^usage_monitor'
@@ -190,29 +190,29 @@ ORDER BY 1;
 -- Everything public says what it is
 SELECT format('%s %s', kind, name) AS without_comment
 FROM (SELECT 'relation' AS kind, c.oid::regclass::text AS name, obj_description(c.oid, 'pg_class') AS comment
-      FROM pg_class AS c WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f')
+      FROM pg_class AS c WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'f')
       UNION ALL
       SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname), col_description(a.attrelid, a.attnum)
       FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-      WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'f') AND NOT c.relispartition
+      WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'f') AND NOT c.relispartition
         AND c.relname !~ '^_' AND a.attnum > 0 AND NOT a.attisdropped
       UNION ALL
       SELECT 'function', p.oid::regprocedure::text, obj_description(p.oid, 'pg_proc')
-      FROM pg_proc AS p WHERE p.pronamespace = 'usage_monitor'::regnamespace AND p.proname !~ '^_') AS object
+      FROM pg_proc AS p WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND p.proname !~ '^_') AS object
 WHERE comment IS NULL
 ORDER BY 1;
 
 -- Functions that could be led astray by a search_path
 SELECT p.oid::regprocedure
 FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
-WHERE p.pronamespace = 'usage_monitor'::regnamespace
+WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
   AND (p.prosecdef OR l.lanname = 'plpgsql' OR (l.lanname = 'sql' AND p.prosqlbody IS NULL))
   AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(p.proconfig, '{}'))
 ORDER BY 1;
 -- ... but for those of the archive, which show nothing where row security holds on the ledger
 SELECT c.oid::regclass AS security_definer_view
 FROM pg_class AS c
-WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (coalesce(c.reloptions, '{}'))
+WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (coalesce(c.reloptions, '{}'))
   AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE _usage_monitor._rollups_apply\(\)');
 
 DROP EXTENSION usage_monitor CASCADE;

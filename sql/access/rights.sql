@@ -1,0 +1,148 @@
+/*
+ * Who may do what: the one list that grant_access() grants by.
+ *
+ * It names what is public, for each kind of access.  What that needs besides
+ * of the one who calls or reads it (a view its tables, a function those that it
+ * calls, a table the functions of its triggers) is found in their definitions,
+ * and listed too.  What is on no list is the owner's alone.
+ */
+CREATE TABLE usage_monitor.access_right (
+    access    text NOT NULL,
+    kind      text NOT NULL,
+    name      text NOT NULL,
+    privilege text NOT NULL,
+    columns   text[],
+    is_needed boolean NOT NULL DEFAULT false,
+    CONSTRAINT access_right_pkey PRIMARY KEY (access, kind, name, privilege)
+);
+
+COMMENT ON TABLE usage_monitor.access_right IS
+    'What grant_access() grants for each kind of access; a manager has the rights of a reader too. Filled by the extension.';
+COMMENT ON COLUMN usage_monitor.access_right.access IS 'writer, reader or manager.';
+COMMENT ON COLUMN usage_monitor.access_right.kind IS 'schema, table (views, too), sequence or function.';
+COMMENT ON COLUMN usage_monitor.access_right.name IS 'Of what, with its schema; of a function with the types of its arguments.';
+COMMENT ON COLUMN usage_monitor.access_right.privilege IS 'As GRANT names it.';
+COMMENT ON COLUMN usage_monitor.access_right.columns IS 'On these columns alone; NULL: on all.';
+COMMENT ON COLUMN usage_monitor.access_right.is_needed IS 'Is it not on the list for itself, but because something else on it does not work without?';
+
+INSERT INTO usage_monitor.access_right (access, kind, name, privilege, columns) VALUES
+    ('writer', 'schema', 'usage_monitor', 'USAGE', NULL),
+    ('writer', 'table', 'usage_monitor.usage', 'INSERT', NULL),
+    -- for RETURNING
+    ('writer', 'table', 'usage_monitor.usage', 'SELECT', '{usage_id, cost, currency, cost_source}'),
+    ('reader', 'schema', 'usage_monitor', 'USAGE', NULL),
+    ('reader', 'schema', '_usage_monitor', 'USAGE', NULL),
+    ('manager', 'schema', 'usage_monitor', 'USAGE', NULL),
+    ('manager', 'schema', '_usage_monitor', 'USAGE', NULL),
+    -- import_prices() numbers many at once
+    ('manager', 'sequence', 'usage_monitor.price_price_id_seq', 'USAGE', NULL);
+
+-- tables and views that are read
+INSERT INTO usage_monitor.access_right (access, kind, name, privilege)
+SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT'
+  FROM unnest('{
+           access_right, alert, alert_rule, archived_partition, audit_log, closed_period, discount, exchange_rate,
+           model_alias, model_alternative, price, price_rate, provider_alias, quota, quota_adjustment, quota_raise,
+           reservation, setting, usage,
+           active_alert, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total, daily_usage,
+           department_usage, duration_distribution, hourly_total, hourly_usage, model_efficiency, model_total,
+           model_usage, monthly_total, monthly_usage, operation_total, operation_usage, optimization_suggestion,
+           organisation_usage, pattern_total, project_usage, provider_total, provider_usage, quota_history,
+           quota_status, quota_usage, recent_usage, service_tier_total, service_tier_usage, session_usage,
+           source_total, source_usage, tag_usage, trend_total, unpriced_usage, usage_pattern, usage_trend,
+           user_usage, weekly_total, weekly_usage
+       }'::text[]) t (name);
+
+-- whose parts are read by names that are put together
+INSERT INTO usage_monitor.access_right (access, kind, name, privilege, is_needed)
+SELECT 'reader', 'table', c.oid::regclass::text, 'SELECT', true
+  FROM pg_class c
+ WHERE c.relnamespace = '_usage_monitor'::regnamespace
+   AND c.relkind IN ('r', 'v', 'f')
+   AND (c.relname ~ '^_(live|open|tail|archived)_'
+        OR c.relname IN (SELECT '_rollup_' || d.name FROM _usage_monitor._rollup_dimension d));
+
+-- tables that are written
+INSERT INTO usage_monitor.access_right (access, kind, name, privilege)
+SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name
+  FROM unnest('{
+           alert_rule, discount, exchange_rate, model_alias, model_alternative, price, price_rate, provider_alias, quota
+       }'::text[]) t (name)
+ CROSS JOIN unnest('{INSERT, UPDATE, DELETE}'::text[]) p (name);
+
+-- functions, each in all its forms
+INSERT INTO usage_monitor.access_right (access, kind, name, privilege)
+SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE'
+  FROM (VALUES
+           ('writer', '{check_quota, record, release, reserve, settle}'),
+           ('reader', '{
+               anomalous_calls, anomalous_days, check_quota, cost, cost_breakdown, cost_trend, current_stats,
+               daily_summary, dashboard, details_since, duration_percentile, durations_between, estimate_cost,
+               explain_cost, forecast, forecast_days, hourly_summary, ledger_currency, ledger_day, ledger_hour, ledger_time_zone, monthly_summary,
+               normalize_usage, pattern_between, period_end, period_start, recent_calls, report, resolve_model, session_stats,
+               suggest_optimizations, top_models, top_users, usage_between, verify, what_if
+           }'),
+           ('manager', '{
+               acknowledge_alert, check_alert_rules, check_anomalies, close_period, configure, default_alert_rules,
+               fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
+               reprice, reset_quota, resolve_alert, set_budget, set_price, set_quota
+           }')) AS f (access, names)
+ CROSS JOIN unnest(f.names::text[]) n (name)
+  LEFT JOIN pg_proc p ON p.pronamespace = 'usage_monitor'::regnamespace AND p.proname = n.name;
+
+/*
+ * What these need of what is private: the objects whose names occur in their
+ * definitions, and in theirs.  It ends where something runs as the owner: at
+ * functions that are SECURITY DEFINER or C, and at views that are not
+ * security_invoker.  What C reads as the user is the ledger, its corrections
+ * and what is listed above.
+ */
+WITH RECURSIVE object (kind, name, word, definition) AS (
+    SELECT 'function', p.oid::regprocedure::text, format('%s.%s', p.pronamespace::regnamespace, p.proname),
+           CASE WHEN NOT p.prosecdef AND p.prokind = 'f' THEN pg_get_functiondef(p.oid) END
+      FROM pg_proc p
+     WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
+       AND p.prorettype <> 'trigger'::regtype
+    UNION ALL
+    SELECT 'table', c.oid::regclass::text, c.oid::regclass::text,
+           CASE c.relkind
+               WHEN 'v' THEN CASE WHEN 'security_invoker=true' = ANY (c.reloptions) THEN pg_get_viewdef(c.oid) END
+               WHEN 'f' THEN '_usage_monitor._correction'
+           END
+      FROM pg_class c
+     WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
+       AND c.relkind IN ('r', 'p', 'v', 'f')
+), definition (name, definition, on_write) AS (
+    SELECT o.name, o.definition, false
+      FROM object o
+    UNION ALL
+    SELECT t.tgrelid::regclass::text, pg_get_triggerdef(t.oid) || pg_get_functiondef(t.tgfoid), true
+      FROM pg_trigger t
+     WHERE t.tgrelid::regclass::text IN (SELECT o.name FROM object o)
+    UNION ALL
+    SELECT p.polrelid::regclass::text, pg_get_expr(p.polqual, p.polrelid), false
+      FROM pg_policy p
+     WHERE p.polrelid::regclass::text IN (SELECT o.name FROM object o)
+), needed (access, kind, name) AS (
+    SELECT r.access, r.kind, r.name
+      FROM usage_monitor.access_right r
+    UNION
+    SELECT n.access, o.kind, o.name
+      FROM needed n
+      JOIN definition d
+        ON d.name = n.name
+       AND (NOT d.on_write
+            OR EXISTS (SELECT FROM usage_monitor.access_right w
+                        WHERE w.access = n.access
+                          AND w.name = n.name
+                          AND w.privilege IN ('INSERT', 'UPDATE', 'DELETE')))
+     CROSS JOIN LATERAL regexp_matches(d.definition, '\m_usage_monitor\.\w+', 'g') w (word)
+      JOIN object o ON o.word = w.word[1]
+)
+INSERT INTO usage_monitor.access_right (access, kind, name, privilege, is_needed)
+SELECT n.access, n.kind, n.name, CASE n.kind WHEN 'table' THEN 'SELECT' ELSE 'EXECUTE' END, true
+  FROM needed n
+ WHERE NOT EXISTS (SELECT FROM usage_monitor.access_right r
+                    WHERE r.name = n.name
+                      AND r.kind = n.kind
+                      AND r.access IN (n.access, CASE n.access WHEN 'manager' THEN 'reader' END));
