@@ -119,11 +119,13 @@ BEGIN ATOMIC
            CASE WHEN t.wanted IS NULL THEN
                _usage_monitor._no_price(check_quota.model)
                 WHEN t.used + t.reserved + t.wanted > t.amount THEN
-               format('%s %s wanted, but of %s only %s remain%s%s',
+               format(CASE WHEN t.used + t.reserved > t.amount THEN '%s %s wanted, but %4$s of %3$s are used already%5$s%6$s'
+                           ELSE '%s %s wanted, but of %s only %s remain%s%s' END,
                       trim_scale(t.wanted),
                       CASE t.metric WHEN 'cost' THEN usage_monitor.ledger_currency() ELSE t.metric END,
                       trim_scale(t.amount),
-                      trim_scale(greatest(t.amount - t.used - t.reserved, 0)),
+                      trim_scale(CASE WHEN t.used + t.reserved > t.amount THEN t.used + t.reserved
+                                      ELSE t.amount - t.used - t.reserved END),
                       CASE t.period WHEN 'lifetime' THEN '' ELSE ' in this ' || t.period END,
                       CASE t.enforcement WHEN 'block' THEN '' ELSE ' (the quota alerts, and does not block)' END)
            END
