@@ -184,6 +184,7 @@ CREATE FUNCTION usage_monitor.configure(
 AS $$
 DECLARE
     result usage_monitor.setting;
+    most   text;
 BEGIN
     -- nobody may record a call between the look and the change
     LOCK TABLE usage_monitor.usage IN SHARE MODE;
@@ -209,9 +210,27 @@ BEGIN
                 coalesce(configure.unpriced, 'record'))
         RETURNING * INTO result;
     END IF;
+
+    -- most prices are in one currency: without a rate from it hardly any call has a cost
+    SELECT p.currency INTO most
+      FROM usage_monitor.price p
+     GROUP BY p.currency
+     ORDER BY count(*) DESC, p.currency
+     LIMIT 1;
+    IF configure.currency IS NOT NULL
+       AND most <> result.currency
+       AND NOT EXISTS (
+               SELECT FROM usage_monitor.exchange_rate x
+                WHERE x.from_currency = most AND x.to_currency = result.currency)
+    THEN
+        RAISE NOTICE USING
+            MESSAGE = format('most prices are in %s: without an exchange rate to %s, calls at these prices are unpriced', most, result.currency),
+            HINT = format('INSERT INTO usage_monitor.exchange_rate (from_currency, to_currency, rate) VALUES (''%s'', ''%s'', ...);',
+                          most, result.currency);
+    END IF;
     RETURN result;
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.configure(text, text, text) IS
-    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC) and what happens to calls without a price (record or refuse). NULL leaves a setting as it is. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows.';
+    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC) and what happens to calls without a price (record or refuse). NULL leaves a setting as it is. A notice says so if the currency of most prices has no exchange rate to the ledger''s. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows.';
