@@ -7,6 +7,7 @@
 #include "at_commit.h"
 #include "base/catalog.h"
 #include "fmgr.h"
+#include "ledger/bounds.h"
 #include "rollup/refresh_worker.h"
 
 PG_MODULE_MAGIC;
@@ -18,5 +19,6 @@ _PG_init(void)
 {
 	um_catalog_init();
 	um_at_commit_init();
+	um_bounds_init();
 	um_refresh_worker_init();
 }

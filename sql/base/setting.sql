@@ -70,6 +70,12 @@ $$;
 
 COMMENT ON FUNCTION _usage_monitor._check_currency(text, text) IS 'Refuses what is no ISO 4217 code (UM008).';
 
+CREATE FUNCTION _usage_monitor._trimmed(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN btrim(name, E' \t\n\u000b\f\r');
+
+COMMENT ON FUNCTION _usage_monitor._trimmed(text) IS 'A name without the blanks round it, as the ledger has it.';
+
 CREATE FUNCTION _usage_monitor._check_time_zone(name text, zone text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp

@@ -137,35 +137,39 @@ CREATE FUNCTION _usage_monitor.reserve(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    own_org  CONSTANT text := coalesce(org, 'default');
+    own_org  CONSTANT text := coalesce(_usage_monitor._trimmed(org), 'default');
     tokens   CONSTANT numeric := coalesce(input_tokens, 0)::numeric + coalesce(max_output_tokens, 0);
     estimate CONSTANT numeric := coalesce(
         cost,
         CASE WHEN num_nonnulls(input_tokens, max_output_tokens) = 0 THEN 0
-             ELSE usage_monitor.cost(model, coalesce(input_tokens, 0), coalesce(max_output_tokens, 0),
-                                     provider => provider, org => own_org) END);
+             ELSE usage_monitor.cost(_usage_monitor._trimmed(model), coalesce(input_tokens, 0), coalesce(max_output_tokens, 0),
+                                     provider => nullif(_usage_monitor._trimmed(provider), ''), org => own_org) END);
     -- by the clock: the transaction may have begun a while ago
     started  CONSTANT timestamptz := clock_timestamp();
     refused  bigint;
 BEGIN
+    -- as the ledger will have them
+    user_id := nullif(_usage_monitor._trimmed(user_id), '');
+    project := nullif(_usage_monitor._trimmed(project), '');
+    department := nullif(_usage_monitor._trimmed(department), '');
+    session_id := nullif(_usage_monitor._trimmed(session_id), '');
+    model := _usage_monitor._trimmed(model);
+    provider := nullif(_usage_monitor._trimmed(provider), '');
+
     IF estimate < 0 OR estimate IN ('NaN', 'Infinity') OR least(input_tokens, max_output_tokens, requests) < 0 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
             MESSAGE = 'a reservation must not be of a negative or infinite amount',
             HINT = 'Give the cost, or the input tokens and the most output tokens, that the call may need.';
     END IF;
-    IF estimate >= 1e100 OR scale(estimate) > 100 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM003',
-            MESSAGE = 'column "cost" must have at most 100 digits before and behind the point',
-            HINT = 'Leave it out, and the call is priced by the price book.';
-    END IF;
-    IF tokens > 9223372036854775807 THEN
+    IF greatest(input_tokens, max_output_tokens, requests) > 1000000000000000 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = '"input_tokens" and "max_output_tokens" together are out of range',
+            MESSAGE = format('a reservation must be of at most 1000000000000000 tokens or requests, but is of %s',
+                             greatest(input_tokens, max_output_tokens, requests)),
             HINT = 'Give the input tokens and the most output tokens that the call may need.';
     END IF;
+    PERFORM _usage_monitor._check_cost('cost', cost);
     IF ttl IS NULL OR ttl <= interval '0' OR ttl > interval '1000 years' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
@@ -242,8 +246,9 @@ CREATE FUNCTION _usage_monitor.settle(
     reservation_id uuid,
     response jsonb DEFAULT NULL,
     model text DEFAULT NULL,
-    input_tokens bigint DEFAULT 0,
-    output_tokens bigint DEFAULT 0,
+    -- left out, as for an INSERT
+    input_tokens bigint DEFAULT '-9223372036854775808',
+    output_tokens bigint DEFAULT '-9223372036854775808',
     cache_read_input_tokens bigint DEFAULT 0,
     cache_creation_input_tokens bigint DEFAULT 0,
     cache_creation_1h_input_tokens bigint DEFAULT 0,
@@ -273,8 +278,8 @@ DECLARE
     -- what a response says itself
     besides  CONSTANT text[] := ARRAY(
         SELECT v.name
-          FROM (VALUES (1, 'input_tokens', settle.input_tokens IS DISTINCT FROM 0),
-                       (2, 'output_tokens', settle.output_tokens IS DISTINCT FROM 0),
+          FROM (VALUES (1, 'input_tokens', settle.input_tokens IS DISTINCT FROM '-9223372036854775808'),
+                       (2, 'output_tokens', settle.output_tokens IS DISTINCT FROM '-9223372036854775808'),
                        (3, 'cache_read_input_tokens', settle.cache_read_input_tokens <> 0),
                        (4, 'cache_creation_input_tokens', settle.cache_creation_input_tokens <> 0),
                        (5, 'cache_creation_1h_input_tokens', settle.cache_creation_1h_input_tokens <> 0),
@@ -306,7 +311,7 @@ BEGIN
     IF held.reservation_id IS NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM101',
-            MESSAGE = format('reservation %s is not open', settle.reservation_id),
+            MESSAGE = format('reservation %s is not open', coalesce(settle.reservation_id::text, 'NULL')),
             HINT = 'It was settled or released before, or never made. Record the call with INSERT or record().';
     END IF;
 

@@ -20,8 +20,9 @@ CREATE TABLE usage_monitor.usage (
     operation                      text COLLATE "C",
     source                         text COLLATE "C",
     service_tier                   text COLLATE "C" NOT NULL DEFAULT 'standard',
-    input_tokens                   bigint DEFAULT 0,
-    output_tokens                  bigint DEFAULT 0,
+    -- left out, which the trigger tells from 0 and from NULL: see fill_counts()
+    input_tokens                   bigint DEFAULT '-9223372036854775808',
+    output_tokens                  bigint DEFAULT '-9223372036854775808',
     cache_read_input_tokens        bigint NOT NULL DEFAULT 0,
     cache_creation_input_tokens    bigint NOT NULL DEFAULT 0,
     cache_creation_1h_input_tokens bigint NOT NULL DEFAULT 0,
@@ -30,7 +31,7 @@ CREATE TABLE usage_monitor.usage (
     output_audio_tokens            bigint NOT NULL DEFAULT 0,
     units                          jsonb,
     duration_ms                    double precision,
-    success                        boolean NOT NULL DEFAULT true,
+    success                        boolean NOT NULL, -- by default, whether there is no error
     error                          text,
     cached                         boolean NOT NULL DEFAULT false,
     tags                           jsonb,
@@ -75,7 +76,7 @@ ALTER INDEX usage_monitor.usage_default_session_id SET (autosummarize = on);
 COMMENT ON TABLE usage_monitor.usage IS
     'The ledger: one row for each call to a model. INSERT is all that an application needs; model alone is mandatory. Counts are inclusive.';
 COMMENT ON COLUMN usage_monitor.usage.usage_id IS 'Number of the row; filled by the extension.';
-COMMENT ON COLUMN usage_monitor.usage.ts IS 'When the call was made; the instant by which it is priced and counted.';
+COMMENT ON COLUMN usage_monitor.usage.ts IS 'When the call was made; the instant by which it is priced and counted. From usage_monitor.earliest_ts to usage_monitor.max_future from now.';
 COMMENT ON COLUMN usage_monitor.usage.request_id IS 'The caller''s or the provider''s name of the request; in one org it counts once, however often it is retried.';
 COMMENT ON COLUMN usage_monitor.usage.org IS 'Organisation, or tenant.';
 COMMENT ON COLUMN usage_monitor.usage.department IS 'Department of the organisation.';
@@ -87,8 +88,8 @@ COMMENT ON COLUMN usage_monitor.usage.model IS 'The model that answered (gen_ai.
 COMMENT ON COLUMN usage_monitor.usage.operation IS 'What was done: chat, embeddings, ... (gen_ai.operation.name).';
 COMMENT ON COLUMN usage_monitor.usage.source IS 'The application or feature that called.';
 COMMENT ON COLUMN usage_monitor.usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority or fast.';
-COMMENT ON COLUMN usage_monitor.usage.input_tokens IS 'All input tokens: cached, written, audio and image ones too. NULL: not known, which is not 0.';
-COMMENT ON COLUMN usage_monitor.usage.output_tokens IS 'All output tokens: reasoning and audio ones too. NULL: not known.';
+COMMENT ON COLUMN usage_monitor.usage.input_tokens IS 'All input tokens: cached, written, audio and image ones too. NULL: not known, which is not 0. Left out: 0 where anything else is counted, else not known.';
+COMMENT ON COLUMN usage_monitor.usage.output_tokens IS 'All output tokens: reasoning and audio ones too. NULL: not known. Left out: as for input_tokens.';
 COMMENT ON COLUMN usage_monitor.usage.cache_read_input_tokens IS 'Input tokens read from the provider''s cache.';
 COMMENT ON COLUMN usage_monitor.usage.cache_creation_input_tokens IS 'Input tokens written to the provider''s cache.';
 COMMENT ON COLUMN usage_monitor.usage.cache_creation_1h_input_tokens IS 'Those of them that are written for an hour.';
@@ -97,20 +98,20 @@ COMMENT ON COLUMN usage_monitor.usage.input_audio_tokens IS 'Input tokens that w
 COMMENT ON COLUMN usage_monitor.usage.output_audio_tokens IS 'Output tokens that were audio.';
 COMMENT ON COLUMN usage_monitor.usage.units IS 'Every other meter: {"web_search": 2, "image": 1, "second": 12.5, ...}.';
 COMMENT ON COLUMN usage_monitor.usage.duration_ms IS 'How long the call took, in milliseconds.';
-COMMENT ON COLUMN usage_monitor.usage.success IS 'False: the call failed.';
+COMMENT ON COLUMN usage_monitor.usage.success IS 'False: the call failed. Left out: true, unless there is an error.';
 COMMENT ON COLUMN usage_monitor.usage.error IS 'Why it failed.';
 COMMENT ON COLUMN usage_monitor.usage.cached IS 'True: answered from the application''s own cache; it costs nothing.';
 COMMENT ON COLUMN usage_monitor.usage.tags IS 'Anything else to group or limit by: a flat object, {"workflow": "summary", "device": "a1"}.';
-COMMENT ON COLUMN usage_monitor.usage.total_tokens IS 'input_tokens + output_tokens; filled by the extension.';
+COMMENT ON COLUMN usage_monitor.usage.total_tokens IS 'input_tokens + output_tokens; filled by the extension. Given, it must be just that.';
 COMMENT ON COLUMN usage_monitor.usage.price_id IS 'The price that it was priced by; filled by the extension.';
-COMMENT ON COLUMN usage_monitor.usage.currency IS 'Currency of the cost columns: the ledger''s; filled by the extension.';
+COMMENT ON COLUMN usage_monitor.usage.currency IS 'Currency of the cost columns: the ledger''s. A cost that is given in another one is converted by exchange_rate at ts, and kept as price_cost.';
 COMMENT ON COLUMN usage_monitor.usage.input_cost IS 'Cost of everything on the input side, in currency; NULL: unpriced.';
 COMMENT ON COLUMN usage_monitor.usage.output_cost IS 'Cost of everything on the output side; NULL: unpriced.';
-COMMENT ON COLUMN usage_monitor.usage.other_cost IS 'Cost of requests, searches and other units; NULL: unpriced.';
-COMMENT ON COLUMN usage_monitor.usage.cost IS 'The sum of the three, exactly; NULL: unpriced, which is not free. Give it, and it is kept as reported.';
+COMMENT ON COLUMN usage_monitor.usage.other_cost IS 'Cost of requests, searches and other units: what input_cost and output_cost leave of cost; NULL: unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.cost IS 'The sum of the three, exactly; NULL: unpriced, which is not free. Give it, at most usage_monitor.max_cost, and it is kept as reported.';
 COMMENT ON COLUMN usage_monitor.usage.cost_source IS 'computed (by the price book), reported (given by the client) or unpriced.';
 COMMENT ON COLUMN usage_monitor.usage.unpriced_reason IS 'Why it is unpriced: no price, no rate for meter X, no count of meter X, no exchange rate from X to Y; NULL: it has a cost.';
-COMMENT ON COLUMN usage_monitor.usage.price_currency IS 'The price''s currency, where it is not the ledger''s.';
+COMMENT ON COLUMN usage_monitor.usage.price_currency IS 'The price''s currency, or that of a reported cost, where it is not the ledger''s.';
 COMMENT ON COLUMN usage_monitor.usage.price_cost IS 'The cost in price_currency.';
 COMMENT ON COLUMN usage_monitor.usage.exchange_rate IS 'What one unit of price_currency was worth: cost = price_cost * exchange_rate.';
 COMMENT ON COLUMN usage_monitor.usage.provider_usage IS 'The provider''s own usage object, as record() received it.';

@@ -80,7 +80,7 @@ RETURNS SETOF usage_monitor.archived_partition
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    until     CONSTANT timestamptz := day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone();
+    until     timestamptz;
     dropped   record;
     archived  usage_monitor.archived_partition;
 BEGIN
@@ -90,6 +90,7 @@ BEGIN
             MESSAGE = format('usage before %s cannot be dropped', coalesce(day::text, 'NULL')),
             HINT = 'Give a day that is not in the future: partitions that end before it are archived and dropped.';
     END IF;
+    until := _usage_monitor._instant(day);
 
     -- in this order, as every fold does
     PERFORM _usage_monitor._lock_rollups();

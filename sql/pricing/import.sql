@@ -45,6 +45,19 @@ BEGIN
             HINT = 'Pass the whole file, cast to jsonb.';
     END IF;
 
+    IF shape = 'array' THEN
+        SELECT e.place, jsonb_typeof(e.value) AS type INTO wrong
+          FROM jsonb_array_elements(import_prices.catalogue) WITH ORDINALITY AS e (value, place)
+         WHERE jsonb_typeof(e.value) <> 'object'
+         LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM010',
+                MESSAGE = format('entry %s of the catalogue must be a JSON object, but is %s', wrong.place, wrong.type),
+                HINT = 'Pass the whole file, cast to jsonb.';
+        END IF;
+    END IF;
+
     listed := ARRAY(
         SELECT r FROM _usage_monitor._litellm_rates(import_prices.catalogue) r WHERE import_prices.format = 'litellm');
     IF import_prices.format = 'genai-prices' THEN
@@ -279,6 +292,18 @@ BEGIN
      ORDER BY 1, 2, 7;
 
     DROP TABLE pg_temp._import_piece, pg_temp._import_known, pg_temp._import_rest;
+EXCEPTION
+    -- a number, time or day that is none
+    WHEN data_exception THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('the catalogue has a value that cannot be read: %s', SQLERRM),
+            HINT = 'Amounts are numbers, times are written as 2026-01-31T00:00:00Z. Nothing was changed.';
+    WHEN exclusion_violation OR unique_violation THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('the catalogue has two prices for the same time: %s', SQLERRM),
+            HINT = 'Of one provider, model and tier, times must not overlap and meters not repeat. Nothing was changed.';
 END
 $$;
 

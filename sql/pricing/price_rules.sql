@@ -120,6 +120,12 @@ BEGIN
             MESSAGE = format('column "amount" of meter "%s" must be zero or more, but is %s', NEW.meter, NEW.amount),
             HINT = 'It is money for "per" units, in the price''s currency.';
     END IF;
+    IF abs(NEW.amount) >= 1e100 OR scale(NEW.amount) > 100 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('column "amount" of meter "%s" has too many digits', NEW.meter),
+            HINT = 'It may have 100 digits before the point and 100 behind it.';
+    END IF;
     IF NEW.per IS NULL OR NEW.per IN ('NaN', 'Infinity') OR NEW.per < 1
        OR NEW.per > 1000000000000000000 OR 1000000000000000000 % NEW.per <> 0
     THEN
@@ -169,6 +175,12 @@ BEGIN
                              NEW.from_currency, NEW.to_currency, NEW.rate),
             HINT = 'It is what one unit of from_currency is worth in to_currency.';
     END IF;
+    IF abs(NEW.rate) >= 1e100 OR scale(NEW.rate) > 100 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('column "rate" from %s to %s has too many digits', NEW.from_currency, NEW.to_currency),
+            HINT = 'It may have 100 digits before the point and 100 behind it.';
+    END IF;
     IF isempty(NEW.valid)
        OR (NOT lower_inf(NEW.valid) AND NOT lower_inc(NEW.valid))
        OR upper_inc(NEW.valid)
@@ -198,10 +210,10 @@ BEGIN
                                   ELSE 'model' END),
             HINT = 'Leave provider or model NULL for any.';
     END IF;
-    IF NEW.percent IS NULL OR NOT NEW.percent BETWEEN 0 AND 100 THEN
+    IF NEW.percent IS NULL OR NOT NEW.percent BETWEEN 0 AND 100 OR scale(NEW.percent) > 100 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('column "percent" must be from 0 to 100, but is %s', NEW.percent),
+            MESSAGE = format('column "percent" must be from 0 to 100, but is %s', left(NEW.percent::text, 60)),
             HINT = 'It is what the organisation pays less: 15 stands for 15 %.';
     END IF;
     IF isempty(NEW.valid)

@@ -46,6 +46,7 @@ AS $$
 DECLARE
     result usage_monitor.closed_period;
 BEGIN
+    PERFORM _usage_monitor._instant(close_period.until);
     -- a reprice() under way is waited for
     LOCK TABLE usage_monitor.closed_period IN EXCLUSIVE MODE;
 
@@ -74,7 +75,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.close_period(date) IS
-    'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls. Late calls are recorded as ever. Errors: UM011 closed further already.';
+    'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls. Late calls are recorded as ever. Errors: UM001 a day too far away, UM011 closed further already.';
 
 CREATE FUNCTION usage_monitor.reopen_period(since date) RETURNS usage_monitor.closed_period
     LANGUAGE plpgsql SECURITY DEFINER

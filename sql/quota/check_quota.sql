@@ -35,23 +35,32 @@ CREATE FUNCTION _usage_monitor.check_quota(
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    WITH call AS (
+    WITH call AS MATERIALIZED (
         -- as the ledger will have it
-        SELECT coalesce(check_quota.org, 'default') AS org,
-               coalesce(check_quota.provider, _usage_monitor._provider_of(check_quota.model)) AS provider,
+        SELECT g.*,
+               coalesce(g.given_provider, _usage_monitor._provider_of(g.model)) AS provider,
                _usage_monitor._checked_tags(
-                   check_quota.org, check_quota.department, check_quota.project, check_quota.user_id,
-                   check_quota.session_id, check_quota.model, check_quota.provider, check_quota.tags) AS tags
+                   g.org, g.department, g.project, g.user_id, g.session_id, g.model, g.given_provider,
+                   check_quota.tags) AS tags
+          FROM (SELECT coalesce(_usage_monitor._trimmed(check_quota.org), 'default') AS org,
+                       nullif(_usage_monitor._trimmed(check_quota.department), '') AS department,
+                       nullif(_usage_monitor._trimmed(check_quota.project), '') AS project,
+                       nullif(_usage_monitor._trimmed(check_quota.user_id), '') AS user_id,
+                       nullif(_usage_monitor._trimmed(check_quota.session_id), '') AS session_id,
+                       _usage_monitor._trimmed(check_quota.model) AS model,
+                       nullif(_usage_monitor._trimmed(check_quota.provider), '') AS given_provider) g
     ), subject AS (
         SELECT v.scope, v.subject, NULL::text AS key
-          FROM (VALUES ('all', ''),
-                       ('org', (SELECT c.org FROM call c)),
-                       ('department', check_quota.department),
-                       ('project', check_quota.project),
-                       ('user', check_quota.user_id),
-                       ('session', check_quota.session_id),
-                       ('model', check_quota.model),
-                       ('provider', (SELECT c.provider FROM call c))) AS v (scope, subject)
+          FROM call c
+         CROSS JOIN LATERAL (
+               VALUES ('all', ''),
+                      ('org', c.org),
+                      ('department', c.department),
+                      ('project', c.project),
+                      ('user', c.user_id),
+                      ('session', c.session_id),
+                      ('model', c.model),
+                      ('provider', c.provider)) AS v (scope, subject)
          WHERE v.subject IS NOT NULL
         UNION ALL
         SELECT 'tag', t.key || '=' || t.value, t.key
@@ -100,7 +109,7 @@ BEGIN ATOMIC
                     WHERE o.overrides = q.quota_id AND o.scope = s.scope AND o.subject = s.subject AND o.enabled)
            AND (q.org IS NULL OR q.org = (SELECT c.org FROM call c))
            AND (q.provider IS NULL OR q.provider = (SELECT c.provider FROM call c))
-           AND (q.model IS NULL OR q.model = check_quota.model)
+           AND (q.model IS NULL OR q.model = (SELECT c.model FROM call c))
     )
     SELECT t.quota_id,
            t.name,

@@ -226,6 +226,10 @@ CREATE FUNCTION _usage_monitor._check_quota_row() RETURNS trigger
 AS $$
 BEGIN
     NEW.time_zone := coalesce(NEW.time_zone, usage_monitor.ledger_time_zone());
+    NEW.subject := btrim(NEW.subject, E' \t\n\r');
+    NEW.org := btrim(NEW.org, E' \t\n\r');
+    NEW.provider := btrim(NEW.provider, E' \t\n\r');
+    NEW.model := btrim(NEW.model, E' \t\n\r');
 
     IF coalesce(NEW.name, '') = '' THEN
         RAISE EXCEPTION USING
@@ -295,6 +299,12 @@ BEGIN
             ERRCODE = 'UM006',
             MESSAGE = format('column "amount" of quota "%s" must be above zero, but is %s', NEW.name, coalesce(NEW.amount::text, 'NULL')),
             HINT = 'To forbid all usage, revoke the right to insert; to stop counting, set enabled to false.';
+    END IF;
+    IF abs(NEW.amount) >= 1e100 OR scale(NEW.amount) > 100 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM006',
+            MESSAGE = format('column "amount" of quota "%s" has too many digits', NEW.name),
+            HINT = 'It may have 100 digits before the point and 100 behind it.';
     END IF;
     IF NEW.warning_threshold IS NULL OR NEW.critical_threshold IS NULL
        OR NEW.warning_threshold <= 0 OR NEW.critical_threshold > 1

@@ -76,6 +76,12 @@ BEGIN
             MESSAGE = format('a raise of quota "%s" must be above zero, but is %s', name, amount),
             HINT = 'It is what is added to the quota''s amount.';
     END IF;
+    IF abs(amount) >= 1e100 OR scale(amount) > 100 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM006',
+            MESSAGE = format('a raise of quota "%s" has too many digits', name),
+            HINT = 'It may have 100 digits before the point and 100 behind it.';
+    END IF;
     IF until IS NULL OR until <= clock_timestamp() THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM006',

@@ -129,7 +129,7 @@ DECLARE
     outcome  record;
     repeated boolean;
 BEGIN
-    given.org := coalesce(org, 'default');
+    given.org := coalesce(_usage_monitor._trimmed(org), 'default');
     given.department := department;
     given.project := project;
     given.user_id := user_id;
@@ -141,7 +141,7 @@ BEGIN
     given.duration_ms := duration_ms;
     given.success := coalesce(success, error IS NULL AND failure IS NULL);
     given.error := coalesce(error, CASE WHEN NOT given.success THEN failure END);
-    request_id := coalesce(request_id, _usage_monitor._response_id(body));
+    request_id := coalesce(nullif(_usage_monitor._trimmed(request_id), ''), _usage_monitor._response_id(body));
 
     FOR part IN SELECT p.reading, p.provider_usage FROM _usage_monitor._usage_parts(response, provider) AS p LOOP
         given.model := (part.reading).model;

@@ -182,3 +182,11 @@ um_decimal_to_numeric(int128 mantissa, int scale)
 												   Int32GetDatum(-1)));
 	}
 }
+
+/* Less than, equal to or greater than zero. */
+int
+um_numeric_sign(Numeric value)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value),
+											 NumericGetDatum(int64_to_numeric(0))));
+}

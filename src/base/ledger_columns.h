@@ -35,6 +35,7 @@
 	C(UNITS, "units", JSONBOID) \
 	C(DURATION_MS, "duration_ms", FLOAT8OID) \
 	C(SUCCESS, "success", BOOLOID) \
+	C(ERROR_TEXT, "error", TEXTOID) \
 	C(CACHED, "cached", BOOLOID) \
 	C(TAGS, "tags", JSONBOID) \
 	C(TOTAL_TOKENS, "total_tokens", INT8OID) \

@@ -8,51 +8,34 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/decimal.h"
 #include "base/error.h"
-#include "base/ledger_columns.h"
 #include "base/setting.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
-#include "common/int.h"
 #include "counter/counter.h"
 #include "counter/counter_recount.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "ledger/bounds.h"
 #include "ledger/duplicate_request.h"
 #include "ledger/ledger.h"
+#include "ledger/row_check.h"
 #include "ledger/unpriced_alert.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pricing/cost.h"
-#include "base/tag.h"
 #include "rollup/correction.h"
 #include "rollup/refresh_worker.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_usage_before);
 PG_FUNCTION_INFO_V1(usage_monitor_usage_after);
-PG_FUNCTION_INFO_V1(usage_monitor_checked_tags);
-
-/* longer names would not fit into an index */
-#define MAX_NAME_LENGTH 1000
-
-/* Of a name that is too long, so much is shown. */
-#define MAX_SHOWN_LENGTH 60
-
-/* A reported cost is below ten to this power, and has no more decimals. */
-#define MAX_COST_DIGITS 100
 
 /* The row that an UPDATE of this subtransaction is moving to another partition, if one is. */
 static struct
@@ -61,235 +44,21 @@ static struct
 	int64		usage_id;
 }			moving;
 
-/* A row of the ledger, taken apart. */
-typedef struct Row
-{
-	const UmColumns *columns;
-	Datum	   *values;
-	bool	   *nulls;
-} Row;
-
-#define ATT(row, column)		((row)->columns->attnum[UM_COL_##column] - 1)
-#define IS_NULL(row, column)	((row)->nulls[ATT(row, column)])
-#define VALUE(row, column)		((row)->values[ATT(row, column)])
-
-/* Sets a column. */
-static void
-set_column(Row *row, UmColumn column, Datum value, bool isnull)
-{
-	int			att = row->columns->attnum[column] - 1;
-
-	row->values[att] = value;
-	row->nulls[att] = isnull;
-}
-
-#define SET(row, column, value)	set_column(row, UM_COL_##column, value, false)
-#define SET_NULL(row, column)	set_column(row, UM_COL_##column, (Datum) 0, true)
-#define SET_DEFAULT(row, column, value) \
-	do { if (IS_NULL(row, column)) SET(row, column, value); } while (0)
-
-static void
-set_numeric_or_null(Row *row, UmColumn column, Numeric value)
-{
-	set_column(row, column, NumericGetDatum(value), value == NULL);
-}
-
-/* The bytes of a text column; NULL where it is null. */
-static UmString
-text_of(Row *row, UmColumn column)
-{
-	int			att = row->columns->attnum[column] - 1;
-	UmString	string = {NULL, 0};
-
-	if (!row->nulls[att])
-	{
-		text	   *value = DatumGetTextPP(row->values[att]);
-
-		string.data = VARDATA_ANY(value);
-		string.length = VARSIZE_ANY_EXHDR(value);
-	}
-	return string;
-}
-
 /* Takes a tuple apart. */
 static void
-open_row(Row *row, Relation relation, HeapTuple tuple)
+open_row(UmRow *row, Relation relation, HeapTuple tuple)
 {
-	TupleDesc	desc = RelationGetDescr(relation);
-
 	row->columns = um_columns(relation);
-	row->values = palloc(sizeof(Datum) * desc->natts);
-	row->nulls = palloc(sizeof(bool) * desc->natts);
-	heap_deform_tuple(tuple, desc, row->values, row->nulls);
+	row->desc = RelationGetDescr(relation);
+	row->values = palloc(sizeof(Datum) * row->desc->natts);
+	row->nulls = palloc(sizeof(bool) * row->desc->natts);
+	heap_deform_tuple(tuple, row->desc, row->values, row->nulls);
 }
 
-/* Fills what the client left out or gave as NULL, as many drivers do. */
 static void
-fill_defaults(Row *row)
+set_numeric_or_null(UmRow *row, UmColumn column, Numeric value)
 {
-	static const UmColumn counts[] = {
-		UM_COL_CACHE_READ_INPUT_TOKENS, UM_COL_CACHE_CREATION_INPUT_TOKENS,
-		UM_COL_CACHE_CREATION_1H_INPUT_TOKENS, UM_COL_REASONING_OUTPUT_TOKENS,
-		UM_COL_INPUT_AUDIO_TOKENS, UM_COL_OUTPUT_AUDIO_TOKENS
-	};
-
-	for (int i = 0; i < (int) lengthof(counts); i++)
-		if (row->nulls[row->columns->attnum[counts[i]] - 1])
-			set_column(row, counts[i], Int64GetDatum(0), false);
-	SET_DEFAULT(row, ORG, CStringGetTextDatum("default"));
-	SET_DEFAULT(row, SERVICE_TIER, CStringGetTextDatum("standard"));
-	SET_DEFAULT(row, SUCCESS, BoolGetDatum(true));
-	SET_DEFAULT(row, CACHED, BoolGetDatum(false));
-}
-
-/* Refuses a name that is empty where it must not be, or too long for a key. */
-static void
-check_name(const char *column, UmString name, bool required)
-{
-	if (required && name.length == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_NAME),
-				 errmsg("column \"%s\" must not be empty", column),
-				 errhint("Name the model as the provider does, for example gpt-4o; org may be left out.")));
-	if (name.length > MAX_NAME_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_NAME),
-				 errmsg("column \"%s\" is too long: %d bytes, at most %d",
-						column, name.length, MAX_NAME_LENGTH),
-				 errhint("Names are keys of counters and sums; keep long texts elsewhere.")));
-}
-
-/* Refuses the names of a row that cannot be. */
-static void
-check_names(Row *row)
-{
-	static const UmColumn names[] = {
-		UM_COL_MODEL, UM_COL_ORG, UM_COL_REQUEST_ID, UM_COL_DEPARTMENT, UM_COL_PROJECT,
-		UM_COL_USER_ID, UM_COL_SESSION_ID, UM_COL_PROVIDER, UM_COL_OPERATION, UM_COL_SOURCE
-	};
-
-	for (int i = 0; i < (int) lengthof(names); i++)
-		check_name(um_column_name(names[i]), text_of(row, names[i]),
-				   names[i] == UM_COL_MODEL || names[i] == UM_COL_ORG);
-}
-
-/* Refuses a tag that is too long for a key. */
-static void
-check_tag(UmString key, UmString value)
-{
-	if (key.length + value.length > MAX_NAME_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_NAME),
-				 errmsg("tag \"%s\" is too long: %d bytes with its value, at most %d",
-						pnstrdup(key.data, pg_mbcliplen(key.data, key.length, MAX_SHOWN_LENGTH)),
-						key.length + value.length, MAX_NAME_LENGTH),
-				 errhint("Tags are keys of counters and sums; keep long texts elsewhere.")));
-}
-
-/* Refuses tags that no quota or view could read. */
-static void
-check_tags(Jsonb *tags)
-{
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	if (JB_ROOT_IS_OBJECT(tags))
-	{
-		bool		flat = true;
-		UmString	key = {NULL, 0};
-
-		it = JsonbIteratorInit(&tags->root);
-		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-		{
-			if (token == WJB_KEY)
-				key = (UmString) {value.val.string.val, value.val.string.len};
-			else if (token == WJB_VALUE && value.type == jbvBinary)
-				flat = false;
-			else if (token == WJB_VALUE)
-				check_tag(key, um_tag_value(&value));
-		}
-		if (flat)
-			return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UM_INVALID_NAME),
-			 errmsg("column \"tags\" must be a flat JSON object"),
-			 errhint("Write for example '{\"workflow\": \"summary\", \"device\": \"a1\"}'.")));
-}
-
-/* Refuses a duration that is negative or not a number. */
-static void
-check_duration(Row *row)
-{
-	double		duration;
-
-	if (IS_NULL(row, DURATION_MS))
-		return;
-	duration = DatumGetFloat8(VALUE(row, DURATION_MS));
-	if (!(duration >= 0) || isinf(duration))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COUNT),
-				 errmsg("column \"duration_ms\" must be zero or more, but is %g", duration),
-				 errhint("It is the time that the call took, in milliseconds.")));
-}
-
-/* Reads the counts, and refuses impossible ones. */
-static void
-read_use(Row *row, UmUse *use)
-{
-	static const struct
-	{
-		UmColumn	column;
-		UmMeter		meter;
-	}			counts[] = {
-		{UM_COL_INPUT_TOKENS, UM_METER_INPUT},
-		{UM_COL_OUTPUT_TOKENS, UM_METER_OUTPUT},
-		{UM_COL_CACHE_READ_INPUT_TOKENS, UM_METER_CACHE_READ},
-		{UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_METER_CACHE_WRITE},
-		{UM_COL_CACHE_CREATION_1H_INPUT_TOKENS, UM_METER_CACHE_WRITE_1H},
-		{UM_COL_REASONING_OUTPUT_TOKENS, UM_METER_REASONING},
-		{UM_COL_INPUT_AUDIO_TOKENS, UM_METER_INPUT_AUDIO},
-		{UM_COL_OUTPUT_AUDIO_TOKENS, UM_METER_OUTPUT_AUDIO},
-	};
-
-	memset(use, 0, sizeof(UmUse));
-	for (int i = 0; i < (int) lengthof(counts); i++)
-	{
-		int			att = row->columns->attnum[counts[i].column] - 1;
-
-		if (!row->nulls[att])
-			um_use_set(use, counts[i].meter, DatumGetInt64(row->values[att]),
-					   um_column_name(counts[i].column));
-	}
-	/* NULL: the provider did not say, which is not zero */
-	use->input_unknown = IS_NULL(row, INPUT_TOKENS);
-	use->output_unknown = IS_NULL(row, OUTPUT_TOKENS);
-	if (!IS_NULL(row, UNITS))
-		um_use_units(use, DatumGetJsonbP(VALUE(row, UNITS)));
-	um_use_check(use);
-}
-
-/* Sets total_tokens. */
-static void
-set_total_tokens(Row *row, const UmUse *use)
-{
-	int64		total;
-
-	if (pg_add_s64_overflow(use->quantity[UM_METER_INPUT].value,
-							use->quantity[UM_METER_OUTPUT].value, &total))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COUNT),
-				 errmsg("\"input_tokens\" and \"output_tokens\" together are out of range"),
-				 errhint("Counts are what the provider reported.")));
-	SET(row, TOTAL_TOKENS, Int64GetDatum(total));
-}
-
-static int
-numeric_sign_of(Numeric value)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value),
-											 NumericGetDatum(int64_to_numeric(0))));
+	um_row_set(row, column, NumericGetDatum(value), value == NULL);
 }
 
 /*
@@ -297,111 +66,129 @@ numeric_sign_of(Numeric value)
  * reprice() writes them, as the ledger's owner.
  */
 static bool
-is_correction(Row *row, Relation relation)
+is_correction(UmRow *row, Relation relation)
 {
-	UmString	operation = text_of(row, UM_COL_OPERATION);
+	UmString	operation = um_row_text(row, UM_COL_OPERATION);
 
 	return operation.length == 10 && memcmp(operation.data, "correction", 10) == 0 &&
 		has_privs_of_role(GetUserId(), relation->rd_rel->relowner);
 }
 
-/* Refuses a cost that nobody can have paid, and that sums and counters would not hold. */
+/* The prices that the row's names lead to; fills the provider where the client names none. */
 static void
-check_size(UmColumn column, Numeric value)
+fill_provider(UmRow *row)
 {
-	static Numeric limit = NULL;
+	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
+	UmString	model = um_row_text(row, UM_COL_MODEL);
+	const UmPriceList *list = um_price_list(provider.data,
+											provider.data == NULL ? -1 : provider.length,
+											model.data, model.length);
 
-	if (limit == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		limit = DatumGetNumeric(DirectFunctionCall3(numeric_in,
-													CStringGetDatum("1e" CppAsString2(MAX_COST_DIGITS)),
-													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-		MemoryContextSwitchTo(old);
-	}
-	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value))) > MAX_COST_DIGITS ||
-		DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value), NumericGetDatum(limit))) >= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COST),
-				 errmsg("column \"%s\" must have at most %d digits before and behind the point",
-						um_column_name(column), MAX_COST_DIGITS),
-				 errhint("Leave it out, and the call is priced by the price book.")));
-}
-
-/* Fills the provider that the model's name leads to, where the client names none. */
-static void
-fill_provider(Row *row)
-{
-	UmString	model = text_of(row, UM_COL_MODEL);
-	const UmPriceList *list;
-
-	if (!IS_NULL(row, PROVIDER))
-		return;
-	list = um_price_list(NULL, -1, model.data, model.length);
-	if (list->provider != NULL)
+	if (provider.data == NULL && list->provider != NULL)
 		SET(row, PROVIDER, CStringGetTextDatum(list->provider));
 }
 
-/* Keeps the cost that the client gave. */
-static void
-keep_reported_cost(Row *row, Relation relation)
+/*
+ * The rate by which a reported cost becomes one in the ledger's currency;
+ * NULL where it is one.  The prices have been looked up.
+ */
+static Numeric
+rate_of_reported(const UmRow *row)
 {
-	static const UmColumn parts[] = {UM_COL_INPUT_COST, UM_COL_OUTPUT_COST};
-	Datum		other = VALUE(row, COST);
+	char	   *currency;
+	const char *own = um_setting()->currency;
+	Numeric		rate;
+
+	if (IS_NULL(row, CURRENCY))
+		return NULL;
+	currency = TextDatumGetCString(VALUE(row, CURRENCY));
+	if (strcmp(currency, own) == 0)
+		return NULL;
+	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
+				 errmsg("column \"currency\" must be a currency code, but is \"%s\"", currency),
+				 errhint("Write the ISO 4217 code in capitals, for example USD or CNY.")));
+	if (!um_exchange_rate(currency, own, DatumGetTimestampTz(VALUE(row, TS)), &rate))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COST),
+				 errmsg("there is no exchange rate from %s to %s at %s",
+						currency, own, timestamptz_to_str(DatumGetTimestampTz(VALUE(row, TS)))),
+				 errhint("Add it to usage_monitor.exchange_rate, or give the cost in %s.", own)));
+	return rate;
+}
+
+/* A cost in the ledger's currency. */
+static Numeric
+converted(Numeric cost, Numeric rate)
+{
+	Datum		product;
+
+	if (rate == NULL)
+		return cost;
+	product = DirectFunctionCall2(numeric_mul, NumericGetDatum(cost), NumericGetDatum(rate));
+	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, product));
+}
+
+/* Keeps the cost that the client gave, in the ledger's currency; old as in um_row_check. */
+static void
+keep_reported_cost(const UmRow *old, UmRow *row, Relation relation)
+{
+	static const UmColumn given[] = {UM_COL_COST, UM_COL_INPUT_COST, UM_COL_OUTPUT_COST};
 	bool		may_be_negative = is_correction(row, relation);
+	Numeric		reported = DatumGetNumeric(VALUE(row, COST));
+	bool		has_other = old == NULL ? !IS_NULL(row, OTHER_COST) :
+		um_row_changed(old, row, UM_COL_OTHER_COST);
+	Datum		other = (Datum) 0;
+	Numeric		rate;
 
-	for (int i = -1; i < (int) lengthof(parts); i++)
+	fill_provider(row);
+	rate = rate_of_reported(row);
+	for (int i = 0; i < (int) lengthof(given); i++)
 	{
-		UmColumn	column = i < 0 ? UM_COL_COST : parts[i];
-		int			att = row->columns->attnum[column] - 1;
-		Numeric		value;
+		int			att = row->columns->attnum[given[i]] - 1;
+		Numeric		value = row->nulls[att] ? int64_to_numeric(0) :
+			converted(DatumGetNumeric(row->values[att]), rate);
 
-		if (row->nulls[att])
-		{
-			set_column(row, column, NumericGetDatum(int64_to_numeric(0)), false);
-			continue;
-		}
-		value = DatumGetNumeric(row->values[att]);
-		if (numeric_is_nan(value) || numeric_is_inf(value) ||
-			(numeric_sign_of(value) < 0 && !may_be_negative))
-			ereport(ERROR,
-					(errcode(ERRCODE_UM_INVALID_COST),
-					 errmsg("column \"%s\" must be zero or more, but is %s",
-							um_column_name(column),
-							DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)))),
-					 errhint("Leave it out, and the call is priced by the price book.")));
-		check_size(column, value);
-		if (i >= 0)
-			other = DirectFunctionCall2(numeric_sub, other, NumericGetDatum(value));
+		if (!may_be_negative)
+			um_check_cost(um_column_name(given[i]), value);
+		um_row_set(row, given[i], NumericGetDatum(value), false);
+		other = i == 0 ? NumericGetDatum(value) :
+			DirectFunctionCall2(numeric_sub, other, NumericGetDatum(value));
 	}
-	if (numeric_sign_of(DatumGetNumeric(other)) < 0 && !may_be_negative)
+	if (um_numeric_sign(DatumGetNumeric(other)) < 0 && !may_be_negative)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("\"input_cost\" and \"output_cost\" exceed \"cost\""),
 				 errhint("They are parts of it; leave them out if you know only the whole.")));
+	if (has_other &&
+		!DatumGetBool(DirectFunctionCall2(numeric_eq, other,
+										  NumericGetDatum(converted(DatumGetNumeric(VALUE(row, OTHER_COST)), rate)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COST),
+				 errmsg("\"input_cost\", \"output_cost\" and \"other_cost\" together are not \"cost\""),
+				 errhint("They are parts of it; leave \"other_cost\" out, and it is what remains.")));
 
-	fill_provider(row);
 	SET(row, OTHER_COST, other);
 	SET(row, COST_SOURCE, CStringGetTextDatum("reported"));
 	SET_NULL(row, UNPRICED_REASON);
-	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
 	SET_NULL(row, PRICE_ID);
-	SET_NULL(row, PRICE_CURRENCY);
-	SET_NULL(row, PRICE_COST);
-	SET_NULL(row, EXCHANGE_RATE);
+	set_numeric_or_null(row, UM_COL_PRICE_COST, rate != NULL ? reported : NULL);
+	set_numeric_or_null(row, UM_COL_EXCHANGE_RATE, rate);
+	um_row_set(row, UM_COL_PRICE_CURRENCY, VALUE(row, CURRENCY), rate == NULL);
+	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
 }
 
 /* Prices the row by the price book. */
 static void
-compute_cost(Row *row, const UmUse *use)
+compute_cost(UmRow *row, const UmUse *use)
 {
 	UmCall		call;
 	UmCost		cost;
-	UmString	provider = text_of(row, UM_COL_PROVIDER);
-	UmString	model = text_of(row, UM_COL_MODEL);
-	UmString	org = text_of(row, UM_COL_ORG);
-	UmString	tier = text_of(row, UM_COL_SERVICE_TIER);
+	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
+	UmString	model = um_row_text(row, UM_COL_MODEL);
+	UmString	org = um_row_text(row, UM_COL_ORG);
+	UmString	tier = um_row_text(row, UM_COL_SERVICE_TIER);
 
 	call.provider = provider.data;
 	call.provider_length = provider.length;
@@ -436,7 +223,7 @@ compute_cost(Row *row, const UmUse *use)
 
 	if (provider.data == NULL && cost.provider != NULL)
 		SET(row, PROVIDER, CStringGetTextDatum(cost.provider));
-	set_column(row, UM_COL_PRICE_ID, Int64GetDatum(cost.price_id), cost.price_id == 0);
+	um_row_set(row, UM_COL_PRICE_ID, Int64GetDatum(cost.price_id), cost.price_id == 0);
 	set_numeric_or_null(row, UM_COL_PRICE_COST, cost.priced ? cost.price_total : NULL);
 	set_numeric_or_null(row, UM_COL_EXCHANGE_RATE, cost.priced ? cost.exchange_rate : NULL);
 	if (cost.priced && cost.exchange_rate != NULL)
@@ -455,28 +242,6 @@ compute_cost(Row *row, const UmUse *use)
 		SET(row, UNPRICED_REASON, CStringGetTextDatum(um_unpriced_reason(&cost)));
 }
 
-/* Checks what the client gave. */
-static void
-check_row(Row *row, UmUse *use)
-{
-	UmString	tier;
-
-	fill_defaults(row);
-	check_names(row);
-	tier = text_of(row, UM_COL_SERVICE_TIER);
-	um_tier_checked(tier.data, tier.length);
-	if (IS_NULL(row, TS) || TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(VALUE(row, TS))))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COUNT),
-				 errmsg("column \"ts\" must be an instant"),
-				 errhint("It is when the call was made; leave it out for now.")));
-	if (!IS_NULL(row, TAGS))
-		check_tags(DatumGetJsonbP(VALUE(row, TAGS)));
-	check_duration(row);
-	read_use(row, use);
-	set_total_tokens(row, use);
-}
-
 /* The transaction's number, of 64 bits. */
 static Datum
 own_xid(void)
@@ -486,7 +251,7 @@ own_xid(void)
 
 /* Is this the row that an UPDATE of this transaction is moving? */
 static bool
-is_moving(Row *row)
+is_moving(UmRow *row)
 {
 	return moving.subxact == GetCurrentSubTransactionId() && !IS_NULL(row, USAGE_ID) &&
 		moving.usage_id == DatumGetInt64(VALUE(row, USAGE_ID));
@@ -509,7 +274,7 @@ check_may_restore(Relation relation)
 
 /* Makes a new row of the ledger ready; false if it is a retry of a recorded one. */
 static bool
-before_insert(Row *row, Relation relation, HeapTuple tuple)
+before_insert(UmRow *row, Relation relation, HeapTuple tuple)
 {
 	UmUse		use;
 
@@ -519,26 +284,28 @@ before_insert(Row *row, Relation relation, HeapTuple tuple)
 		return true;			/* BEFORE UPDATE has seen it */
 	}
 
-	SET(row, XID, own_xid());
 	if (!IS_NULL(row, RECORDED_AT))
 	{
 		check_may_restore(relation);
+		um_row_fill(row);
+		SET(row, XID, own_xid());
 		if (IS_NULL(row, USAGE_ID))
 			SET(row, USAGE_ID, Int64GetDatum(nextval_internal(um_relation(UM_USAGE_ID_SEQ), false)));
 		return true;
 	}
 
-	check_row(row, &use);
-	if (um_request_is_retry(relation, tuple, text_of(row, UM_COL_ORG),
-							text_of(row, UM_COL_REQUEST_ID)))
+	um_row_check(row, NULL, &use);
+	if (um_request_is_retry(relation, tuple, um_row_text(row, UM_COL_ORG),
+							um_row_text(row, UM_COL_REQUEST_ID)))
 		return false;
 
 	/* the sequence is not the client's to read: he needs INSERT alone */
 	SET(row, USAGE_ID, Int64GetDatum(nextval_internal(um_relation(UM_USAGE_ID_SEQ), false)));
+	SET(row, XID, own_xid());
 	SET(row, RECORDED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
 	if (!IS_NULL(row, COST))
-		keep_reported_cost(row, relation);
+		keep_reported_cost(NULL, row, relation);
 	else
 		compute_cost(row, &use);
 	return true;
@@ -546,35 +313,18 @@ before_insert(Row *row, Relation relation, HeapTuple tuple)
 
 /* Has an UPDATE changed one of these columns? */
 static bool
-changed(Row *old, Row *new, Relation relation, const UmColumn *columns, int ncolumns)
+changed(const UmRow *old, const UmRow *row, const UmColumn *columns, int ncolumns)
 {
 	for (int i = 0; i < ncolumns; i++)
-	{
-		int			att = new->columns->attnum[columns[i]] - 1;
-		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), att);
-
-		if (old->nulls[att] != new->nulls[att])
+		if (um_row_changed(old, row, columns[i]))
 			return true;
-		if (!new->nulls[att] &&
-			!datum_image_eq(old->values[att], new->values[att],
-							attribute->attbyval, attribute->attlen))
-			return true;
-	}
 	return false;
 }
 
 /* Makes a changed row ready: what it costs follows what was used. */
 static void
-before_update(Row *old, Row *row, Relation relation, HeapTuple tuple)
+before_update(UmRow *old, UmRow *row, Relation relation, HeapTuple tuple)
 {
-	static const UmColumn kept[] = {
-		UM_COL_USAGE_ID, UM_COL_RECORDED_AT, UM_COL_XID
-	};
-	static const UmColumn derived[] = {
-		UM_COL_PRICE_ID, UM_COL_CURRENCY, UM_COL_OTHER_COST, UM_COL_COST_SOURCE,
-		UM_COL_UNPRICED_REASON,
-		UM_COL_PRICE_CURRENCY, UM_COL_PRICE_COST, UM_COL_EXCHANGE_RATE
-	};
 	static const UmColumn priced_by[] = {
 		UM_COL_TS, UM_COL_ORG, UM_COL_PROVIDER, UM_COL_MODEL, UM_COL_SERVICE_TIER,
 		UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS, UM_COL_CACHE_READ_INPUT_TOKENS,
@@ -588,23 +338,13 @@ before_update(Row *old, Row *row, Relation relation, HeapTuple tuple)
 	};
 	UmUse		use;
 	bool		was_reported;
+	bool		is_reported;
 
-	for (int i = 0; i < (int) lengthof(kept); i++)
-	{
-		int			att = row->columns->attnum[kept[i]] - 1;
-
-		set_column(row, kept[i], old->values[att], old->nulls[att]);
-	}
-	for (int i = 0; i < (int) lengthof(derived); i++)
-	{
-		int			att = row->columns->attnum[derived[i]] - 1;
-
-		set_column(row, derived[i], old->values[att], old->nulls[att]);
-	}
-	check_row(row, &use);
-	if (changed(old, row, relation, request, lengthof(request)) &&
-		um_request_is_retry(relation, tuple, text_of(row, UM_COL_ORG),
-							text_of(row, UM_COL_REQUEST_ID)))
+	is_reported = changed(old, row, costs, lengthof(costs)) && !IS_NULL(row, COST);
+	um_row_check(row, old, &use);
+	if (changed(old, row, request, lengthof(request)) &&
+		um_request_is_retry(relation, tuple, um_row_text(row, UM_COL_ORG),
+							um_row_text(row, UM_COL_REQUEST_ID)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("the ledger has a call of that \"request_id\" already"),
@@ -612,13 +352,17 @@ before_update(Row *old, Row *row, Relation relation, HeapTuple tuple)
 
 	was_reported = !IS_NULL(old, COST_SOURCE) &&
 		strcmp(TextDatumGetCString(VALUE(old, COST_SOURCE)), "reported") == 0;
-	if (changed(old, row, relation, costs, lengthof(costs)) && !IS_NULL(row, COST))
-		keep_reported_cost(row, relation);	/* somebody corrects the cost */
+	if (is_reported)
+		keep_reported_cost(old, row, relation);	/* somebody corrects the cost */
 	else if (IS_NULL(row, COST) ||	/* not priced yet, or SET cost = NULL asks for it */
-			 (!was_reported && changed(old, row, relation, priced_by, lengthof(priced_by))))
+			 (!was_reported && changed(old, row, priced_by, lengthof(priced_by))))
 		compute_cost(row, &use);
+}
 
-	/* if ts moves it to another partition, INSERT triggers will see it */
+/* If ts moves a changed row to another partition, INSERT triggers will see it. */
+static void
+note_moving(const UmRow *row)
+{
 	moving.subxact = GetCurrentSubTransactionId();
 	moving.usage_id = DatumGetInt64(VALUE(row, USAGE_ID));
 }
@@ -631,7 +375,7 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 	Relation	relation;
 	TupleDesc	desc;
 	HeapTuple	tuple;
-	Row			row;
+	UmRow			row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
@@ -646,12 +390,17 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(relation);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		Row			old;
+		UmRow			old;
 
 		tuple = trigdata->tg_newtuple;
 		open_row(&old, relation, trigdata->tg_trigtuple);
 		open_row(&row, relation, tuple);
-		before_update(&old, &row, relation, tuple);
+		if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+			/* checked and priced where it was changed */
+			um_row_set(&row, UM_COL_XID, VALUE(&old, XID), false);
+		else
+			before_update(&old, &row, relation, tuple);
+		note_moving(&row);
 	}
 	else
 	{
@@ -747,33 +496,4 @@ void
 um_ledger_forget(void)
 {
 	moving.subxact = InvalidSubTransactionId;
-}
-
-/*
- * _checked_tags(org, department, project, user_id, session_id, model,
- *				 provider, tags)
- *
- * The tags of a call that is not made yet; refuses what the ledger would.
- */
-Datum
-usage_monitor_checked_tags(PG_FUNCTION_ARGS)
-{
-	static const UmColumn names[] = {
-		UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
-		UM_COL_SESSION_ID, UM_COL_MODEL, UM_COL_PROVIDER
-	};
-
-	for (int i = 0; i < (int) lengthof(names); i++)
-		if (!PG_ARGISNULL(i))
-		{
-			text	   *value = PG_GETARG_TEXT_PP(i);
-
-			check_name(um_column_name(names[i]),
-					   (UmString) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)},
-					   names[i] == UM_COL_MODEL || names[i] == UM_COL_ORG);
-		}
-	if (PG_ARGISNULL(lengthof(names)))
-		PG_RETURN_NULL();
-	check_tags(PG_GETARG_JSONB_P(lengthof(names)));
-	PG_RETURN_DATUM(PG_GETARG_DATUM(lengthof(names)));
 }

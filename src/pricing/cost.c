@@ -100,6 +100,24 @@ typedef struct Billed
 	const UmRate *rate;
 } Billed;
 
+/* The first meter that costs something, but for the request as such; NONE if there is no other. */
+static UmMeter
+first_billed(const UmPriceChoice *choice)
+{
+	const UmPrice *prices[] = {choice->own, choice->standard};
+	UmMeter		first = UM_METER_COUNT;
+
+	for (int p = 0; p < (int) lengthof(prices); p++)
+		for (int r = 0; prices[p] != NULL && r < prices[p]->nrates; r++)
+		{
+			const UmRate *rate = &prices[p]->rates[r];
+
+			if (!rate->free && rate->meter != UM_METER_REQUEST && rate->meter < first)
+				first = rate->meter;
+		}
+	return first == UM_METER_COUNT ? UM_METER_NONE : first;
+}
+
 /*
  * Finds the rate of each leaf, and returns how many there are; -1 where a
  * rate is missing, as cost->unpriced then says.  Both prices of a choice have
@@ -120,10 +138,23 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *item
 		choice->standard = NULL;
 
 	make_leaves(use, leaf);
-	if (use->input_unknown)
-		meters |= UM_METER_BIT(UM_METER_INPUT);
-	if (use->output_unknown)
-		meters |= UM_METER_BIT(UM_METER_OUTPUT);
+	if (use->used == 0 && use->input_unknown && use->output_unknown)
+	{
+		/* nothing is known but that there was a call: enough where only that is billed */
+		cost->unpriced_meter = first_billed(choice);
+		if (cost->unpriced_meter != UM_METER_NONE)
+		{
+			cost->unpriced = UM_UNPRICED_NO_COUNT;
+			return -1;
+		}
+	}
+	else
+	{
+		if (use->input_unknown)
+			meters |= UM_METER_BIT(UM_METER_INPUT);
+		if (use->output_unknown)
+			meters |= UM_METER_BIT(UM_METER_OUTPUT);
+	}
 
 	for (; meters != 0; meters &= meters - 1)
 	{

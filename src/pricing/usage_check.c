@@ -44,6 +44,12 @@ um_use_set(UmUse *use, UmMeter meter, int64 count, const char *column)
 				 errmsg("column \"%s\" must not be negative, but is %lld",
 						column, (long long) count),
 				 errhint("Counts are what the provider reported, zero or more.")));
+	if (count > UM_MAX_COUNT)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("column \"%s\" must be at most %lld, but is %lld",
+						column, (long long) UM_MAX_COUNT, (long long) count),
+				 errhint("Counts are what the provider reported for one call.")));
 	use->quantity[meter].value = count;
 	if (count != 0)
 		use->used |= UM_METER_BIT(meter);
@@ -57,13 +63,15 @@ unit_quantity(const char *name, Numeric number)
 	UmQuantity	quantity;
 
 	if (!um_decimal_from_numeric(number, &decimal) ||
-		decimal.mantissa < 0 || decimal.mantissa > PG_INT64_MAX || decimal.scale > 18)
+		decimal.mantissa < 0 || decimal.mantissa > PG_INT64_MAX || decimal.scale > 18 ||
+		decimal.mantissa > UM_MAX_COUNT * um_power_of_ten(decimal.scale))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),
-				 errmsg("unit \"%s\" in column \"units\" must be a number from 0 to 9223372036854775807, but is %s",
-						name, DatumGetCString(DirectFunctionCall1(numeric_out,
-																  NumericGetDatum(number)))),
-				 errhint("Quantities may have up to 18 decimals.")));
+				 errmsg("unit \"%s\" in column \"units\" must be a number from 0 to %lld, but is %s",
+						name, (long long) UM_MAX_COUNT,
+						DatumGetCString(DirectFunctionCall1(numeric_out,
+															NumericGetDatum(number)))),
+				 errhint("Quantities may have up to 18 decimals, and 18 digits in all.")));
 	quantity.value = (int64) decimal.mantissa;
 	quantity.scale = decimal.scale;
 	return quantity;

@@ -16,6 +16,12 @@ typedef struct UmQuantity
 } UmQuantity;
 
 /*
+ * No call counts more of anything: nine thousand such fit into a sum of 64
+ * bits, and a thousand times as much as the largest models take does not.
+ */
+#define UM_MAX_COUNT INT64CONST(1000000000000000)
+
+/*
  * What was used, as recorded: counts are inclusive (input holds cached and
  * audio tokens, output holds reasoning).
  */

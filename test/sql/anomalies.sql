@@ -129,7 +129,7 @@ SELECT since, k, min_history, count(expected_b) > 0 AS found, count(*) FILTER (W
  CROSS JOIN LATERAL (SELECT a.expected, a.deviation, b.expected, b.deviation FROM usage_monitor.anomalous_calls(since, k, min_history) a FULL JOIN pg_temp.calls(since, k, min_history) b USING (usage_id)) AS x (expected_a, deviation_a, expected_b, deviation_b)
  GROUP BY since, k, min_history ORDER BY since, k;
 DELETE FROM usage_monitor.usage;
-INSERT INTO usage_monitor.usage (usage_id, ts, org, model, cost, cached) SELECT usage_id, ts, org, model, cost, cached FROM pg_temp.kept ORDER BY usage_id;
+INSERT INTO usage_monitor.usage (ts, org, model, cost, cached) SELECT ts, org, model, cost, cached FROM pg_temp.kept ORDER BY usage_id;
 
 -- Alerts: once for a day, once for a call
 SELECT pg_temp.days('q', '2026-01-20', '{98,100,102,98,100,102,100,98,100,102,100,98,300}');

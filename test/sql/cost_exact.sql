@@ -217,7 +217,7 @@ JOIN oracle AS o USING (id);
 
 -- By hand: 23 decimals, 10^15 tokens, both edges of a context tier, both comparisons
 SELECT usage_monitor.set_price('hand', 0.00000000000000000000001, 0, per => 1) > 0;
-SELECT usage_monitor.cost('hand', 1, 0), usage_monitor.cost('hand', 1000000000000000, 0), usage_monitor.cost('hand', 9223372036854775807, 0);
+SELECT usage_monitor.cost('hand', 1, 0), usage_monitor.cost('hand', 1000000000000000, 0), usage_monitor.cost('hand', 999999999999999, 0);
 SELECT usage_monitor.set_price('hand-large', 99999999999999999999999999.99999999999999999999999, 0, per => 1) > 0;
 SELECT usage_monitor.cost('hand-large', 1000000000000000, 0);
 INSERT INTO usage_monitor.price (provider, model, currency) VALUES ('*', 'hand-context', 'USD') RETURNING price_id AS id \gset

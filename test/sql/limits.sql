@@ -1,3 +1,4 @@
+SET usage_monitor.max_cost = 1e100;
 -- What is too long for a key, or too large for a sum, is refused; what just fits works
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS usage_monitor CASCADE;
@@ -11,7 +12,7 @@ INSERT INTO usage_monitor.usage (model, cost, tags) VALUES ('m', 1, jsonb_build_
 INSERT INTO usage_monitor.usage (model, cost, tags) VALUES ('m', 1, jsonb_build_object(repeat('é', 501), 1));
 INSERT INTO usage_monitor.usage (model, cost, user_id) VALUES ('m', 1, repeat('u', 1001));
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('small', 'm', 1e-101);
-INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('large', 'm', 1e100);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('large', 'm', 1e101);
 INSERT INTO usage_monitor.usage (user_id, model, cost, input_cost) VALUES ('part', 'm', 1, 1e-101);
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('small', 'm', 1e-100), ('large', 'm', 1e100 - 1e-100);
 SELECT left(s.subject, 10) AS subject, length(s.subject), s.used > 0 AS used, s.state

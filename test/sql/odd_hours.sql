@@ -1,3 +1,4 @@
+SET usage_monitor.max_future = '100000d';
 -- Where clocks are set by half an hour, the hour that this cuts short is one of
 -- its own: hours do not overlap, in whatever order calls come
 SET client_min_messages = warning;

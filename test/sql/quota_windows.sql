@@ -4,6 +4,8 @@
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS usage_monitor CASCADE;
 CREATE EXTENSION usage_monitor CASCADE;
+-- days of every year
+SET usage_monitor.max_future = '100000d';
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 SET intervalstyle = 'postgres';

@@ -7,6 +7,7 @@ CREATE EXTENSION usage_monitor CASCADE;
 RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: buckets are the ledger's
 SET datestyle = 'ISO, YMD';
+SET usage_monitor.max_future = '4d';
 
 -- Every view and every column says what it is, and respects row security
 SELECT c.relname, a.attname
@@ -52,8 +53,8 @@ EXECUTE fill;
 SELECT pg_temp.prepare('America/New_York');
 SELECT * FROM pg_temp.every_view;
 SELECT * FROM pg_temp.every_total;
-INSERT INTO usage_monitor.usage (ts, org, model)
-SELECT ts, 'clock', 'um-test-0'
+INSERT INTO usage_monitor.usage (ts, org, model, input_tokens)
+SELECT ts, 'clock', 'um-test-0', 0
 FROM (VALUES (timestamptz '2025-03-09 05:30+00'), ('2025-11-02 04:30+00')) AS d (start)
 CROSS JOIN generate_series(start, start + interval '24 hours 59 minutes', interval '1 hour') AS ts;
 SELECT day, requests FROM usage_monitor.daily_usage WHERE org = 'clock' ORDER BY day;

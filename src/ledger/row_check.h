@@ -1,0 +1,14 @@
+/*
+ * row_check.h
+ *		What a client may write into a row of the ledger.
+ */
+#ifndef UM_ROW_CHECK_H
+#define UM_ROW_CHECK_H
+
+#include "ledger/ledger_row.h"
+#include "pricing/usage_check.h"
+
+extern void um_row_fill(UmRow *row);
+extern void um_row_check(UmRow *row, const UmRow *old, UmUse *use);
+
+#endif							/* UM_ROW_CHECK_H */
