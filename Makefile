@@ -19,6 +19,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(SOURCE)/
 SQL_PARTS = \
 	sql/base/setting.sql \
 	sql/base/as_owner.sql \
+	sql/base/audit.sql \
 	sql/pricing/price.sql \
 	pricing/catalogue.sql \
 	sql/pricing/names.sql \
@@ -45,6 +46,8 @@ SQL_PARTS = \
 	sql/pricing/import_format.sql \
 	sql/pricing/import.sql \
 	sql/pricing/reprice.sql \
+	sql/ledger/void.sql \
+	sql/ledger/erasure.sql \
 	sql/quota/alert_rule.sql \
 	sql/report/anomaly.sql \
 	sql/report/pattern.sql \
@@ -55,6 +58,7 @@ SQL_PARTS = \
 	sql/report/forecast.sql \
 	sql/report/alternative.sql \
 	sql/report/advice.sql \
+	sql/access/audited.sql \
 	sql/access/rights.sql \
 	sql/access/grants.sql
 

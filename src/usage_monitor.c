@@ -8,6 +8,7 @@
 #include "base/catalog.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
+#include "ledger/ledger.h"
 #include "rollup/refresh_worker.h"
 
 PG_MODULE_MAGIC;
@@ -20,5 +21,6 @@ _PG_init(void)
 	um_catalog_init();
 	um_at_commit_init();
 	um_bounds_init();
+	um_ledger_init();
 	um_refresh_worker_init();
 }

@@ -84,8 +84,8 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE'
            }'),
            ('manager', '{
                acknowledge_alert, check_alert_rules, check_anomalies, close_period, configure, default_alert_rules,
-               fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
-               reprice, reset_quota, resolve_alert, set_budget, set_price, set_quota
+               erase_user, fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
+               reprice, reset_quota, resolve_alert, set_budget, set_price, set_quota, void_call
            }')) AS f (access, names)
  CROSS JOIN unnest(f.names::text[]) n (name)
   LEFT JOIN pg_proc p ON p.pronamespace = 'usage_monitor'::regnamespace AND p.proname = n.name;

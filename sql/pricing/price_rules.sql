@@ -243,11 +243,19 @@ BEGIN
             MESSAGE = format('column "origin" must be user, but is "%s"', NEW.origin),
             HINT = 'Leave it out: your own aliases are of origin user.';
     END IF;
-    IF TG_TABLE_NAME = 'model_alias' AND (NEW.pattern = '' OR num_nulls(NEW.provider, NEW.model) = 2) THEN
+    -- not in one condition: the other table has no such columns
+    IF TG_TABLE_NAME = 'model_alias' THEN
+        IF NEW.pattern = '' OR num_nulls(NEW.provider, NEW.model) = 2 THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM004',
+                MESSAGE = format('alias "%s" must have a pattern, and a provider or a model that it stands for', NEW.pattern),
+                HINT = 'For example pattern acme-chat, provider openai, model gpt-4o.';
+        END IF;
+    ELSIF NEW.alias = '' OR NEW.provider = '' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM004',
-            MESSAGE = format('alias "%s" must have a pattern, and a provider or a model that it stands for', NEW.pattern),
-            HINT = 'For example pattern acme-chat, provider openai, model gpt-4o.';
+            MESSAGE = format('alias "%s" must have a name, and a provider that it stands for', NEW.alias),
+            HINT = 'For example alias our-openai, provider openai.';
     END IF;
     RETURN NEW;
 END

