@@ -17,13 +17,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/generic_xlog.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/page_log.h"
 #include "catalog/index.h"
 #include "catalog/pg_collation.h"
 #include "counter/counter_cell.h"
@@ -430,12 +430,8 @@ insert_index_entry(UmCounters *counters, HeapTuple tuple, Datum *values, bool *n
 static void
 write_cell(UmCounters *counters, Buffer buffer, const Datum *values, const UmCell *cell)
 {
-	Size		offset = cell_of(values) - (char *) BufferGetPage(buffer);
-	GenericXLogState *state = GenericXLogStart(counters->relation);
-	Page		page = GenericXLogRegisterBuffer(state, buffer, 0);
-
-	memcpy((char *) page + offset, cell, sizeof(UmCell));
-	GenericXLogFinish(state);
+	StaticAssertStmt(sizeof(UmCell) <= UM_MAX_OVERWRITTEN, "a cell is written at once");
+	um_page_overwrite(counters->relation, buffer, cell_of(values), cell, sizeof(UmCell));
 }
 
 /* Adds a delta to a cell, and takes it from its share, if it stays below that. */
@@ -664,23 +660,17 @@ um_counters_settle(UmCounters *counters)
 	if (first <= last)
 	{
 		TransactionId oldest = GetOldestNonRemovableTransactionId(counters->relation);
-		GenericXLogState *state;
-		Page		page;
 
 		if (TransactionIdPrecedes(oldest, horizon))
 			horizon = oldest;
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		state = GenericXLogStart(counters->relation);
-		page = GenericXLogRegisterBuffer(state, buffer, 0);
-		last = PageGetMaxOffsetNumber(page);
+		last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
 		for (OffsetNumber offset = first; offset <= last; offset++)
 			if (is_unsettled(counters, buffer, offset, horizon, &cell, values))
 			{
 				um_cell_forget_writers(&cell);
-				memcpy((char *) page + (cell_of(values) - (char *) BufferGetPage(buffer)), &cell,
-					   sizeof(UmCell));
+				write_cell(counters, buffer, values, &cell);
 			}
-		GenericXLogFinish(state);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	ReleaseBuffer(buffer);
