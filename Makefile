@@ -83,7 +83,7 @@ ENCODING = UTF8
 NO_LOCALE = 1
 PROVE_TESTS = test/t/*.pl
 
-OWN_GOALS = help demo check attack bench reference differential
+OWN_GOALS = help demo check attack bench reference differential check-versions check-hard lint coverage
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -156,6 +156,10 @@ help:
 	@echo 'make check        run every test in throwaway clusters'
 	@echo 'make check TESTS="cost_exact quota_counting"'
 	@echo '                  run these only; KEEP=/tmp/box keeps the sandbox for the next time'
+	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
+	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=120)'
+	@echo 'make lint         read the source without running it: see test/lint'
+	@echo 'make coverage     show which lines of C the tests run'
 	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
 	@echo 'make bench        measure'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
@@ -169,6 +173,20 @@ demo:
 check:
 	@test/run --names
 	@COPT=-Werror DRIVERS=yes test/sandbox test/run
+
+check-versions:
+	@test/run --names
+	@test/versions builds 15 16 17 18
+
+check-hard:
+	@test/hard/run
+
+lint:
+	@test/lint
+
+coverage:
+	@test/run --names
+	@COPT='--coverage -O0' test/sandbox test/coverage
 
 attack:
 	@UM_SECONDS=$(SECONDS) UM_CLIENTS=$(CLIENTS) test/attack/run
