@@ -57,7 +57,7 @@ sub rows_of
 		  JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'usage_monitor'
 		 WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.oid::regclass::text COLLATE "C"});
 	my %rows = map {
-		$_ => contents($node, $_, $database, 'xid', 'recorded_at', 'created_at', 'updated_at', 'raised_at', 'at', 'last_seen')
+		$_ => contents($node, $_, $database, 'xid', 'recorded_at', 'created_at', 'updated_at', 'raised_at', 'at', 'last_seen', 'old', 'new')
 	} @relations;
 
 	return \%rows;
