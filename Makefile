@@ -58,6 +58,7 @@ SQL_PARTS = \
 	sql/report/forecast.sql \
 	sql/report/alternative.sql \
 	sql/report/advice.sql \
+	sql/report/page.sql \
 	sql/access/audited.sql \
 	sql/access/rights.sql \
 	sql/access/grants.sql

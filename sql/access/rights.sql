@@ -78,8 +78,8 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE'
            ('reader', '{
                anomalous_calls, anomalous_days, check_quota, cost, cost_breakdown, cost_trend, current_stats,
                daily_summary, dashboard, details_since, duration_percentile, durations_between, estimate_cost,
-               explain_cost, forecast, forecast_days, hourly_summary, ledger_currency, ledger_day, ledger_hour, ledger_time_zone, monthly_summary,
-               normalize_usage, pattern_between, period_end, period_start, recent_calls, report, resolve_model, session_stats,
+               explain_cost, forecast, forecast_days, hourly_summary, known_names, ledger_currency, ledger_day, ledger_hour, ledger_time_zone, monthly_summary,
+               normalize_usage, page_data, pattern_between, period_end, period_start, recent_calls, report, resolve_model, session_stats,
                suggest_optimizations, top_models, top_users, usage_between, verify, what_if
            }'),
            ('manager', '{
