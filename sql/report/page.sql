@@ -246,7 +246,7 @@ BEGIN
     IF "from" = "to" OR "to" - "from" > 1100 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('a page is of 1 to 1100 days, but from %s to %s are %s', "from", "to", "to" - "from"),
+            MESSAGE = format('a page is of 1 to 1100 days, but from %s to %s there are %s', "from", "to", "to" - "from"),
             HINT = 'The last day is the one before "to".';
     END IF;
     past_day := greatest(least("to", today + 1), "from");
@@ -351,10 +351,10 @@ BEGIN
             SELECT parts || jsonb_build_object('user', jsonb_build_object(
                        'listed', coalesce(jsonb_agg(jsonb_build_object(
                            'name', u.name, 'org', u.org, 'provider', NULL, 'requests', u.requests::text, 'errors', u.errors::text,
-                           'total_tokens', u.total_tokens::text, 'cost', u.cost::text, 'unpriced_requests', u.unpriced_requests::text,
+                           'total_tokens', u.total_tokens::text, 'cost', trim_scale(u.cost)::text, 'unpriced_requests', u.unpriced_requests::text,
                            'cost_percentage', u.cost_percentage::text) ORDER BY u.n) FILTER (WHERE u.others IS NULL), '[]'),
                        'others', coalesce(max(u.others), 0),
-                       'others_cost', coalesce(max(u.cost) FILTER (WHERE u.others IS NOT NULL), 0)::text))
+                       'others_cost', trim_scale(coalesce(max(u.cost) FILTER (WHERE u.others IS NOT NULL), 0))::text))
               INTO parts
               FROM usage_monitor.usage_between(_usage_monitor._day_start("from"), _usage_monitor._day_start(past_day),
                                                'user', org, "limit") WITH ORDINALITY AS u (
@@ -533,7 +533,7 @@ BEGIN
     IF kind IS NULL OR kind NOT IN ('org', 'department', 'project', 'user', 'source', 'model', 'operation') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "kind" must be a known kind of names, but is %s', coalesce(format('"%s"', kind), 'NULL')),
+            MESSAGE = format('argument "kind" must be a known kind of names, but is %s', coalesce('"' || kind || '"', 'NULL')),
             HINT = 'There are names of org, department, project, user, source, model and operation.';
     END IF;
     PERFORM _usage_monitor._check_count('limit', "limit", 1, 1000, 'It is how many names are listed.');
