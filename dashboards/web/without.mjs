@@ -1,0 +1,19 @@
+// A page's data less all names of users: their list, the quotas and alerts of
+// single users or sessions, and what alerts tell of who reached them.
+const ofPeople = x => x.scope === 'user' || x.scope === 'session'
+
+export function withoutUsers (page) {
+  const { user, ...parts } = page.parts
+  const { user: filter, ...filters } = page.filters
+  return {
+    ...page,
+    filters,
+    parts,
+    quotas: { ...page.quotas, listed: page.quotas.listed.filter(q => !ofPeople(q)) },
+    alerts: {
+      ...page.alerts,
+      listed: page.alerts.listed.filter(a => !ofPeople(a) && a.details?.dimensions?.user_id === undefined)
+        .map(({ message, details, acknowledged_by: by, ...a }) => ({ ...a, details: details && { kind: details.kind, day: details.day, model: details.model, expected: details.expected, rule: details.rule } }))
+    }
+  }
+}
