@@ -84,7 +84,7 @@ ENCODING = UTF8
 NO_LOCALE = 1
 PROVE_TESTS = test/t/*.pl
 
-OWN_GOALS = help demo check attack bench reference differential check-versions check-hard lint coverage
+OWN_GOALS = help demo dashboard check check-web attack bench reference differential check-versions check-hard lint coverage
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -154,9 +154,11 @@ else
 help:
 	@echo 'make demo         show a month of AI usage, priced, in a throwaway cluster'
 	@echo 'make demo KEEP=1  the same, and leave the cluster running'
+	@echo 'make dashboard    show the same month as a page (needs node 18 and npm; PORT=8765)'
 	@echo 'make check        run every test in throwaway clusters'
 	@echo 'make check TESTS="cost_exact quota_counting"'
 	@echo '                  run these only; KEEP=/tmp/box keeps the sandbox for the next time'
+	@echo 'make check-web    test the page in headless Chromium, where there is one'
 	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
 	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=120)'
 	@echo 'make lint         read the source without running it: see test/lint'
@@ -188,6 +190,14 @@ lint:
 coverage:
 	@test/run --names
 	@COPT='--coverage -O0' test/sandbox test/coverage
+
+check-web:
+	@test/sandbox dashboards/web/test/check
+
+# The page's packages and files, made where they stay.
+dashboard:
+	@dashboards/web/make
+	@test/sandbox demo/dashboard
 
 attack:
 	@UM_SECONDS=$(SECONDS) UM_CLIENTS=$(CLIENTS) test/attack/run

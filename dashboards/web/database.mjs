@@ -51,7 +51,7 @@ const CALLS = `usage_monitor.recent_calls($1, $2, $3, $4, $5, $6, $7, ${DAY(8)}`
 export async function calls (client, f, limit, before) {
   const [from, to] = rangeDays(f.range, await today(client))
   return rows(client, `
-      SELECT usage_id, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ts, org, project, user_id, provider, model, operation, source,
+      SELECT usage_id, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ts, org, department, project, user_id, provider, model, operation, source,
              input_tokens, output_tokens, total_tokens, cost, cost_source, duration_ms, success, error, cached
         FROM ${CALLS}, ${before ? '$10::timestamptz' : DAY(10)}, $9)`,
   [limit, ...conditions(f), from, before?.id ?? null, before?.ts ?? plusDays(to, 1)])
