@@ -72,11 +72,17 @@ SELECT :'part' = 'functions' AS functions, :'part' = 'tables' AS tables, :'part'
 -- Functions of one name, one result and the same names of arguments are one
 -- entry: "at timestamptz | date" takes either.
 SELECT format(E'\n## %s\n\n```sql\n%s(%s)\n    RETURNS %s\n```\n\n%s', f.proname, f.proname, f.arguments, f.results,
-              (SELECT string_agg(comment, E'\n\n' ORDER BY first)
-               FROM (SELECT comment, min(oid) AS first
-                     FROM public_function
-                     WHERE oid = ANY (f.oids)
-                     GROUP BY comment) AS c))
+              (SELECT string_agg(CASE WHEN differing IS NOT NULL THEN format('*%s*: ', pg_temp.type_name(p.proargtypes[differing], NULL)) ELSE '' END
+                                 || p.comment,
+                                 E'\n\n' ORDER BY p.oid)
+               FROM public_function AS p,
+                    (SELECT min(n) - 1 AS differing
+                     FROM (SELECT t.n
+                           FROM pg_proc AS q, unnest(q.proargtypes) WITH ORDINALITY AS t (type, n)
+                           WHERE q.oid = ANY (f.oids)
+                           GROUP BY t.n
+                           HAVING count(DISTINCT t.type) > 1) AS d) AS d
+               WHERE p.oid = ANY (f.oids)))
 FROM (
     SELECT proname, oids,
            CASE WHEN count(*) FILTER (WHERE is_input) > 3

@@ -240,7 +240,7 @@ $$;
 SELECT _usage_monitor._run_as_owner('reserve');
 
 COMMENT ON FUNCTION usage_monitor.reserve(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint, interval, bigint) IS
-    'Holds room for a call that is about to be made: its cost, or what input_tokens and max_output_tokens would cost. It counts against blocking quotas until settle(), release() or the end of ttl. Never raises for a refusal: allowed is false, and reason says which quota. Errors: UM001 for amounts or a ttl that are none, UM003 and UM004 as of INSERT.';
+    'Holds room for a call that is about to be made: its cost, or what input_tokens and max_output_tokens would cost. It counts against blocking quotas until settle(), release() or the end of ttl. Never raises for a refusal: allowed is false, and reason says which quota. Errors: UM001 invalid amount or ttl, UM003 and UM004 as of INSERT.';
 
 CREATE FUNCTION _usage_monitor.settle(
     reservation_id uuid,

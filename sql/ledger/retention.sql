@@ -36,7 +36,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.details_since() IS
-    'From when on the ledger has every call as a row; before it, views show sums that are archived, and calls that came late. NULL: it has all of them.';
+    'The instant since which the ledger has every call as a row. Before it, views show archived sums and calls that came late. NULL: the ledger has all calls.';
 
 CREATE FUNCTION _usage_monitor._lock_rollups() RETURNS void
     LANGUAGE c
@@ -147,4 +147,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.drop_usage_before(date) IS
-    'Drops the partitions of the ledger that end before that day (in the ledger''s time zone), and returns them: first verify() must agree and their rows are folded, then what they add up to is moved to the archive, which is dumped. Views and counters stay as they are; calls that come late for those days still count. Nobody can record or read while it archives, some seconds for a million rows. Calls without a cost can never be priced: a notice says how many they were. A request_id that was dropped is not recognised any more, and a quota that is made later does not count what was dropped. Errors: UM001 no such day, UM013 verify() finds differences, 25001 as for refresh().';
+    'Drops the partitions of the ledger that end before that day (in the ledger''s time zone), and returns them: first verify() must agree and their rows are folded, then what they add up to is moved to the archive, which is dumped. Views and counters stay as they are; calls that come late for those days still count. Nobody can record or read while it archives, some seconds for a million rows. Calls without a cost can never be priced: a notice says how many they were. A request_id that was dropped is not recognised any more, and a quota that is made later does not count what was dropped. Errors: UM001 invalid day, UM013 verify() finds differences, 25001 as for refresh().';

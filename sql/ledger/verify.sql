@@ -284,4 +284,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.fold_counters() IS
-    'Folds the slots of counters whose period is over into one row each, and returns how many went. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 the transaction keeps to a snapshot.';
+    'Folds the slots of counters whose period is over into one row each, and returns how many slots that were. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 not at READ COMMITTED.';

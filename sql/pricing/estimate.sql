@@ -20,7 +20,7 @@ RETURN usage_monitor.cost(model => estimate_cost.model,
                           at => estimate_cost.at);
 
 COMMENT ON FUNCTION usage_monitor.estimate_cost(text, bigint, bigint, text, text, text, timestamptz) IS
-    'The most that a call can cost that has so many input tokens and asks for at most so many output tokens, nothing of it cached; in the ledger''s currency, NULL: no price. Errors: those of cost().';
+    'The most that a call with so many input tokens, none of them cached, and at most so many output tokens can cost, in the ledger''s currency; NULL: no price. Errors: those of cost().';
 
 CREATE FUNCTION usage_monitor.what_if(
     from_model text,

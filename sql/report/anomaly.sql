@@ -141,7 +141,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.anomalous_days(date, numeric, integer) IS
-    'The days since then whose cost is more than k standard deviations away from what their weekday costs, by the days of the 30 before that have usage, of which there must be min_history; while fewer than four of the weekday are known, from what any day costs, and from its weekday too if there is one. Of each organisation, and of all together (org NULL). Today, which is not over, only if it costs too much. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
+    'The days since that one whose cost is more than k standard deviations away from the usual, of each organisation and of all together (org NULL). The usual is what the same weekday costs, by the days with usage among the 30 before; there must be min_history of them. While fewer than four of that weekday are known, the day must be that far from what any day costs, and from that weekday if there is one. Today, which is not over, is shown only if it costs too much. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
 
 CREATE FUNCTION usage_monitor.anomalous_calls(
     since timestamptz,
@@ -236,7 +236,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.anomalous_calls(timestamptz, numeric, integer) IS
-    'The calls since then that cost more than k standard deviations above the usual: above the up to 200 calls of the same organisation and model before it, in the 30 days before since and after it, of which there must be min_history. Calls that the application''s own cache answered are left out. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
+    'The calls since that instant that cost more than k standard deviations above the usual. The usual is the median of up to 200 earlier calls of the same organisation and model, none of them more than 30 days before since; there must be min_history of them. Calls that the application''s own cache answered are left out. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
 
 CREATE VIEW usage_monitor.cost_anomaly WITH (security_invoker = true) AS
 SELECT 'day'::text AS kind,

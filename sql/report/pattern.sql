@@ -185,7 +185,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.pattern_between(date, date, text) IS
-    'When in the week usage happens, by the days from a day on and before another: a row for each weekday and hour of the day, on the ledger''s clock; of one organisation, or of all. The columns are those of usage_pattern; hours counts those of the range that have begun. Error: UM001 no such range.';
+    'When in the week usage happens, from one day to the day before another: a row for each weekday and hour of the day, on the ledger''s clock; of one organisation, or of all. The columns are those of usage_pattern; hours counts those of the range that have begun. Error: UM001 invalid range.';
 
 /*
  * The histogram of durations, a row a bucket.
@@ -294,4 +294,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.durations_between(date, date, text) IS
-    'How long the calls of the days from a day on and before another took; of one organisation, or of all: how many calls have a duration, their average, median and 95th and 99th percentile in milliseconds (the percentiles estimated from the histogram: see duration_percentile()), and the histogram with the upper bounds of its buckets (NULL: the last has none). Error: UM001 no such range.';
+    'How long the calls from one day to the day before another took, of one organisation or of all: how many calls have a duration, their average, median and 95th and 99th percentile in milliseconds (the percentiles estimated from the histogram: see duration_percentile()), and the histogram with the upper bounds of its buckets (NULL: the last has none). Error: UM001 invalid range.';

@@ -506,7 +506,7 @@ RETURNS double precision
     AS 'MODULE_PATHNAME', 'usage_monitor_duration_percentile';
 
 COMMENT ON FUNCTION usage_monitor.duration_percentile(double precision, bigint[]) IS
-    'The duration in milliseconds that this share (0 to 1) of the calls did not exceed, estimated from a histogram: the numbers of calls up to 10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120, 10240, 20480, 40960, 81920 ms and above. Within a bucket calls are taken to be spread evenly, as in Prometheus; above the last bound it is that bound. NULL: no calls. Error: UM001 no share, or another number of buckets.';
+    'The duration in milliseconds that this share (0 to 1) of the calls did not exceed, estimated from a histogram: the numbers of calls up to 10, 20, 40, 80, 160, 320, 640, 1000, 1280, 2000, 2560, 3000, 5000, 5120, 10240, 20480, 40960, 81920 ms and above. Within a bucket calls are taken to be spread evenly, as in Prometheus; above the last bound it is that bound. NULL: no calls. Error: UM001 percentile not from 0 to 1, or another number of buckets.';
 
 CREATE FUNCTION usage_monitor.refresh() RETURNS bigint
     LANGUAGE c
