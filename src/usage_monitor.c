@@ -6,6 +6,7 @@
 
 #include "at_commit.h"
 #include "base/catalog.h"
+#include "base/refusal.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
 #include "ledger/ledger.h"
@@ -19,6 +20,7 @@ void
 _PG_init(void)
 {
 	um_catalog_init();
+	um_refusal_init();
 	um_at_commit_init();
 	um_bounds_init();
 	um_ledger_init();

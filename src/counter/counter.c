@@ -36,6 +36,7 @@
 #include "base/catalog.h"
 #include "base/error.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "counter/counter.h"
 #include "counter/counter_cell.h"
@@ -45,6 +46,8 @@
 #include "counter/pending.h"
 #include "counter/quota_change.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "quota/alert.h"
 #include "quota/quota_cache.h"
 #include "storage/lmgr.h"
@@ -208,12 +211,32 @@ query_counter(UmQuery *query, const UmCounterName *name)
 	return sum;
 }
 
-/* Refuses what a blocking quota has no room for. */
+/* May the user see how much of a quota is used: in its table, or by asking check_quota()? */
+static bool
+may_see_figures(void)
+{
+	Oid			check_quota;
+
+	if (pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	check_quota = LookupFuncName(list_make2(makeString(UM_SCHEMA), makeString("check_quota")),
+								 -1, NULL, true);
+	return OidIsValid(check_quota) &&
+#if PG_VERSION_NUM >= 160000
+		object_aclcheck(ProcedureRelationId, check_quota, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#else
+		pg_proc_aclcheck(check_quota, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+/*
+ * Refuses what a blocking quota has no room for.  Which quota it was, a program
+ * reads from the field that has the name of a violated constraint.
+ */
 static void
 refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric reserved, Numeric delta)
 {
-	bool		may_see = pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(),
-											ACL_SELECT) == ACLCHECK_OK;
+	bool		may_see = may_see_figures();
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UM_QUOTA_EXCEEDED),
@@ -226,6 +249,9 @@ refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric re
 			 may_see ? errdetail("%s of %s are used and %s reserved, and this adds %s.",
 								 shown(used), shown(quota->amount), shown(reserved),
 								 shown(delta)) : 0,
+			 err_generic_string(PG_DIAG_SCHEMA_NAME, UM_SCHEMA),
+			 err_generic_string(PG_DIAG_TABLE_NAME, "quota"),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, quota->name),
 			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
 }
 

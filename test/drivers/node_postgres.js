@@ -43,7 +43,8 @@ async function main() {
 
   assert.deepEqual(await rows(INSERT, 'heidi', 'no-such-model', 10, 10), [{ cost: null }])
   await refused('UM001', INSERT, 'ivan', 'test-model', -1, 0)
-  await refused('UM100', INSERT, 'grace', 'test-model', 0, 10000)
+  await assert.rejects(client.query(INSERT, ['grace', 'test-model', 0, 10000]),
+    { code: 'UM100', schema: 'usage_monitor', table: 'quota', constraint: 'grace' })
   await refused('42501', 'SELECT user_id FROM usage_monitor.usage')
   await refused('42501', 'UPDATE usage_monitor.price_rate SET amount = 0')
   await client.end()

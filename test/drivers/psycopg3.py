@@ -27,6 +27,7 @@ def refused(sqlstate, conn, statement, *values):
         conn.execute(statement, values)
     except psycopg.Error as error:
         assert error.sqlstate == sqlstate, error
+        return error.diag
     else:
         raise AssertionError("not refused: " + statement)
 
@@ -60,7 +61,9 @@ with psycopg.connect(autocommit=True) as conn:
 
     assert one(conn, INSERT, "heidi", "no-such-model", 10, 10) is None
     refused("UM001", conn, INSERT, "ivan", "test-model", -1, 0)
-    refused("UM100", conn, INSERT, "grace", "test-model", 0, 10000)
+    diag = refused("UM100", conn, INSERT, "grace", "test-model", 0, 10000)
+    assert (diag.schema_name, diag.table_name, diag.constraint_name) == ("usage_monitor", "quota", "grace")
+    assert diag.message_detail is None and diag.context is None, diag
     refused("42501", conn, "SELECT user_id FROM usage_monitor.usage")
     refused("42501", conn, "UPDATE usage_monitor.price_rate SET amount = 0")
 
@@ -68,4 +71,7 @@ with psycopg.connect(user=os.environ["RECORDER"], autocommit=True) as conn:
     row = conn.execute("SELECT cost, input_tokens FROM usage_monitor.record(%s, user_id => %s)",
                        (Jsonb(RESPONSE), "frank")).fetchone()
     assert row == (Decimal("0.008"), 2000), row
+    diag = refused("UM100", conn, "SELECT FROM usage_monitor.record(%s, user_id => %s)",
+                   Jsonb(RESPONSE | {"id": "r-3"} | {"usage": {"prompt_tokens": 9000, "completion_tokens": 900, "total_tokens": 9900}}), "grace")
+    assert diag.constraint_name == "grace" and diag.context is None, diag
     refused("42501", conn, INSERT, "ivan", "test-model", 1, 0)

@@ -1,0 +1,10 @@
+/*
+ * refusal.h
+ *		What a refusal tells of where it came from.
+ */
+#ifndef UM_REFUSAL_H
+#define UM_REFUSAL_H
+
+extern void um_refusal_init(void);
+
+#endif							/* UM_REFUSAL_H */
