@@ -47,7 +47,7 @@ const COLORS = [1, 2, 3, 4, 5, 6].map(n => `var(--c${n})`)
 
 export function costChart () {
   const { data, lang } = state
-  const title = t(data.hours ? 'cost_by_hour' : 'cost_by_day')
+  const title = t(data.hours ? 'cost_by_hour' : data.stack ? 'cost_by_day' : 'cost_by_day_whole')
   if (!data.days) return h('section', { class: 'card', 'aria-labelledby': 'cost-title' }, h('h3', { id: 'cost-title' }, title), notYet())
   const { total, before } = data.sums
   const values = { cost: fmt.money(total.cost), calls: fmt.count(total.requests), tokens: fmt.compact(total.total_tokens), days: fmt.count(data.days.length) }
@@ -56,7 +56,8 @@ export function costChart () {
     known && h('span', { title: fmt.full(before.cost) }, ' · ' + t(data.hours ? 'vs_day' : 'vs_before', { change: fmt.change(total.cost / before.cost - 1), days: fmt.count(data.days.length) }))]
   if (data.hours) return hourChart(title, note)
 
-  const { models, others, costs } = data.stack
+  // where no rollup has models under these filters, the days are shown whole
+  const { models, others, costs } = data.stack ?? { models: [t('total')], others: 0, costs: data.days.map(d => [d.cost]) }
   const series = [...models.map((name, i) => ({ key: i, name, color: COLORS[i] })), ...(others > 0 ? [{ key: 6, name: t('others'), color: 'var(--c0)' }] : [])]
   const bars = data.days.flatMap((d, n) => series.map(s => ({ day: d.day, key: s.key, cost: Number(costs[n][s.key]) }))).filter(b => b.cost !== 0)
   const ahead = data.forecast && data.last_day === data.meta.today && data.first_day !== data.last_day
@@ -75,7 +76,7 @@ export function costChart () {
     const day = domain[i]; const n = index.get(day); const d = data.days[n]; const a = aheadOf.get(day); const o = odd.get(day)
     return {
       title: fmt.longDay(day) + (day === data.meta.today ? ` (${t('so_far')})` : ''),
-      rows: [...(d ? series.map(s => ({ name: s.name, color: s.color, value: fmt.money(costs[n][s.key]) })).reverse() : []),
+      rows: [...(d && data.stack ? series.map(s => ({ name: s.name, color: s.color, value: fmt.money(costs[n][s.key]) })).reverse() : []),
         d && { name: t('total'), value: fmt.money(d.cost) }, d && { name: t('calls'), value: fmt.count(d.requests) }, d?.average_7d_cost && { name: t('average7'), value: fmt.money(d.average_7d_cost) },
         a && { name: t('forecast_day'), value: `${fmt.money(a.cost)} (${fmt.money(a.low)} – ${fmt.money(a.high)})` }, o && { name: t('anomaly'), value: t('expected_about', { cost: fmt.money(o.expected) }) }].filter(Boolean)
     }

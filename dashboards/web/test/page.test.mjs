@@ -44,6 +44,7 @@ after(async () => { await browser.close(); await live.stop(); await db.end() })
 async function open (url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: 'en-GB', ...options })
   const page = await context.newPage()
+  page.setDefaultTimeout(60000)
   page.said = []; page.asked = []
   page.on('console', m => page.said.push(m.text()))
   page.on('pageerror', e => page.said.push(e.message))
@@ -222,6 +223,25 @@ describe('the page', () => {
     await page.goBack()
     await page.waitForFunction(() => location.search === '' && document.querySelectorAll('[data-slot="by-user"] tbody tr').length > 1)
     await page.context().close()
+  })
+  test('shows what it knows under any filters, and says what took too long', async () => {
+    for (const query of ['department=support', 'user=alice&model=gpt-4o', 'project=search&source=web&model=gpt-4o', 'project=', 'model=our-llama-70b', 'range=today&user=alice', 'org=acme&project=search', 'org=no+such']) {
+      const page = await open(live.base + '?' + query)
+      await whole(page)
+      assert.deepEqual(page.said, [], query)
+      assert.equal(await page.$$eval('[data-slot="kpis"] .big', b => b[1].textContent !== '–'), true, query)
+      await page.context().close()
+      // the calls take too long: a refusal in their place, and what rollups know stays
+      const slow = await (await browser.newContext({ locale: 'en-GB' })).newPage()
+      const errors = []
+      slow.on('pageerror', e => errors.push(e.message))
+      await slow.route(/calls=1/, r => r.fulfill({ status: 504, contentType: 'application/json', body: '{"error":"timeout"}' }))
+      await slow.goto(live.base + '?' + query)
+      await whole(slow)
+      assert.deepEqual(errors, [], query)
+      assert.equal(await slow.isVisible('.notice.warn:has-text("took too long")'), query !== 'org=no+such', query)
+      await slow.context().close()
+    }
   })
   test('folds its filters on a phone', async () => {
     const page = await open(live.base, { viewport: { width: 390, height: 900 } })
