@@ -434,8 +434,6 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 static void
 count_tuple(Relation relation, HeapTuple tuple, bool negative)
 {
-	const UmColumns *columns = um_columns(relation);
-	TupleDesc	desc = RelationGetDescr(relation);
 	Datum		values[UM_COUNTED_COLUMNS];
 	bool		nulls[UM_COUNTED_COLUMNS];
 	static const UmColumn counted[UM_COUNTED_COLUMNS] = {
@@ -443,44 +441,40 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 		UM_COL_SESSION_ID, UM_COL_MODEL, UM_COL_PROVIDER,
 		UM_COL_TAGS, UM_COL_TS, UM_COL_COST, UM_COL_TOTAL_TOKENS
 	};
-	UmCounted	row;
+	UmRow		row;
+	UmCounted	call;
 	int64		xid;
-	Datum		recorded_at;
-	bool		isnull;
 	bool		own;
 	bool		live;
 
+	open_row(&row, relation, tuple);
 	for (int i = 0; i < UM_COUNTED_COLUMNS; i++)
-		values[i] = heap_getattr(tuple, columns->attnum[counted[i]], desc, &nulls[i]);
-	um_counted_set(&row, values, nulls);
+	{
+		int			att = row.columns->attnum[counted[i]] - 1;
 
-	xid = DatumGetInt64(heap_getattr(tuple, columns->attnum[UM_COL_XID], desc, &isnull));
+		values[i] = row.values[att];
+		nulls[i] = row.nulls[att];
+	}
+	um_counted_set(&call, values, nulls);
+
+	xid = DatumGetInt64(VALUE(&row, XID));
 	own = xid == DatumGetInt64(own_xid());
-	recorded_at = heap_getattr(tuple, columns->attnum[UM_COL_RECORDED_AT], desc, &isnull);
 	/* a row inserted with an earlier recorded_at was restored */
-	live = !own || isnull ||
-		DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
+	live = !own || IS_NULL(&row, RECORDED_AT) ||
+		DatumGetTimestampTz(VALUE(&row, RECORDED_AT)) == GetCurrentTransactionStartTimestamp();
 
 	if (!own)
 		um_correction_write(relation, tuple, xid, negative);
+	else if (!negative)
+		um_refresh_note(DatumGetInt64(VALUE(&row, USAGE_ID)));
 	if (!count_changes)
 		return;
 	um_recount_note(values, nulls, own, negative, live);
-	um_counter_count(&row, negative, live);
+	um_counter_count(&call, negative, live);
 
-	if (live && !negative && row.cost == NULL)
-		um_unpriced_note(row.subject[UM_SCOPE_MODEL].data,
-						 row.subject[UM_SCOPE_MODEL].length, row.ts);
-}
-
-/* Tells the rollups that the ledger has grown. */
-static void
-note_recorded(Relation relation, HeapTuple tuple)
-{
-	bool		isnull;
-
-	um_refresh_note(DatumGetInt64(heap_getattr(tuple, um_columns(relation)->attnum[UM_COL_USAGE_ID],
-											   RelationGetDescr(relation), &isnull)));
+	if (live && !negative && call.cost == NULL)
+		um_unpriced_note(call.subject[UM_SCOPE_MODEL].data,
+						 call.subject[UM_SCOPE_MODEL].length, call.ts);
 }
 
 /* AFTER ROW trigger of the ledger and its partitions. */
@@ -496,10 +490,7 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" must be fired AFTER ROW", "_usage_after")));
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-	{
 		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, false);
-		note_recorded(trigdata->tg_relation, trigdata->tg_trigtuple);
-	}
 	else
 	{
 		/* the old row first: a correction downwards must not look like a rise */
