@@ -39,6 +39,8 @@ SQL_PARTS = \
 	sql/quota/check_quota.sql \
 	sql/quota/budget.sql \
 	sql/report/views.sql \
+	sql/record/usage_field.sql \
+	sql/record/usage_field_lines.sql \
 	sql/record/normalize.sql \
 	sql/record/record.sql \
 	sql/pricing/explain.sql \
@@ -48,6 +50,7 @@ SQL_PARTS = \
 	sql/pricing/reprice.sql \
 	sql/ledger/void.sql \
 	sql/ledger/erasure.sql \
+	sql/record/reread.sql \
 	sql/quota/alert_rule.sql \
 	sql/report/anomaly.sql \
 	sql/report/pattern.sql \
@@ -66,7 +69,7 @@ SQL_PARTS = \
 OBJS = $(patsubst $(SOURCE)/%.c,%.o,$(sort $(wildcard $(SOURCE)/src/*.c $(SOURCE)/src/*/*.c)))
 DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/sql/$(EXTENSION)--*--*.sql))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
-EXTRA_CLEAN = pricing/catalogue.sql
+EXTRA_CLEAN = pricing/catalogue.sql sql/record/usage_field_lines.sql
 
 # PostgreSQL's own headers have parameters that they do not use.
 PG_CPPFLAGS = -I$(SOURCE)/src
@@ -146,6 +149,10 @@ $(error there are no prices: $(SOURCE)/pricing/*.csv)
 endif
 
 pricing/catalogue.sql: pricing/sql.awk $(sort $(wildcard $(SOURCE)/pricing/*.csv))
+	awk -f $^ < /dev/null > $@.tmp
+	mv $@.tmp $@
+
+sql/record/usage_field_lines.sql: sql/record/usage_field.awk sql/record/usage_field.csv
 	awk -f $^ < /dev/null > $@.tmp
 	mv $@.tmp $@
 

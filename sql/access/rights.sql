@@ -43,7 +43,7 @@ SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT'
   FROM unnest('{
            access_right, alert, alert_rule, archived_partition, audit_log, closed_period, discount, exchange_rate,
            model_alias, model_alternative, price, price_rate, provider_alias, quota, quota_adjustment, quota_raise,
-           reservation, setting, usage,
+           request_conflict, reservation, setting, unread_fields, usage, usage_field,
            active_alert, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total, daily_usage,
            department_usage, duration_distribution, hourly_total, hourly_usage, model_efficiency, model_total,
            model_usage, monthly_total, monthly_usage, operation_total, operation_usage, optimization_suggestion,
@@ -66,7 +66,8 @@ SELECT 'reader', 'table', c.oid::regclass::text, 'SELECT', true
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege)
 SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name
   FROM unnest('{
-           alert_rule, discount, exchange_rate, model_alias, model_alternative, price, price_rate, provider_alias, quota
+           alert_rule, discount, exchange_rate, model_alias, model_alternative, price, price_rate, provider_alias, quota,
+           usage_field
        }'::text[]) t (name)
  CROSS JOIN unnest('{INSERT, UPDATE, DELETE}'::text[]) p (name);
 
@@ -85,7 +86,7 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE'
            ('manager', '{
                acknowledge_alert, check_alert_rules, check_anomalies, close_period, configure, default_alert_rules,
                erase_user, fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
-               reprice, reset_quota, resolve_alert, set_budget, set_price, set_quota, void_call
+               reprice, reread, reset_quota, resolve_alert, set_budget, set_price, set_quota, void_call
            }')) AS f (access, names)
  CROSS JOIN unnest(f.names::text[]) n (name)
   LEFT JOIN pg_proc p ON p.pronamespace = 'usage_monitor'::regnamespace AND p.proname = n.name;

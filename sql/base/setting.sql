@@ -21,6 +21,7 @@ CREATE TABLE usage_monitor.setting (
     currency  text NOT NULL DEFAULT 'USD',
     time_zone text NOT NULL DEFAULT 'UTC',
     unpriced  text NOT NULL DEFAULT 'record',
+    reported_costs text NOT NULL DEFAULT 'prefer',
     CONSTRAINT setting_pkey PRIMARY KEY (only_row),
     CONSTRAINT setting_only_row CHECK (only_row)
 );
@@ -31,6 +32,7 @@ COMMENT ON COLUMN usage_monitor.setting.only_row IS 'Always true: there is one r
 COMMENT ON COLUMN usage_monitor.setting.currency IS 'ISO 4217 code of the currency that costs are kept in; fixed once the ledger has rows.';
 COMMENT ON COLUMN usage_monitor.setting.time_zone IS 'Time zone whose days and hours the views show; fixed once the ledger has rows.';
 COMMENT ON COLUMN usage_monitor.setting.unpriced IS 'What happens to a call without a price: record (cost NULL, shown in unpriced_usage) or refuse (SQLSTATE UM012).';
+COMMENT ON COLUMN usage_monitor.setting.reported_costs IS 'What record() does with what a response says that the provider charged: prefer (cost_source reported, the price book''s figure in list_cost) or ignore (price by the price book).';
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.setting', '');
 
@@ -137,6 +139,12 @@ BEGIN
             MESSAGE = format('column "unpriced" must be record or refuse, but is "%s"', NEW.unpriced),
             HINT = 'record keeps calls without a price with cost NULL, refuse does not take them.';
     END IF;
+    IF NEW.reported_costs IS NULL OR NEW.reported_costs NOT IN ('prefer', 'ignore') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('column "reported_costs" must be prefer or ignore, but is "%s"', NEW.reported_costs),
+            HINT = 'prefer takes what a response says that the provider charged, ignore prices the call by the price book.';
+    END IF;
     RETURN NEW;
 END
 $$;
@@ -182,7 +190,8 @@ COMMENT ON FUNCTION usage_monitor.ledger_day(timestamptz) IS
 CREATE FUNCTION usage_monitor.configure(
     currency text DEFAULT NULL,
     time_zone text DEFAULT NULL,
-    unpriced text DEFAULT NULL
+    unpriced text DEFAULT NULL,
+    reported_costs text DEFAULT NULL
 ) RETURNS usage_monitor.setting
     -- it locks the ledger, which a manager who may execute it cannot write
     LANGUAGE plpgsql SECURITY DEFINER
@@ -198,7 +207,8 @@ BEGIN
     UPDATE usage_monitor.setting s
        SET currency = coalesce(configure.currency, s.currency),
            time_zone = coalesce(configure.time_zone, s.time_zone),
-           unpriced = coalesce(configure.unpriced, s.unpriced)
+           unpriced = coalesce(configure.unpriced, s.unpriced),
+           reported_costs = coalesce(configure.reported_costs, s.reported_costs)
     RETURNING * INTO result;
 
     IF NOT FOUND THEN
@@ -210,10 +220,11 @@ BEGIN
                 MESSAGE = 'the ledger''s currency and time zone are fixed once it has rows',
                 HINT = 'Views and counters are kept in them. Set both before the first call is recorded.';
         END IF;
-        INSERT INTO usage_monitor.setting (currency, time_zone, unpriced)
+        INSERT INTO usage_monitor.setting (currency, time_zone, unpriced, reported_costs)
         VALUES (coalesce(configure.currency, 'USD'),
                 coalesce(configure.time_zone, 'UTC'),
-                coalesce(configure.unpriced, 'record'))
+                coalesce(configure.unpriced, 'record'),
+                coalesce(configure.reported_costs, 'prefer'))
         RETURNING * INTO result;
     END IF;
 
@@ -238,5 +249,5 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.configure(text, text, text) IS
-    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC) and what happens to calls without a price (record or refuse). NULL leaves a setting as it is. A notice says so if the currency of most prices has no exchange rate to the ledger''s. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows.';
+COMMENT ON FUNCTION usage_monitor.configure(text, text, text, text) IS
+    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC), what happens to calls without a price (record or refuse), and to what responses say that the provider charged (prefer or ignore). NULL leaves a setting as it is. A notice says so if the currency of most prices has no exchange rate to the ledger''s. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows.';

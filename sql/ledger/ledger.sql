@@ -43,11 +43,13 @@ CREATE TABLE usage_monitor.usage (
     other_cost                     numeric,
     cost                           numeric,
     cost_source                    text COLLATE "C",
+    list_cost                      numeric,
     unpriced_reason                text COLLATE "C",
     price_currency                 text COLLATE "C",
     price_cost                     numeric,
     exchange_rate                  numeric,
     provider_usage                 jsonb,
+    unread                         jsonb,
     recorded_at                    timestamptz
 ) PARTITION BY RANGE (ts);
 
@@ -65,6 +67,10 @@ CREATE INDEX usage_default_ts_xid
 -- finds a session among pages, and costs an insert nothing
 CREATE INDEX usage_default_session_id
     ON usage_monitor.usage_default USING brin (session_id text_bloom_ops) WITH (pages_per_range = 32);
+
+-- finds the calls that reread() reads again, and costs other inserts nothing
+CREATE INDEX usage_default_unread
+    ON usage_monitor.usage_default (ts) WHERE unread IS NOT NULL;
 
 CREATE SEQUENCE usage_monitor.usage_usage_id_seq;
 
@@ -108,11 +114,13 @@ COMMENT ON COLUMN usage_monitor.usage.output_cost IS 'Cost of everything on the 
 COMMENT ON COLUMN usage_monitor.usage.other_cost IS 'Cost of requests, searches and other units: what input_cost and output_cost leave of cost; NULL: unpriced.';
 COMMENT ON COLUMN usage_monitor.usage.cost IS 'The sum of the three, exactly; NULL: unpriced, which is not free. Give it, at most usage_monitor.max_cost, and it is kept as reported.';
 COMMENT ON COLUMN usage_monitor.usage.cost_source IS 'computed (by the price book), reported (given by the client) or unpriced.';
+COMMENT ON COLUMN usage_monitor.usage.list_cost IS 'Where the cost is reported: what the call costs by the price book, in currency; NULL: it has no price for all of it.';
 COMMENT ON COLUMN usage_monitor.usage.unpriced_reason IS 'Why it is unpriced: no price, no rate for meter X, no count of meter X, no exchange rate from X to Y; NULL: it has a cost.';
 COMMENT ON COLUMN usage_monitor.usage.price_currency IS 'The price''s currency, or that of a reported cost, where it is not the ledger''s.';
 COMMENT ON COLUMN usage_monitor.usage.price_cost IS 'The cost in price_currency.';
 COMMENT ON COLUMN usage_monitor.usage.exchange_rate IS 'What one unit of price_currency was worth: cost = price_cost * exchange_rate.';
-COMMENT ON COLUMN usage_monitor.usage.provider_usage IS 'The provider''s own usage object, as record() received it.';
+COMMENT ON COLUMN usage_monitor.usage.provider_usage IS 'The provider''s own usage object, as record() received it; where something is unread, all of the response that is no text.';
+COMMENT ON COLUMN usage_monitor.usage.unread IS 'What of the response could not be read, by its path, and keeps the call from being priced; NULL: nothing. reread() reads it again.';
 COMMENT ON COLUMN usage_monitor.usage.recorded_at IS 'When it was recorded; filled by the extension. A row that arrives with it is restored as it is: only the ledger''s owner may do that.';
 COMMENT ON COLUMN usage_monitor.usage.xid IS 'The transaction that recorded it (64 bits); filled by the extension.';
 

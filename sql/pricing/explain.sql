@@ -92,15 +92,24 @@ BEGIN ATOMIC
                 ELSE 'unpriced' END,
            1, u.cost, 1, u.cost, u.cost, NULL,
            NULL, u.service_tier, u.currency, NULL, NULL, NULL,
-           CASE WHEN u.cost_source = 'reported' THEN 'as the client gave it'
+           CASE WHEN u.cost_source = 'reported' AND u.price_currency IS NOT NULL
+                THEN format('as reported: %s %s at %s', u.price_cost, u.price_currency, u.exchange_rate)
+                WHEN u.cost_source = 'reported' THEN 'as reported'
                 WHEN u.cached THEN 'answered from the application''s own cache'
                 ELSE u.unpriced_reason END
       FROM call u
-     WHERE NOT u.is_computed;
+     WHERE NOT u.is_computed
+    UNION ALL
+    -- beside it, and no part of it
+    SELECT 'list', 1, u.list_cost, 1, u.list_cost, NULL, NULL,
+           NULL, u.service_tier, u.currency, NULL, NULL, NULL,
+           'what the price book says, for comparison'
+      FROM call u
+     WHERE u.list_cost IS NOT NULL;
 END;
 
 COMMENT ON FUNCTION usage_monitor.explain_cost(bigint) IS
-    'How the cost of a call in the ledger came about: the columns of cost_breakdown(), by the prices at the call''s time; they add up to its cost exactly. One row of meter reported, cached or unpriced for calls that were not priced; a row of meter difference where prices have been changed since. No rows: no such call.';
+    'How the cost of a call in the ledger came about: the columns of cost_breakdown(), by the prices at the call''s time; they add up to its cost exactly. One row of meter reported, cached or unpriced for calls that were not priced, and one of meter list, without a cost, with what a reported call would cost by the price book; a row of meter difference where prices have been changed since. No rows: no such call.';
 
 CREATE FUNCTION usage_monitor.resolve_model(
     provider text,

@@ -166,6 +166,7 @@ BEGIN
                AND (reprice.model IS NULL OR u.model = reprice.model)
                AND u.cost_source IN ('computed', 'unpriced')
                AND NOT u.cached
+               AND u.unread IS NULL
                -- a call whose price is gone keeps what it cost
                AND n.cost IS NOT NULL
                AND n.cost IS DISTINCT FROM u.cost
@@ -229,7 +230,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reprice(timestamptz, timestamptz, text, boolean, boolean) IS
-    'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, and calls whose price is gone, stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 empty range.';
+    'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, calls whose price is gone, and calls of which something is unread (see reread), stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 empty range.';
 
 CREATE FUNCTION usage_monitor.reprice(
     since date,
@@ -290,6 +291,7 @@ BEGIN ATOMIC
              AND (_correct_closed.model IS NULL OR u.model = _correct_closed.model)
              AND u.cost_source IN ('computed', 'unpriced')
              AND NOT u.cached
+             AND u.unread IS NULL
           UNION ALL
           SELECT u.org, u.department, u.project, u.user_id, u.provider, u.model,
                  u.tags ->> 'corrects',

@@ -205,7 +205,9 @@ SELECT usage_monitor.ledger_day(ts) AS day,
        provider,
        model,
        service_tier,
-       unpriced_reason,
+       -- which field it is, and not its value
+       CASE WHEN unread IS NULL THEN unpriced_reason
+            ELSE regexp_replace(unpriced_reason, '(unread field [^;=]+) = [^;]*', '\1', 'g') END AS unpriced_reason,
        count(*) AS requests,
        sum(input_tokens)::bigint AS input_tokens,
        sum(output_tokens)::bigint AS output_tokens,
@@ -213,10 +215,10 @@ SELECT usage_monitor.ledger_day(ts) AS day,
        max(ts) AS last_ts
 FROM usage_monitor.usage
 WHERE cost IS NULL
-GROUP BY usage_monitor.ledger_day(ts), org, provider, model, service_tier, unpriced_reason;
+GROUP BY 1, 2, 3, 4, 5, 6;
 
 COMMENT ON VIEW usage_monitor.unpriced_usage IS
-    'Models with calls that have no cost, because no price was known for them, by day and organisation; sum up for a model. It reads the ledger: how many calls there are, model_usage tells faster. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
+    'Models with calls that have no cost, because no price was known for them or something of their responses is unread (see unread_fields), by day and organisation; sum up for a model. It reads the ledger: how many calls there are, model_usage tells faster. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
 
 CREATE VIEW usage_monitor.recent_usage WITH (security_invoker = true) AS
 SELECT usage_id, ts, org, department, project, user_id, session_id,

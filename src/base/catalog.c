@@ -39,6 +39,7 @@ static const struct
 	[UM_MODEL_ALTERNATIVE] = {"model_alternative", -1},
 	[UM_EXCHANGE_RATE] = {"exchange_rate", UM_TOPIC_PRICE},
 	[UM_DISCOUNT] = {"discount", UM_TOPIC_PRICE},
+	[UM_USAGE_FIELD] = {"usage_field", UM_TOPIC_SHAPE},
 	[UM_QUOTA] = {"quota", UM_TOPIC_QUOTA},
 	[UM_QUOTA_SCOPE_SUBJECT] = {"quota_scope_subject", -1},
 	[UM_QUOTA_BIRTH] = {"_quota_birth", -1},

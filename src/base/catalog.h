@@ -25,6 +25,7 @@ typedef enum UmRelation
 	UM_MODEL_ALTERNATIVE,
 	UM_EXCHANGE_RATE,
 	UM_DISCOUNT,
+	UM_USAGE_FIELD,
 	UM_QUOTA,
 	UM_QUOTA_SCOPE_SUBJECT,
 	UM_QUOTA_BIRTH,
@@ -45,6 +46,7 @@ typedef enum UmTopic
 {
 	UM_TOPIC_SETTING,
 	UM_TOPIC_PRICE,
+	UM_TOPIC_SHAPE,
 	UM_TOPIC_QUOTA,
 	UM_TOPIC_LEDGER,			/* its partitions */
 	UM_TOPIC_COUNT
@@ -55,7 +57,7 @@ typedef struct UmQuery
 {
 	const char *text;
 	int			nargs;
-	Oid			argtypes[8];
+	Oid			argtypes[32];
 	bool		generic;		/* planned once, whatever the arguments */
 	SPIPlanPtr	plan;
 } UmQuery;

@@ -46,10 +46,12 @@
 	C(OTHER_COST, "other_cost", NUMERICOID) \
 	C(COST, "cost", NUMERICOID) \
 	C(COST_SOURCE, "cost_source", TEXTOID) \
+	C(LIST_COST, "list_cost", NUMERICOID) \
 	C(UNPRICED_REASON, "unpriced_reason", TEXTOID) \
 	C(PRICE_CURRENCY, "price_currency", TEXTOID) \
 	C(PRICE_COST, "price_cost", NUMERICOID) \
 	C(EXCHANGE_RATE, "exchange_rate", NUMERICOID) \
+	C(UNREAD, "unread", JSONBOID) \
 	C(RECORDED_AT, "recorded_at", TIMESTAMPTZOID) \
 	C(XID, "xid", INT8OID)
 

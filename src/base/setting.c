@@ -25,7 +25,7 @@ static MemoryContext cache_context;
 static uint64 cache_generation;
 
 static UmQuery read_setting = {
-	.text = "SELECT currency, time_zone, unpriced FROM usage_monitor.setting"
+	.text = "SELECT currency, time_zone, unpriced, reported_costs FROM usage_monitor.setting"
 };
 
 /* The settings in force; defaults where configure() was never called. */
@@ -33,7 +33,7 @@ const UmSetting *
 um_setting(void)
 {
 	uint64		generation = um_generation(UM_TOPIC_SETTING);
-	UmSetting	fresh = {"USD", "UTC", NULL, false};
+	UmSetting	fresh = {"USD", "UTC", NULL, false, false};
 	MemoryContext old;
 	UmSpi		spi;
 
@@ -60,6 +60,7 @@ um_setting(void)
 		fresh.currency = SPI_getvalue(row, desc, 1);
 		fresh.time_zone = SPI_getvalue(row, desc, 2);
 		fresh.refuse_unpriced = strcmp(SPI_getvalue(row, desc, 3), "refuse") == 0;
+		fresh.ignore_reported_costs = strcmp(SPI_getvalue(row, desc, 4), "ignore") == 0;
 	}
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);

@@ -15,6 +15,7 @@ typedef struct UmSetting
 	char	   *time_zone;
 	pg_tz	   *tz;
 	bool		refuse_unpriced;
+	bool		ignore_reported_costs;	/* those that responses tell */
 } UmSetting;
 
 extern const UmSetting *um_setting(void);

@@ -9,6 +9,7 @@
 #include "base/text_span.h"
 #include "utils/relcache.h"
 
+extern bool um_request_any_is_retry;
 extern bool um_request_is_retry(Relation relation, HeapTuple row,
 								UmString org, UmString request_id);
 

@@ -148,9 +148,46 @@ converted(Numeric cost, Numeric rate)
 	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, product));
 }
 
-/* Keeps the cost that the client gave, in the ledger's currency; old as in um_row_check. */
+/* The call as the price book asks for it. */
 static void
-keep_reported_cost(const UmRow *old, UmRow *row, Relation relation)
+set_call(const UmRow *row, UmCall *call)
+{
+	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
+	UmString	model = um_row_text(row, UM_COL_MODEL);
+	UmString	org = um_row_text(row, UM_COL_ORG);
+	UmString	tier = um_row_text(row, UM_COL_SERVICE_TIER);
+
+	call->provider = provider.data;
+	call->provider_length = provider.length;
+	call->model = model.data;
+	call->model_length = model.length;
+	call->org = org.data;
+	call->org_length = org.length;
+	call->tier = um_tier_checked(tier.data, tier.length);
+	call->ts = DatumGetTimestampTz(VALUE(row, TS));
+}
+
+/* Sets what a call with a reported cost would cost by the price book. */
+static void
+set_list_cost(UmRow *row, const UmUse *use)
+{
+	UmCall		call;
+	UmCost		cost;
+
+	SET_NULL(row, LIST_COST);
+	if (!IS_NULL(row, UNREAD) || DatumGetBool(VALUE(row, CACHED)))
+		return;
+	set_call(row, &call);
+	um_cost(&call, use, &cost);
+	set_numeric_or_null(row, UM_COL_LIST_COST, cost.priced ? cost.total : NULL);
+}
+
+/*
+ * Keeps the cost that the client gave, in the ledger's currency, with what the
+ * price book says beside it; old as in um_row_check.
+ */
+static void
+keep_reported_cost(const UmRow *old, UmRow *row, Relation relation, const UmUse *use)
 {
 	static const UmColumn given[] = {UM_COL_COST, UM_COL_INPUT_COST, UM_COL_OUTPUT_COST};
 	bool		may_be_negative = is_correction(row, relation);
@@ -195,6 +232,10 @@ keep_reported_cost(const UmRow *old, UmRow *row, Relation relation)
 	set_numeric_or_null(row, UM_COL_EXCHANGE_RATE, rate);
 	um_row_set(row, UM_COL_PRICE_CURRENCY, VALUE(row, CURRENCY), rate == NULL);
 	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
+	if (may_be_negative)
+		SET_NULL(row, LIST_COST);
+	else
+		set_list_cost(row, use);
 }
 
 /* Prices the row by the price book. */
@@ -205,18 +246,9 @@ compute_cost(UmRow *row, const UmUse *use)
 	UmCost		cost;
 	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
 	UmString	model = um_row_text(row, UM_COL_MODEL);
-	UmString	org = um_row_text(row, UM_COL_ORG);
-	UmString	tier = um_row_text(row, UM_COL_SERVICE_TIER);
+	char	   *unread = um_row_unread(row);
 
-	call.provider = provider.data;
-	call.provider_length = provider.length;
-	call.model = model.data;
-	call.model_length = model.length;
-	call.org = org.data;
-	call.org_length = org.length;
-	call.tier = um_tier_checked(tier.data, tier.length);
-	call.ts = DatumGetTimestampTz(VALUE(row, TS));
-
+	set_call(row, &call);
 	if (DatumGetBool(VALUE(row, CACHED)))
 	{
 		/* answered by the application's own cache: nobody was asked */
@@ -226,9 +258,21 @@ compute_cost(UmRow *row, const UmUse *use)
 			cost.side[s] = int64_to_numeric(0);
 		cost.total = int64_to_numeric(0);
 	}
+	else if (unread != NULL)
+	{
+		memset(&cost, 0, sizeof(cost));
+		cost.provider = um_price_list(provider.data, provider.data ? provider.length : -1,
+									  model.data, model.length)->provider;
+	}
 	else
 		um_cost(&call, use, &cost);
 
+	if (!cost.priced && unread != NULL && um_setting()->refuse_unpriced)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_UNPRICED),
+				 errmsg("the call to model \"%s\" cannot be priced: %s",
+						pnstrdup(model.data, model.length), unread),
+				 errhint("Say what it means by a line of usage_monitor.usage_field, or record such calls unpriced with usage_monitor.configure(unpriced => 'record').")));
 	if (!cost.priced && um_setting()->refuse_unpriced)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNPRICED),
@@ -257,7 +301,8 @@ compute_cost(UmRow *row, const UmUse *use)
 	if (cost.priced)
 		SET_NULL(row, UNPRICED_REASON);
 	else
-		SET(row, UNPRICED_REASON, CStringGetTextDatum(um_unpriced_reason(&cost)));
+		SET(row, UNPRICED_REASON, CStringGetTextDatum(unread ? unread : um_unpriced_reason(&cost)));
+	SET_NULL(row, LIST_COST);
 }
 
 /* The transaction's number, of 64 bits. */
@@ -323,7 +368,7 @@ before_insert(UmRow *row, Relation relation, HeapTuple tuple)
 	SET(row, RECORDED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
 	if (!IS_NULL(row, COST))
-		keep_reported_cost(NULL, row, relation);
+		keep_reported_cost(NULL, row, relation, &use);
 	else
 		compute_cost(row, &use);
 	return true;
@@ -348,7 +393,7 @@ before_update(UmRow *old, UmRow *row, Relation relation, HeapTuple tuple)
 		UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS, UM_COL_CACHE_READ_INPUT_TOKENS,
 		UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_COL_CACHE_CREATION_1H_INPUT_TOKENS,
 		UM_COL_REASONING_OUTPUT_TOKENS, UM_COL_INPUT_AUDIO_TOKENS,
-		UM_COL_OUTPUT_AUDIO_TOKENS, UM_COL_UNITS, UM_COL_CACHED
+		UM_COL_OUTPUT_AUDIO_TOKENS, UM_COL_UNITS, UM_COL_CACHED, UM_COL_UNREAD
 	};
 	static const UmColumn request[] = {UM_COL_ORG, UM_COL_REQUEST_ID};
 	static const UmColumn costs[] = {
@@ -371,10 +416,12 @@ before_update(UmRow *old, UmRow *row, Relation relation, HeapTuple tuple)
 	was_reported = !IS_NULL(old, COST_SOURCE) &&
 		strcmp(TextDatumGetCString(VALUE(old, COST_SOURCE)), "reported") == 0;
 	if (is_reported)
-		keep_reported_cost(old, row, relation);	/* somebody corrects the cost */
+		keep_reported_cost(old, row, relation, &use);	/* somebody corrects the cost */
 	else if (IS_NULL(row, COST) ||	/* not priced yet, or SET cost = NULL asks for it */
 			 (!was_reported && changed(old, row, priced_by, lengthof(priced_by))))
 		compute_cost(row, &use);
+	else if (was_reported && changed(old, row, priced_by, lengthof(priced_by)))
+		set_list_cost(row, &use);
 }
 
 /* If ts moves a changed row to another partition, INSERT triggers will see it. */

@@ -25,6 +25,10 @@ PG_FUNCTION_INFO_V1(usage_monitor_checked_tags);
 /* Of a name that is too long, so much is shown. */
 #define MAX_SHOWN_LENGTH 60
 
+/* Of what is unread, so many fields are given as the reason, each of so many bytes. */
+#define MAX_REASONS 3
+#define MAX_REASON_LENGTH 200
+
 /*
  * The default of the two counts: who leaves both out has counted nothing, and
  * that is not zero, while an embedding has no output.
@@ -321,7 +325,7 @@ check_own_columns(const UmRow *row, const UmRow *old)
 {
 	static const UmColumn own[] = {
 		UM_COL_USAGE_ID, UM_COL_XID, UM_COL_RECORDED_AT, UM_COL_PRICE_ID, UM_COL_COST_SOURCE,
-		UM_COL_UNPRICED_REASON, UM_COL_PRICE_CURRENCY, UM_COL_PRICE_COST, UM_COL_EXCHANGE_RATE
+		UM_COL_UNPRICED_REASON, UM_COL_LIST_COST, UM_COL_PRICE_CURRENCY, UM_COL_PRICE_COST, UM_COL_EXCHANGE_RATE
 	};
 
 	for (int i = 0; i < (int) lengthof(own); i++)
@@ -339,6 +343,63 @@ check_own_columns(const UmRow *row, const UmRow *old)
 		refuse_own_column(UM_COL_INPUT_COST);
 	if (old == NULL && is_given(row, old, UM_COL_OUTPUT_COST))
 		refuse_own_column(UM_COL_OUTPUT_COST);
+}
+
+/*
+ * Why a call of which something is unread has no cost; NULL: all was read.
+ * Refuses what does not say what it is.
+ */
+char *
+um_row_unread(const UmRow *row)
+{
+	StringInfoData reason;
+	Jsonb	   *unread;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			n = 0;
+
+	if (IS_NULL(row, UNREAD))
+		return NULL;
+	unread = DatumGetJsonbP(VALUE(row, UNREAD));
+	if (!JB_ROOT_IS_OBJECT(unread) || JB_ROOT_COUNT(unread) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("column \"unread\" must be a JSON object with a field"),
+				 errhint("It names what could not be read, for example {\"cache_hits\": 8000}; leave it out if all was.")));
+
+	initStringInfo(&reason);
+	it = JsonbIteratorInit(&unread->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		char	   *key;
+		char	   *text;
+		Jsonb	   *said;
+		int			length;
+
+		if (token != WJB_KEY)
+			continue;
+		if (n++ == MAX_REASONS)
+		{
+			appendStringInfoString(&reason, "; ...");
+			break;
+		}
+		length = Min(value.val.string.len, MAX_REASON_LENGTH);
+		key = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len, length));
+		(void) JsonbIteratorNext(&it, &value, true);
+		appendStringInfoString(&reason, n > 1 ? "; " : "");
+		if (value.type == jbvBool)
+		{
+			appendStringInfoString(&reason, key);	/* a sentence */
+			continue;
+		}
+		said = JsonbValueToJsonb(&value);
+		text = value.type == jbvString ? pnstrdup(value.val.string.val, value.val.string.len) :
+			JsonbToCString(NULL, &said->root, VARSIZE(said));
+		appendStringInfo(&reason, "unread field %s = %s", key,
+						 pnstrdup(text, pg_mbcliplen(text, strlen(text), MAX_SHOWN_LENGTH)));
+	}
+	return reason.data;
 }
 
 /*

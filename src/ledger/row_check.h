@@ -9,6 +9,7 @@
 #include "pricing/usage_check.h"
 
 extern void um_row_fill(UmRow *row);
+extern char *um_row_unread(const UmRow *row);
 extern void um_row_check(UmRow *row, const UmRow *old, UmUse *use);
 
 #endif							/* UM_ROW_CHECK_H */

@@ -45,20 +45,25 @@ without_trailing_zeros(Numeric value)
 	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(value)));
 }
 
-/* Cuts the inclusive counts into leaves; checks that none is below zero. */
+/* What input tokens can be besides cached: the one breakdown says nothing of the other. */
+static const struct
+{
+	UmMeter		meter;
+	UmMeter		cached;
+}			modality[] = {
+	{UM_METER_INPUT_AUDIO, UM_METER_CACHE_READ_AUDIO},
+	{UM_METER_INPUT_IMAGE, UM_METER_CACHE_READ_IMAGE},
+	{UM_METER_INPUT_VIDEO, UM_METER_CACHE_READ_VIDEO},
+};
+
+/*
+ * Cuts the inclusive counts into leaves.  Of input tokens that are cached and
+ * those that are audio, image or video, as many are taken for both as are
+ * told to be.
+ */
 static void
 make_leaves(const UmUse *use, UmQuantity *leaf)
 {
-	static const struct
-	{
-		UmMeter		meter;
-		UmMeter		cached;
-	}			modality[] = {
-		{UM_METER_INPUT_AUDIO, UM_METER_CACHE_READ_AUDIO},
-		{UM_METER_INPUT_IMAGE, UM_METER_CACHE_READ_IMAGE},
-		{UM_METER_INPUT_VIDEO, UM_METER_CACHE_READ_VIDEO},
-	};
-
 	memcpy(leaf, use->quantity, sizeof(UmQuantity) * UM_METER_COUNT);
 
 	/* a call is one request, unless the row says how many it stands for */
@@ -81,14 +86,34 @@ make_leaves(const UmUse *use, UmQuantity *leaf)
 	leaf[UM_METER_OUTPUT].value -= leaf[UM_METER_REASONING].value +
 		leaf[UM_METER_OUTPUT_AUDIO].value + leaf[UM_METER_OUTPUT_IMAGE].value +
 		leaf[UM_METER_OUTPUT_VIDEO].value;
+}
 
-	if (leaf[UM_METER_INPUT].value < 0 && !use->input_unknown)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_IMPOSSIBLE_USAGE),
-				 errmsg("impossible usage: cached, written, audio, image and video tokens exceed \"input_tokens\" (%lld) by %lld",
-						(long long) use->quantity[UM_METER_INPUT].value,
-						-(long long) leaf[UM_METER_INPUT].value),
-				 errhint("Tokens that are both cached and audio are also given as unit \"cache_read_audio\".")));
+/*
+ * More tokens are cached, audio, image or video than there are: some are both,
+ * and nobody told how many.  Where such a token costs what any other does,
+ * that does not matter, and it is left out of the leaves; else returns the
+ * meter whose count is missing.
+ */
+static UmMeter
+merge_modalities(const UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmQuantity *leaf)
+{
+	int64		context = use->quantity[UM_METER_INPUT].value;
+	const UmPrice *price;
+
+	for (int i = 0; i < (int) lengthof(modality); i++)
+	{
+		if (use->quantity[modality[i].meter].value == 0)
+			continue;
+		if (um_price_rate(choice, modality[i].meter, context, ts, &price) !=
+			um_price_rate(choice, UM_METER_INPUT, context, ts, &price) ||
+			um_price_rate(choice, modality[i].cached, context, ts, &price) !=
+			um_price_rate(choice, UM_METER_CACHE_READ, context, ts, &price))
+			return modality[i].cached;
+		leaf[UM_METER_INPUT].value += leaf[modality[i].meter].value;
+		leaf[UM_METER_CACHE_READ].value += leaf[modality[i].cached].value;
+		leaf[modality[i].meter].value = leaf[modality[i].cached].value = 0;
+	}
+	return UM_METER_NONE;
 }
 
 /* A leaf that costs something, and by which rate. */
@@ -138,6 +163,15 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *item
 		choice->standard = NULL;
 
 	make_leaves(use, leaf);
+	if (leaf[UM_METER_INPUT].value < 0 && !use->input_unknown)
+	{
+		cost->unpriced_meter = merge_modalities(choice, use, ts, leaf);
+		if (cost->unpriced_meter != UM_METER_NONE)
+		{
+			cost->unpriced = UM_UNPRICED_NO_COUNT;
+			return -1;
+		}
+	}
 	if (use->used == 0 && use->input_unknown && use->output_unknown)
 	{
 		/* nothing is known but that there was a call: enough where only that is billed */

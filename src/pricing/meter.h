@@ -43,7 +43,10 @@ typedef enum UmSide
 	M(PAGE, "page", OTHER, NONE) \
 	M(CHARACTER, "character", OTHER, NONE) \
 	M(GB, "gb", OTHER, NONE) \
-	M(SESSION, "session", OTHER, NONE)
+	M(SESSION, "session", OTHER, NONE) \
+	M(FILE_SEARCH, "file_search", OTHER, NONE) \
+	M(CODE_INTERPRETER, "code_interpreter", OTHER, NONE) \
+	M(CLASSIFICATION, "classification", OTHER, NONE)
 
 typedef enum UmMeter
 {

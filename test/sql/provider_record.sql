@@ -57,7 +57,7 @@ RESET ROLE;
 TABLE recorded;
 SELECT output_tokens
 FROM usage_monitor.record(
-    '{"id": "msg_2", "type": "message", "model": "claude-regress-1", "usage": {"input_tokens": 10, "output_tokens": 6}}',
+    '{"id": "msg_2", "type": "message", "model": "claude-regress-1", "usage": {"input_tokens": 1010, "output_tokens": 7}}',
     org => 'regress_provider_record');
 SELECT request_id FROM recorded WHERE request_id LIKE 'msg_2%';
 

@@ -53,7 +53,6 @@ FROM (VALUES
     ('output_tokens, reasoning_output_tokens', '10, 11'),
     ('output_tokens, reasoning_output_tokens, output_audio_tokens', '10, 6, 5'),
     ('input_tokens, input_audio_tokens', '10, 11'),
-    ('input_tokens, cache_read_input_tokens, input_audio_tokens', '10, 6, 6'),
     ('input_tokens, input_audio_tokens, units', $$10, 6, '{"input_image": 5}'$$),
     ('input_tokens, cache_read_input_tokens, units', $$10, 6, '{"cache_read_audio": 1}'$$),
     ('cost', '-0.1'),
