@@ -149,6 +149,8 @@ BEGIN
 END
 $$;
 
+COMMENT ON FUNCTION _usage_monitor._check_setting() IS 'Row trigger: what a setting must be, and when it may change.';
+
 CREATE TRIGGER check_setting
     BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.setting
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_setting();

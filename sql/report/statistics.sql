@@ -55,7 +55,7 @@ BEGIN
                                  usage_monitor.ledger_time_zone(),
                                  _usage_monitor._iso_time(bound.at)),
                 HINT = format(CASE unit WHEN 'hour' THEN 'That hour begins at %s.'
-                                        ELSE 'That day begins at %s. Values of type date are days of the ledger: date ''%s''.' END,
+                                        ELSE 'That day begins at %s. A date is a day of the ledger: write date ''%s'', or cast with ::date.' END,
                               _usage_monitor._iso_time(start), _usage_monitor._period_name('day', start));
         END IF;
     END LOOP;
