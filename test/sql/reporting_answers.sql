@@ -7,6 +7,10 @@ CREATE EXTENSION usage_monitor CASCADE;
 RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: days and hours are the ledger's
 SET datestyle = 'ISO, YMD';
+-- costs of any size, and calls of any time
+SET usage_monitor.max_cost = 1e30;
+SET usage_monitor.earliest_ts = '0900-01-01';
+SET usage_monitor.max_future = '1400000d';
 
 -- What is refused: SQLSTATE, message, hint
 CREATE FUNCTION pg_temp.refusal(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -295,15 +299,15 @@ INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT now() - n * interv
 CREATE TEMP TABLE trend_before AS SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(60) AS t UNION ALL SELECT 'acme', t.* FROM usage_monitor.cost_trend(60, 'acme') AS t;
 CREATE TEMP TABLE shown_before AS TABLE usage_monitor.trend_total;
 CREATE TEMP TABLE org_before AS TABLE usage_monitor.usage_trend;
-INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('58000-01-01 00:00Z', 'acme', 'm', 7), ('9999-12-31 00:00Z', 'acme', 'm', 1), ('58000-01-02 00:00Z', 'globex', 'm', 1);
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('5800-01-01 00:00Z', 'acme', 'm', 7), ('4999-12-31 00:00Z', 'acme', 'm', 1), ('5800-01-02 00:00Z', 'globex', 'm', 1);
 SET LOCAL statement_timeout = '5s';
 SELECT count(*) FROM (SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(60) AS t UNION ALL SELECT 'acme', t.* FROM usage_monitor.cost_trend(60, 'acme') AS t EXCEPT TABLE trend_before) AS d;
 SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
 SELECT count(*) AS missing FROM (TABLE shown_before EXCEPT TABLE usage_monitor.trend_total) AS d;
 SELECT count(*) AS missing FROM (TABLE org_before EXCEPT TABLE usage_monitor.usage_trend) AS d;
-SELECT day, cost, previous_cost, change, average_7d_cost FROM usage_monitor.trend_total WHERE day > '9999-12-29' AND day < '9999-12-31' OR day >= '57999-12-31' ORDER BY day;
+SELECT day, cost, previous_cost, change, average_7d_cost FROM usage_monitor.trend_total WHERE day > '4999-12-29' AND day < '4999-12-31' OR day >= '5799-12-31' ORDER BY day;
 -- before the first day of all, which is long ago now, there is no day without a change
-INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('4000-01-01 00:00Z BC', 'acme', 'm', 7);
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('1000-01-01 00:00Z', 'acme', 'm', 7);
 SELECT count(*) FROM (SELECT 'all' AS org, t.* FROM usage_monitor.cost_trend(40) AS t EXCEPT TABLE trend_before) AS d;
 SELECT count(*), count(change) AS changes FROM usage_monitor.cost_trend(60);
 SELECT jsonb_array_length(usage_monitor.dashboard() -> 'trend') AS days;
