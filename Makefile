@@ -72,7 +72,7 @@ DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = pricing/catalogue.sql sql/record/usage_field_lines.sql
 
 # PostgreSQL's own headers have parameters that they do not use.
-PG_CPPFLAGS = -I$(SOURCE)/src
+PG_CPPFLAGS = -I$(SOURCE)/src -DUM_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 
 # installcheck runs these in one database, in whatever order: each begins with

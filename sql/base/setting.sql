@@ -16,6 +16,13 @@ COMMENT ON SCHEMA usage_monitor IS
 COMMENT ON SCHEMA _usage_monitor IS
     'What usage_monitor keeps for itself; nothing in it is meant to be called or read by name.';
 
+CREATE FUNCTION _usage_monitor._library_version() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_library_version';
+
+COMMENT ON FUNCTION _usage_monitor._library_version() IS
+    'The version of the library that the session has loaded; that of the script is pg_extension.extversion.';
+
 CREATE TABLE usage_monitor.setting (
     only_row  boolean NOT NULL DEFAULT true,
     currency  text NOT NULL DEFAULT 'USD',

@@ -137,6 +137,76 @@ $$;
 COMMENT ON FUNCTION _usage_monitor._verify_rollups() IS
     'Where rollups and tail together are not what the ledger and the archive say.';
 
+CREATE FUNCTION _usage_monitor._unindexed("table" regclass)
+RETURNS TABLE (index text, row_at tid)
+    LANGUAGE c STABLE STRICT ROWS 1
+    AS 'MODULE_PATHNAME', 'usage_monitor_unindexed';
+
+COMMENT ON FUNCTION _usage_monitor._unindexed(regclass) IS
+    'The rows of a table of schema _usage_monitor that a btree index over columns of it lacks. Error: 42809 another table.';
+
+CREATE FUNCTION _usage_monitor._verify_counters()
+RETURNS TABLE (key jsonb, expected text, found text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT jsonb_build_object('quota_id', r.quota_id, 'subject', r.subject, 'period_start', r.period_start, 'slot', r.slot),
+           'one row',
+           format('%s rows', count(*))
+      FROM _usage_monitor._counter_row r
+     GROUP BY r.quota_id, r.subject, r.period_start, r.slot
+    HAVING count(*) > 1
+    UNION ALL
+    SELECT jsonb_build_object('quota_id', r.quota_id, 'subject', r.subject, 'period_start', r.period_start, 'slot', r.slot),
+           format('an entry of index "%s"', u.index),
+           'none'
+      FROM _usage_monitor._unindexed('_usage_monitor._counter_row') u
+      JOIN _usage_monitor._counter_row r ON r.ctid = u.row_at;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._verify_counters() IS
+    'Rows of counters that there are twice, or that an index lacks.';
+
+CREATE FUNCTION _usage_monitor._verify_triggers()
+RETURNS TABLE (key jsonb, expected text, found text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH wanted AS (
+        -- those that follow replicated rows too
+        SELECT p.relid::oid AS relid, t.name
+          FROM pg_partition_tree('usage_monitor.usage') p
+         CROSS JOIN (VALUES ('usage_before'), ('usage_after')) AS t (name)
+        UNION ALL
+        SELECT 'usage_monitor.quota'::regclass, t.name
+          FROM (VALUES ('quota_made'), ('quota_counts_otherwise'), ('quota_limits_otherwise')) AS t (name)
+        UNION ALL
+        SELECT c.oid, 'invalidate'
+          FROM pg_class c
+         WHERE c.relnamespace = 'usage_monitor'::regnamespace
+           AND c.relname IN ('setting', 'price', 'price_rate', 'model_alias', 'provider_alias',
+                             'exchange_rate', 'discount', 'quota')
+    ), installed AS (
+        SELECT t.tgrelid AS relid, t.tgname::text AS name, t.tgenabled
+          FROM pg_trigger t
+          JOIN pg_proc f ON f.oid = t.tgfoid
+         WHERE f.pronamespace = '_usage_monitor'::regnamespace
+    ), state (letter, name) AS (
+        VALUES ('A', 'enabled always'), ('O', 'enabled'), ('R', 'enabled for replicas only'), ('D', 'disabled')
+    )
+    SELECT jsonb_build_object('table', coalesce(w.relid, i.relid)::regclass, 'trigger', coalesce(w.name, i.name)),
+           CASE WHEN w.relid IS NULL THEN 'enabled' ELSE 'enabled always' END,
+           coalesce((SELECT s.name FROM state s WHERE s.letter = i.tgenabled::text), 'none')
+      FROM wanted w
+      FULL JOIN installed i ON i.relid = w.relid AND i.name = w.name
+     WHERE i.tgenabled IS DISTINCT FROM (CASE WHEN w.relid IS NULL THEN 'O' ELSE 'A' END)::"char"
+       -- others may be enabled always as well
+       AND NOT (w.relid IS NULL AND i.tgenabled = 'A');
+END;
+
+COMMENT ON FUNCTION _usage_monitor._verify_triggers() IS
+    'Triggers that are not enabled as they were installed.';
+
 CREATE FUNCTION usage_monitor.verify()
 RETURNS TABLE (what text, key jsonb, expected text, found text)
     LANGUAGE plpgsql STABLE
@@ -188,6 +258,12 @@ BEGIN
            -- a period before the quota was made has a counter only once it needs one
        AND (c.quota_id IS NOT NULL OR b.counted_since IS NULL OR l.period_start >= b.counted_since)
     UNION ALL
+    SELECT 'counter', r.key, r.expected, r.found
+      FROM _usage_monitor._verify_counters() r
+    UNION ALL
+    SELECT 'trigger', r.key, r.expected, r.found
+      FROM _usage_monitor._verify_triggers() r
+    UNION ALL
     SELECT 'rollup', r.key, r.expected, r.found
       FROM _usage_monitor._verify_rollups() r
     UNION ALL
@@ -210,7 +286,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.verify() IS
-    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup or ledger. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
+    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup, ledger, or trigger: one that is not enabled as it was installed, for example after ENABLE TRIGGER ALL; ALTER TABLE ... ENABLE ALWAYS TRIGGER mends it. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
 
 CREATE FUNCTION _usage_monitor._recount_quota(quota_id bigint) RETURNS void
     LANGUAGE c STRICT

@@ -56,6 +56,7 @@ static const struct
 
 static Oid	relation_oid[UM_RELATION_COUNT];
 static uint64 generation[UM_TOPIC_COUNT];
+static uint64 relation_generation[UM_RELATION_COUNT];
 
 PG_FUNCTION_INFO_V1(usage_monitor_invalidate);
 PG_FUNCTION_INFO_V1(usage_monitor_is_restoring);
@@ -69,6 +70,7 @@ relation_changed(Datum arg, Oid relid)
 		if (OidIsValid(relid) && relid != relation_oid[r])
 			continue;
 		relation_oid[r] = InvalidOid;
+		relation_generation[r]++;
 		if (relations[r].topic >= 0)
 			generation[relations[r].topic]++;
 	}
@@ -80,6 +82,8 @@ um_catalog_init(void)
 {
 	for (int t = 0; t < UM_TOPIC_COUNT; t++)
 		generation[t] = 1;
+	for (int r = 0; r < UM_RELATION_COUNT; r++)
+		relation_generation[r] = 1;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
@@ -88,6 +92,13 @@ uint64
 um_generation(UmTopic topic)
 {
 	return generation[topic];
+}
+
+/* How often a relation has changed since its OID was last asked for, and before. */
+uint64
+um_relation_generation(UmRelation relation)
+{
+	return relation_generation[relation];
 }
 
 /* The relation's OID; InvalidOid if the extension is not there. */

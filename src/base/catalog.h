@@ -80,6 +80,7 @@ extern TriggerData *um_trigger(FunctionCallInfo fcinfo, const char *name, Trigge
 							   const UmRelation *tables, int ntables);
 extern bool um_is_restoring(void);
 extern uint64 um_generation(UmTopic topic);
+extern uint64 um_relation_generation(UmRelation relation);
 extern void um_watch(UmTopic topic);
 extern void um_spi_begin(UmSpi *spi);
 extern void um_spi_begin_as_user(UmSpi *spi);

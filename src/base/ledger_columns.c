@@ -7,6 +7,7 @@
 #include "access/genam.h"
 #include "base/catalog.h"
 #include "base/ledger_columns.h"
+#include "base/version.h"
 #include "catalog/partition.h"
 #include "catalog/pg_index.h"
 #include "executor/spi.h"
@@ -128,17 +129,20 @@ um_columns(Relation relation)
 	if (found && entry->valid)
 		return entry;
 
+	um_version_compare();
 	entry->valid = false;
 	check_is_ledger(relation);
 	for (int c = 0; c < UM_COLUMN_COUNT; c++)
 	{
 		int			attnum = SPI_fnumber(RelationGetDescr(relation), names[c]);
 
-		if (attnum <= 0 || TupleDescAttr(RelationGetDescr(relation), attnum - 1)->atttypid != types[c])
+		if (attnum <= 0)
+			um_refuse_missing_column(names[c], relation);
+		if (TupleDescAttr(RelationGetDescr(relation), attnum - 1)->atttypid != types[c])
 			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("table \"%s\" has no column \"%s\" of type %s",
-							RelationGetRelationName(relation), names[c], format_type_be(types[c])),
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table \"%s\" must be of type %s",
+							names[c], RelationGetRelationName(relation), format_type_be(types[c])),
 					 errhint("The ledger's own columns must stay as CREATE EXTENSION made them.")));
 		entry->attnum[c] = attnum;
 	}

@@ -114,8 +114,8 @@ um_place_point_at(Relation relation, Buffer buffer, OffsetNumber offset, HeapTup
  * Keeps *buffer locked and pinned, whichever page it gets to.
  */
 bool
-um_place_follow(Relation relation, Buffer *buffer, int lockmode, OffsetNumber offset, HeapTuple tuple,
-				bool *taken)
+um_place_follow(Relation relation, BlockNumber nblocks, Buffer *buffer, int lockmode,
+				OffsetNumber offset, HeapTuple tuple, bool *taken)
 {
 	CommandId	command = GetCurrentCommandId(false);
 	TransactionId replaced_by = InvalidTransactionId;
@@ -149,6 +149,9 @@ um_place_follow(Relation relation, Buffer *buffer, int lockmode, OffsetNumber of
 		offset = ItemPointerGetOffsetNumber(&next);
 		if (ItemPointerGetBlockNumber(&next) != BufferGetBlockNumber(*buffer))
 		{
+			/* VACUUM may have dropped the version that it leads to, and its page with it */
+			if (ItemPointerGetBlockNumber(&next) >= nblocks)
+				return false;
 			LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
 			*buffer = ReleaseAndReadBuffer(*buffer, relation,
 										   ItemPointerGetBlockNumber(&next));

@@ -25,7 +25,7 @@ extern void um_place_remember(const UmCounterName *name, int slot, ItemPointer r
 extern void um_place_written(const UmCounterName *name, int slot, HeapTuple tuple);
 extern bool um_place_point_at(Relation relation, Buffer buffer, OffsetNumber offset,
 							  HeapTuple tuple);
-extern bool um_place_follow(Relation relation, Buffer *buffer, int lockmode,
+extern bool um_place_follow(Relation relation, BlockNumber nblocks, Buffer *buffer, int lockmode,
 							OffsetNumber offset, HeapTuple tuple, bool *taken);
 extern Size um_place_room(Relation relation, BlockNumber block);
 extern void um_place_aim(Relation relation, Size length);

@@ -24,7 +24,7 @@
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "base/page_log.h"
-#include "catalog/index.h"
+#include "base/table_columns.h"
 #include "catalog/pg_collation.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_place.h"
@@ -46,7 +46,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_added);
 /* The columns of _counter_row. */
 enum
 {
-	COL_QUOTA_ID = 1,
+	COL_QUOTA_ID,
 	COL_SUBJECT,
 	COL_PERIOD_START,
 	COL_SLOT,
@@ -55,8 +55,28 @@ enum
 	COL_NEXT_THRESHOLD,
 	COL_REVISION,
 	COL_RECENT,
-	COL_COUNT = COL_RECENT,
-	KEY_COUNT = COL_SLOT
+	COL_COUNT
+};
+
+static const char *const names[COL_COUNT] = {
+	"quota_id", "subject", "period_start", "slot", "used", "share", "next_threshold",
+	"revision", "recent"
+};
+
+static UmTableColumns columns = {
+	.table = UM_COUNTER_ROW,
+	.count = COL_COUNT,
+	.names = names
+};
+
+/* The columns of its primary key. */
+enum
+{
+	KEY_QUOTA_ID = 1,
+	KEY_SUBJECT,
+	KEY_PERIOD_START,
+	KEY_SLOT,
+	KEY_COUNT = KEY_SLOT
 };
 
 #ifndef SETTLE_AGE				/* test/attack has less of both, to see more of it */
@@ -75,9 +95,11 @@ um_counters_open(UmCounters *counters, LOCKMODE lockmode)
 	counters->lockmode = lockmode;
 	counters->nblocks = RelationGetNumberOfBlocks(counters->relation);
 	counters->in_place = false;
-	counters->index = NULL;
-	counters->index_info = NULL;
+	counters->context = CurrentMemoryContext;
+	counters->key = NULL;
+	counters->has_indexes = false;
 	counters->slot = NULL;
+	um_table_columns(&columns, counters->relation);
 
 	um_places_begin(counters->relation);
 }
@@ -88,24 +110,34 @@ um_counters_close(UmCounters *counters, LOCKMODE lockmode)
 {
 	if (counters->slot != NULL)
 		ExecDropSingleTupleTableSlot(counters->slot);
-	if (counters->index != NULL)
-		index_close(counters->index, lockmode);
+	if (counters->has_indexes)
+		um_indexes_close(&counters->indexes);
+	if (counters->key != NULL)
+		index_close(counters->key, lockmode);
 	table_close(counters->relation, lockmode);
 }
 
-/* Opens the index, if that has not been done. */
+/* Opens the primary key, if that has not been done. */
 static Relation
-need_index(UmCounters *counters)
+need_key(UmCounters *counters)
 {
-	if (counters->index == NULL)
+	if (counters->key == NULL)
+	{
 #if PG_VERSION_NUM >= 180000
-		counters->index = index_open(RelationGetPrimaryKeyIndex(counters->relation, false),
-									 counters->lockmode);
+		Oid			key = RelationGetPrimaryKeyIndex(counters->relation, false);
 #else
-		counters->index = index_open(RelationGetPrimaryKeyIndex(counters->relation),
-									 counters->lockmode);
+		Oid			key = RelationGetPrimaryKeyIndex(counters->relation);
 #endif
-	return counters->index;
+
+		if (!OidIsValid(key))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" has no primary key",
+							RelationGetRelationName(counters->relation)),
+					 errhint("Run ALTER TABLE _usage_monitor._counter_row ADD PRIMARY KEY (quota_id, subject, period_start, slot).")));
+		counters->key = index_open(key, counters->lockmode);
+	}
+	return counters->key;
 }
 
 /* Takes a row apart; false if it is another's. */
@@ -114,10 +146,10 @@ take_apart(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, Dat
 {
 	text	   *subject;
 
-	heap_deform_tuple(tuple, RelationGetDescr(counters->relation), values, nulls);
-	subject = DatumGetTextPP(values[COL_SUBJECT - 1]);
-	return DatumGetInt64(values[COL_QUOTA_ID - 1]) == name->quota_id &&
-		DatumGetTimestampTz(values[COL_PERIOD_START - 1]) == name->period_start &&
+	um_tuple_deform(&columns, counters->relation, tuple, values, nulls);
+	subject = DatumGetTextPP(values[COL_SUBJECT]);
+	return DatumGetInt64(values[COL_QUOTA_ID]) == name->quota_id &&
+		DatumGetTimestampTz(values[COL_PERIOD_START]) == name->period_start &&
 		(int) VARSIZE_ANY_EXHDR(subject) == name->subject.length &&
 		memcmp(VARDATA_ANY(subject), name->subject.data, name->subject.length) == 0;
 }
@@ -126,7 +158,7 @@ take_apart(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, Dat
 static char *
 cell_of(const Datum *values)
 {
-	struct varlena *recent = (struct varlena *) DatumGetPointer(values[COL_RECENT - 1]);
+	struct varlena *recent = (struct varlena *) DatumGetPointer(values[COL_RECENT]);
 
 	if (VARATT_IS_EXTENDED(recent) || VARSIZE(recent) != VARHDRSZ + sizeof(UmCell))
 		elog(ERROR, "a counter has no cell");
@@ -171,12 +203,12 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, UmC
 	row->tuple = tuple;
 	row->busy = status == UM_CELL_BUSY;
 	row->lost = status == UM_CELL_LOST;
-	row->slot = DatumGetInt16(values[COL_SLOT - 1]);
-	row->used = added_to(values[COL_USED - 1], cell.used[0]);
-	row->share = added_to(values[COL_SHARE - 1], cell.share[0]);
-	row->next_threshold = nulls[COL_NEXT_THRESHOLD - 1] ? NULL :
-		DatumGetNumeric(values[COL_NEXT_THRESHOLD - 1]);
-	row->revision = DatumGetInt64(values[COL_REVISION - 1]);
+	row->slot = DatumGetInt16(values[COL_SLOT]);
+	row->used = added_to(values[COL_USED], cell.used[0]);
+	row->share = added_to(values[COL_SHARE], cell.share[0]);
+	row->next_threshold = nulls[COL_NEXT_THRESHOLD] ? NULL :
+		DatumGetNumeric(values[COL_NEXT_THRESHOLD]);
+	row->revision = DatumGetInt64(values[COL_REVISION]);
 	return true;
 }
 
@@ -201,9 +233,10 @@ go_to_place(UmCounters *counters, const UmCounterName *name, int slot, int lockm
 	{
 		*buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&place->root));
 		LockBuffer(*buffer, lockmode);
-		if (um_place_follow(counters->relation, buffer, lockmode, offsets[i], tuple, taken) &&
+		if (um_place_follow(counters->relation, counters->nblocks, buffer, lockmode, offsets[i],
+							tuple, taken) &&
 			take_apart(counters, tuple, name, values, nulls) &&
-			DatumGetInt16(values[COL_SLOT - 1]) == slot)
+			DatumGetInt16(values[COL_SLOT]) == slot)
 		{
 			if (BufferGetBlockNumber(*buffer) == ItemPointerGetBlockNumber(&place->root))
 				place->last = ItemPointerGetOffsetNumber(&tuple->t_self);
@@ -262,21 +295,21 @@ find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRo
 	int			nkeys = KEY_COUNT;
 	int			count = 0;
 
-	ScanKeyInit(&keys[0], COL_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
+	ScanKeyInit(&keys[0], KEY_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(name->quota_id));
-	ScanKeyEntryInitialize(&keys[1], 0, COL_SUBJECT, BTEqualStrategyNumber, InvalidOid,
+	ScanKeyEntryInitialize(&keys[1], 0, KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ,
 						   PointerGetDatum(cstring_to_text_with_len(name->subject.data,
 																	name->subject.length)));
-	ScanKeyInit(&keys[2], COL_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+	ScanKeyInit(&keys[2], KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(name->period_start));
 	if (slot >= 0)
-		ScanKeyInit(&keys[3], COL_SLOT, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(slot));
+		ScanKeyInit(&keys[3], KEY_SLOT, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(slot));
 	else
 	{
-		ScanKeyInit(&keys[3], COL_SLOT, BTGreaterStrategyNumber, F_INT2GT,
+		ScanKeyInit(&keys[3], KEY_SLOT, BTGreaterStrategyNumber, F_INT2GT,
 					Int16GetDatum(UM_HEADER));
-		ScanKeyInit(&keys[4], COL_SLOT, BTLessStrategyNumber, F_INT2LT,
+		ScanKeyInit(&keys[4], KEY_SLOT, BTLessStrategyNumber, F_INT2LT,
 					Int16GetDatum(UM_SLOTS + 1));
 		nkeys = KEY_COUNT + 1;
 	}
@@ -286,7 +319,7 @@ find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRo
 	 * without predicate locks.  Backwards, for the later a version, the
 	 * further behind it is, mostly; and each slot anew from its end.
 	 */
-	scan = index_beginscan(counters->relation, need_index(counters), SnapshotAny,
+	scan = index_beginscan(counters->relation, need_key(counters), SnapshotAny,
 #if PG_VERSION_NUM >= 180000
 						   NULL,
 #endif
@@ -395,35 +428,42 @@ empty_cell(void)
 	return recent;
 }
 
-/* Makes a tuple of a row. */
+/* Makes a tuple of a row; before is what it replaces. */
 static HeapTuple
-make_tuple(UmCounters *counters, const UmCounterRow *row, Datum *values, bool *nulls)
+make_tuple(UmCounters *counters, const UmCounterRow *row, HeapTuple before)
 {
-	memset(nulls, false, sizeof(bool) * COL_COUNT);
-	values[COL_QUOTA_ID - 1] = Int64GetDatum(row->name->quota_id);
-	values[COL_SUBJECT - 1] = PointerGetDatum(cstring_to_text_with_len(row->name->subject.data,
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT] = {0};
+
+	values[COL_QUOTA_ID] = Int64GetDatum(row->name->quota_id);
+	values[COL_SUBJECT] = PointerGetDatum(cstring_to_text_with_len(row->name->subject.data,
 																	   row->name->subject.length));
-	values[COL_PERIOD_START - 1] = TimestampTzGetDatum(row->name->period_start);
-	values[COL_SLOT - 1] = Int16GetDatum(row->slot);
-	values[COL_USED - 1] = NumericGetDatum(row->used);
-	values[COL_SHARE - 1] = NumericGetDatum(row->share);
-	values[COL_NEXT_THRESHOLD - 1] = NumericGetDatum(row->next_threshold);
-	nulls[COL_NEXT_THRESHOLD - 1] = row->next_threshold == NULL;
-	values[COL_REVISION - 1] = Int64GetDatum(row->revision);
-	values[COL_RECENT - 1] = PointerGetDatum(empty_cell());
-	return heap_form_tuple(RelationGetDescr(counters->relation), values, nulls);
+	values[COL_PERIOD_START] = TimestampTzGetDatum(row->name->period_start);
+	values[COL_SLOT] = Int16GetDatum(row->slot);
+	values[COL_USED] = NumericGetDatum(row->used);
+	values[COL_SHARE] = NumericGetDatum(row->share);
+	values[COL_NEXT_THRESHOLD] = NumericGetDatum(row->next_threshold);
+	nulls[COL_NEXT_THRESHOLD] = row->next_threshold == NULL;
+	values[COL_REVISION] = Int64GetDatum(row->revision);
+	values[COL_RECENT] = PointerGetDatum(empty_cell());
+	return um_tuple_form(&columns, counters->relation, before, values, nulls);
 }
 
-/* Makes the index entry of a row, new or on another page; its values begin with the key. */
+/* Makes the index entries of a row that was written. */
 static void
-insert_index_entry(UmCounters *counters, HeapTuple tuple, Datum *values, bool *nulls, bool is_new)
+put_into_indexes(UmCounters *counters, HeapTuple tuple, UmIndexing indexing)
 {
-	need_index(counters);
-	if (counters->index_info == NULL)
-		counters->index_info = BuildIndexInfo(counters->index);
-	/* where the row only moved there is nothing to check, and old entries may go */
-	index_insert(counters->index, values, nulls, &tuple->t_self, counters->relation,
-				 is_new ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, !is_new, counters->index_info);
+	if (indexing == UM_INDEX_NONE)
+		return;
+	if (!counters->has_indexes)
+	{
+		MemoryContext old = MemoryContextSwitchTo(counters->context);
+
+		um_indexes_open(&counters->indexes, counters->relation);
+		MemoryContextSwitchTo(old);
+		counters->has_indexes = true;
+	}
+	um_indexes_put(&counters->indexes, tuple, indexing);
 }
 
 /* Overwrites the cell of a row on a page that is locked exclusively. */
@@ -488,9 +528,9 @@ um_counter_take(UmCounters *counters, const UmCounterName *name, int slot, int64
 	cell = read_cell(values);
 	if (taken || um_cell_settle(&cell) != UM_CELL_FREE)
 		result = UM_IN_USE;
-	else if (DatumGetInt64(values[COL_REVISION - 1]) != revision ||
-			 decimals > um_cell_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
-			 !take(&cell, DatumGetNumeric(values[COL_SHARE - 1]), delta))
+	else if (DatumGetInt64(values[COL_REVISION]) != revision ||
+			 decimals > um_cell_decimals(DatumGetNumeric(values[COL_USED])) ||
+			 !take(&cell, DatumGetNumeric(values[COL_SHARE]), delta))
 		result = UM_NO_ROOM;
 	else
 	{
@@ -527,15 +567,15 @@ update_in_place(UmCounters *counters, UmCounterRow *row)
 	int128		used;
 	int128		share;
 
-	heap_deform_tuple(row->tuple, RelationGetDescr(counters->relation), values, nulls);
-	if (row->lost || row->revision != DatumGetInt64(values[COL_REVISION - 1]) ||
-		(row->next_threshold == NULL) != nulls[COL_NEXT_THRESHOLD - 1] ||
+	um_tuple_deform(&columns, counters->relation, row->tuple, values, nulls);
+	if (row->lost || row->revision != DatumGetInt64(values[COL_REVISION]) ||
+		(row->next_threshold == NULL) != nulls[COL_NEXT_THRESHOLD] ||
 		(row->next_threshold != NULL &&
 		 !DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(row->next_threshold),
-										   values[COL_NEXT_THRESHOLD - 1]))) ||
-		um_cell_decimals(row->used) != um_cell_decimals(DatumGetNumeric(values[COL_USED - 1])) ||
-		!difference(row->used, values[COL_USED - 1], &used) ||
-		!difference(row->share, values[COL_SHARE - 1], &share))
+										   values[COL_NEXT_THRESHOLD]))) ||
+		um_cell_decimals(row->used) != um_cell_decimals(DatumGetNumeric(values[COL_USED])) ||
+		!difference(row->used, values[COL_USED], &used) ||
+		!difference(row->share, values[COL_SHARE], &share))
 		return false;
 
 	buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&row->tuple->t_self));
@@ -556,27 +596,13 @@ update_in_place(UmCounters *counters, UmCounterRow *row)
 static void
 update(UmCounters *counters, UmCounterRow *row)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
-	HeapTuple	tuple = make_tuple(counters, row, values, nulls);
+	HeapTuple	tuple = make_tuple(counters, row, row->tuple);
 	BlockNumber block = ItemPointerGetBlockNumber(&row->tuple->t_self);
-	TM_FailureData failure;
-	LockTupleMode mode;
-#if PG_VERSION_NUM >= 160000
-	TU_UpdateIndexes update_indexes;
-#endif
 
 	if (um_place_room(counters->relation, block) < MAXALIGN(tuple->t_len))
 		um_place_aim(counters->relation, tuple->t_len);
-	if (heap_update(counters->relation, &row->tuple->t_self, tuple,
-					GetCurrentCommandId(true), InvalidSnapshot, true, &failure, &mode
-#if PG_VERSION_NUM >= 160000
-					,&update_indexes
-#endif
-					) != TM_Ok)
-		elog(ERROR, "a locked counter was changed");
-	if (!HeapTupleIsHeapOnly(tuple))
-		insert_index_entry(counters, tuple, values, nulls, false);
+	put_into_indexes(counters, tuple,
+					 um_heap_update(counters->relation, &row->tuple->t_self, tuple));
 	um_place_written(row->name, row->slot, tuple);
 }
 
@@ -592,14 +618,11 @@ um_counter_update(UmCounters *counters, UmCounterRow *row)
 void
 um_counter_insert(UmCounters *counters, const UmCounterName *name, UmCounterRow *row)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
-
 	row->name = name;
-	row->tuple = make_tuple(counters, row, values, nulls);
+	row->tuple = make_tuple(counters, row, NULL);
 	um_place_aim(counters->relation, row->tuple->t_len);
 	simple_heap_insert(counters->relation, row->tuple);
-	insert_index_entry(counters, row->tuple, values, nulls, true);
+	put_into_indexes(counters, row->tuple, UM_INDEX_NEW);
 	um_place_written(name, row->slot, row->tuple);
 }
 
@@ -621,7 +644,7 @@ is_unsettled(UmCounters *counters, Buffer buffer, OffsetNumber offset, Transacti
 	if (!ItemIdIsNormal(PageGetItemId(BufferGetPage(buffer), offset)) ||
 		!um_place_point_at(counters->relation, buffer, offset, &tuple))
 		return false;
-	heap_deform_tuple(&tuple, RelationGetDescr(counters->relation), values, nulls);
+	um_tuple_deform(&columns, counters->relation, &tuple, values, nulls);
 	*cell = read_cell(values);
 	return um_cell_is_old(cell, horizon) &&
 		HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) == TM_Ok &&
@@ -715,7 +738,8 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 		found = um_place_point_at(relation, buffer, ItemPointerGetOffsetNumber(tid), &tuple);
 		if (found)
 		{
-			heap_deform_tuple(&tuple, RelationGetDescr(relation), values, nulls);
+			um_table_columns(&columns, relation);
+			um_tuple_deform(&columns, relation, &tuple, values, nulls);
 			cell = read_cell(values);
 		}
 		UnlockReleaseBuffer(buffer);

@@ -6,8 +6,8 @@
 #define UM_COUNTER_ROW_H
 
 #include "access/htup.h"
+#include "base/table_indexes.h"
 #include "executor/tuptable.h"
-#include "nodes/execnodes.h"
 #include "quota/counter_name.h"
 #include "storage/lockdefs.h"
 #include "utils/numeric.h"
@@ -32,8 +32,10 @@ typedef struct UmCounters
 	LOCKMODE	lockmode;
 	BlockNumber nblocks;		/* at least so many, while the lock is held */
 	bool		in_place;		/* may write in place: only who never takes it back */
-	Relation	index;			/* NULL: not needed yet; so is the next */
-	IndexInfo  *index_info;
+	MemoryContext context;		/* that lasts until they are closed */
+	Relation	key;			/* the primary key; NULL: not needed yet */
+	bool		has_indexes;	/* are all of them opened, to be written? */
+	UmIndexes	indexes;
 	TupleTableSlot *slot;
 } UmCounters;
 

@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/catalog.h"
+#include "base/table_columns.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -72,8 +73,6 @@ enum
 {
 	COL_QUOTA_ID,
 	COL_NAME,
-	COL_KIND,
-	COL_PARENT,
 	COL_OVERRIDES,
 	COL_SCOPE,
 	COL_SUBJECT,
@@ -91,7 +90,6 @@ enum
 	COL_ENFORCEMENT,
 	COL_ENABLED,
 	COL_REVISION,
-	COL_CREATED_AT,
 	COL_COUNTED_SINCE,
 	QUOTA_COLUMNS = COL_COUNTED_SINCE,
 	COL_RAISED,
@@ -100,8 +98,39 @@ enum
 	COL_COUNT
 };
 
+static const char *const quota_names[QUOTA_COLUMNS] = {
+	"quota_id", "name", "overrides", "scope", "subject", "org", "provider", "model", "metric",
+	"amount", "period", "billing_day", "time_zone", "warning_threshold", "critical_threshold",
+	"thresholds", "enforcement", "enabled", "revision"
+};
+
+static const char *const birth_names[] = {"quota_id", "counted_since"};
+static const char *const raise_names[] = {"quota_id"};
+
+static UmTableColumns quota_columns = {
+	.table = UM_QUOTA,
+	.count = QUOTA_COLUMNS,
+	.names = quota_names
+};
+
+static UmTableColumns birth_columns = {
+	.table = UM_QUOTA_BIRTH,
+	.count = lengthof(birth_names),
+	.names = birth_names
+};
+
+static UmTableColumns raise_columns = {
+	.table = UM_QUOTA_RAISE,
+	.count = lengthof(raise_names),
+	.names = raise_names
+};
+
+/* in the order above */
 #define READ_QUOTAS \
-	"SELECT q.*, b.counted_since, r.amount, r.changes, r.next_change" \
+	"SELECT q.quota_id, q.name, q.overrides, q.scope, q.subject, q.org, q.provider, q.model, q.metric," \
+	" q.amount, q.period, q.billing_day, q.time_zone, q.warning_threshold, q.critical_threshold," \
+	" q.thresholds, q.enforcement, q.enabled, q.revision," \
+	" b.counted_since, r.amount, r.changes, r.next_change" \
 	" FROM usage_monitor.quota q" \
 	" LEFT JOIN _usage_monitor._quota_birth b ON b.quota_id = q.quota_id" \
 	" LEFT JOIN _usage_monitor._quota_raised r ON r.quota_id = q.quota_id" \
@@ -334,14 +363,6 @@ add_quota(const Datum *values, const bool *nulls)
 	MemoryContextSwitchTo(old);
 }
 
-/* Are the columns of a table or a query as many as they are here? */
-static void
-check_columns(TupleDesc desc, int expected)
-{
-	if (desc->natts != expected)
-		elog(ERROR, "unexpected columns of usage_monitor.quota");
-}
-
 /* Reads quotas by a query. */
 static void
 read_quotas(UmQuery *query, Datum *arguments)
@@ -350,7 +371,6 @@ read_quotas(UmQuery *query, Datum *arguments)
 
 	um_spi_begin(&spi);
 	um_spi_query(query, arguments, NULL);
-	check_columns(SPI_tuptable->tupdesc, COL_COUNT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		values[COL_COUNT];
@@ -362,16 +382,17 @@ read_quotas(UmQuery *query, Datum *arguments)
 	um_spi_end(&spi);
 }
 
-/* Copies a row of another table that has the number of a quota in that column; NULL if there is none. */
+/* Copies a row of another table that has the number of a quota in its first column; NULL if there is none. */
 static HeapTuple
-look_up(UmRelation table, UmRelation index, AttrNumber column, Datum quota_id, Snapshot snapshot)
+look_up(UmTableColumns *columns, UmRelation index, Datum quota_id, Snapshot snapshot)
 {
-	Relation	relation = table_open(um_relation(table), AccessShareLock);
+	Relation	relation = table_open(um_relation(columns->table), AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ, quota_id);
+	um_table_columns(columns, relation);
+	ScanKeyInit(&key, columns->attnum[0], BTEqualStrategyNumber, F_INT8EQ, quota_id);
 	scan = systable_beginscan(relation, um_relation(index), true, snapshot, 1, &key);
 	tuple = heap_copytuple(systable_getnext(scan));
 	systable_endscan(scan);
@@ -383,20 +404,20 @@ look_up(UmRelation table, UmRelation index, AttrNumber column, Datum quota_id, S
 static bool
 is_raised(Datum quota_id, Snapshot snapshot)
 {
-	return HeapTupleIsValid(look_up(UM_QUOTA_RAISE, UM_QUOTA_RAISE_QUOTA_ID, 2, quota_id, snapshot));
+	return HeapTupleIsValid(look_up(&raise_columns, UM_QUOTA_RAISE_QUOTA_ID, quota_id, snapshot));
 }
 
 /* Looks up since when a quota's counters are complete; NULL if they are not. */
 static void
 look_up_birth(Datum *values, bool *nulls, Snapshot snapshot)
 {
-	HeapTuple	birth = look_up(UM_QUOTA_BIRTH, UM_QUOTA_BIRTH_PKEY, 1, values[COL_QUOTA_ID], snapshot);
+	HeapTuple	birth = look_up(&birth_columns, UM_QUOTA_BIRTH_PKEY, values[COL_QUOTA_ID], snapshot);
 
 	if (HeapTupleIsValid(birth))
 	{
 		Relation	relation = table_open(um_relation(UM_QUOTA_BIRTH), NoLock);
 
-		values[COL_COUNTED_SINCE] = heap_getattr(birth, 2, RelationGetDescr(relation),
+		values[COL_COUNTED_SINCE] = heap_getattr(birth, birth_columns.attnum[1], RelationGetDescr(relation),
 												 &nulls[COL_COUNTED_SINCE]);
 		table_close(relation, NoLock);
 	}
@@ -418,11 +439,11 @@ read_named(UmScope scope, UmString subject)
 
 	/* an error would leave the subject with a part of its quotas: then begin anew */
 	cache_generation = 0;
-	check_columns(RelationGetDescr(relation), QUOTA_COLUMNS);
-	ScanKeyEntryInitialize(&keys[0], 0, COL_SCOPE + 1, BTEqualStrategyNumber, InvalidOid,
+	um_table_columns(&quota_columns, relation);
+	ScanKeyEntryInitialize(&keys[0], 0, quota_columns.attnum[COL_SCOPE], BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(scope_names[scope]));
-	ScanKeyEntryInitialize(&keys[1], 0, COL_SUBJECT + 1, BTEqualStrategyNumber, InvalidOid,
+	ScanKeyEntryInitialize(&keys[1], 0, quota_columns.attnum[COL_SUBJECT], BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   PointerGetDatum(cstring_to_text_with_len(subject.data, subject.length)));
 	scan = systable_beginscan(relation, um_relation(UM_QUOTA_SCOPE_SUBJECT), true, snapshot, 2, keys);
@@ -431,7 +452,7 @@ read_named(UmScope scope, UmString subject)
 		Datum		values[COL_COUNT];
 		bool		nulls[COL_COUNT];
 
-		heap_deform_tuple(tuple, RelationGetDescr(relation), values, nulls);
+		um_tuple_deform(&quota_columns, relation, tuple, values, nulls);
 		memset(nulls + QUOTA_COLUMNS, true, sizeof(bool) * (COL_COUNT - QUOTA_COLUMNS));
 		if (!DatumGetBool(values[COL_ENABLED]))
 			continue;

@@ -10,6 +10,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/table_columns.h"
+#include "base/table_indexes.h"
 #include "rollup/correction.h"
 #include "rollup/rollup_sums.h"
 #include "utils/rel.h"
@@ -20,7 +22,16 @@ enum
 	COL_XID,
 	COL_ROW_XID,
 	COL_SIGN,
-	COL_CALL
+	COL_CALL,
+	COL_COUNT = COL_CALL + UM_SUMS_COLUMNS
+};
+
+static const char *names[COL_COUNT] = {"xid", "row_xid", "sign"};
+
+static UmTableColumns own_columns = {
+	.table = UM_CORRECTION,
+	.count = COL_COUNT,
+	.names = names
 };
 
 /* Writes that a row of another transaction counts less, or more. */
@@ -30,15 +41,25 @@ um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool nega
 	const UmColumns *columns = um_columns(relation);
 	TupleDesc	desc = RelationGetDescr(relation);
 	Relation	corrections = table_open(um_relation(UM_CORRECTION), RowExclusiveLock);
-	Datum		values[COL_CALL + UM_SUMS_COLUMNS];
-	bool		nulls[COL_CALL + UM_SUMS_COLUMNS] = {0};
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT] = {0};
+	HeapTuple	correction;
+	UmIndexes	indexes;
 
 	values[COL_XID] = Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
 	values[COL_ROW_XID] = Int64GetDatum(row_xid);
 	values[COL_SIGN] = Int64GetDatum(negative ? -1 : 1);
 	for (int i = 0; i < UM_SUMS_COLUMNS; i++)
+	{
+		names[COL_CALL + i] = um_column_name(um_sums_columns[i]);
 		values[COL_CALL + i] = heap_getattr(tuple, columns->attnum[um_sums_columns[i]], desc,
 											&nulls[COL_CALL + i]);
-	simple_heap_insert(corrections, heap_form_tuple(RelationGetDescr(corrections), values, nulls));
+	}
+	um_table_columns(&own_columns, corrections);
+	correction = um_tuple_form(&own_columns, corrections, NULL, values, nulls);
+	simple_heap_insert(corrections, correction);
+	um_indexes_open(&indexes, corrections);
+	um_indexes_put(&indexes, correction, UM_INDEX_NEW);
+	um_indexes_close(&indexes);
 	table_close(corrections, NoLock);
 }

@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/error.h"
+#include "base/table_columns.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
@@ -229,23 +230,6 @@ um_rollup_same(const UmRollupName *a, const UmRollupName *b)
 	return true;
 }
 
-/* Refuses indexes that somebody has added and that rows cannot be put into as they are. */
-static void
-check_indexes(UmRollupTable *table)
-{
-	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
-	{
-		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
-
-		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("index \"%s\" is of expressions or a part of the rows only",
-							RelationGetRelationName(table->indexes->ri_IndexRelationDescs[i])),
-					 errhint("Drop it: rollups can have indexes of columns alone.")));
-	}
-}
-
 /*
  * Starts to keep what readers' indexes get for when the table is closed: then
  * they get it in their own order, each of their pages once.  The index of names
@@ -255,10 +239,10 @@ check_indexes(UmRollupTable *table)
 static void
 start_later(UmRollupTable *table)
 {
-	table->later = palloc0(sizeof(Tuplesortstate *) * table->indexes->ri_NumIndices);
-	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	table->later = palloc0(sizeof(Tuplesortstate *) * table->indexes.relation->ri_NumIndices);
+	for (int i = 0; i < table->indexes.relation->ri_NumIndices; i++)
 	{
-		Relation	index = table->indexes->ri_IndexRelationDescs[i];
+		Relation	index = table->indexes.relation->ri_IndexRelationDescs[i];
 
 		if (index->rd_rel->relam == BTREE_AM_OID &&
 			RelationGetRelid(index) != RelationGetRelid(table->index))
@@ -276,8 +260,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 
 	table->context = CurrentMemoryContext;
 	table->relation = table_open(relid, RowExclusiveLock);
-	if (RelationGetDescr(table->relation)->natts != COL_LAST)
-		elog(ERROR, "unexpected columns of table \"%s\"", RelationGetRelationName(table->relation));
+	um_check_first_columns(table->relation, COL_LAST);
 	table->index = NULL;
 	indexes = RelationGetIndexList(table->relation);
 	foreach(lc, indexes)
@@ -294,8 +277,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	}
 	if (table->index == NULL)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
-	table->indexes = CatalogOpenIndexes(table->relation);
-	check_indexes(table);
+	um_indexes_open(&table->indexes, table->relation);
 	start_later(table);
 	table->slot = table_slot_create(table->relation, NULL);
 	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
@@ -307,17 +289,6 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 								  NULL,
 #endif
 								  KEY_COUNT, 0);
-}
-
-/* Puts a row into an index. */
-static void
-insert_into_index(UmRollupTable *table, int i, Datum *values, bool *nulls, ItemPointer tid)
-{
-	Relation	index = table->indexes->ri_IndexRelationDescs[i];
-
-	index_insert(index, values, nulls, tid, table->relation,
-				 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-				 false, table->indexes->ri_IndexRelationInfo[i]);
 }
 
 /* A text of a row. */
@@ -340,23 +311,21 @@ slot_string(TupleTableSlot *slot, int column)
 
 /* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
 static void
-index_row(UmRollupTable *table, TupleTableSlot *slot)
+index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 {
-	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	for (int i = 0; i < table->indexes.relation->ri_NumIndices; i++)
 	{
-		Relation	index = table->indexes->ri_IndexRelationDescs[i];
-		IndexInfo  *info = table->indexes->ri_IndexRelationInfo[i];
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
 
-		/* one that is being made concurrently may not want it yet */
-		if (!info->ii_ReadyForInserts)
+		if (!um_index_form(&table->indexes, i, slot, indexing, values, nulls))
 			continue;
-		FormIndexDatum(info, slot, NULL, values, nulls);
 		if (table->later[i] != NULL)
-			tuplesort_putindextuplevalues(table->later[i], index, &slot->tts_tid, values, nulls);
+			tuplesort_putindextuplevalues(table->later[i],
+										  table->indexes.relation->ri_IndexRelationDescs[i],
+										  &slot->tts_tid, values, nulls);
 		else
-			insert_into_index(table, i, values, nulls, &slot->tts_tid);
+			um_index_put(&table->indexes, i, values, nulls, &slot->tts_tid, indexing);
 	}
 }
 
@@ -369,7 +338,7 @@ um_rollup_flush(UmRollupTable *table)
 	heap_multi_insert(table->relation, table->new_rows, table->nnew, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < table->nnew; i++)
 	{
-		index_row(table, table->new_rows[i]);
+		index_row(table, table->new_rows[i], UM_INDEX_NEW);
 		ExecClearTuple(table->new_rows[i]);
 	}
 	table->nnew = 0;
@@ -379,7 +348,7 @@ um_rollup_flush(UmRollupTable *table)
 static void
 insert_later(UmRollupTable *table, int i)
 {
-	TupleDesc	desc = RelationGetDescr(table->indexes->ri_IndexRelationDescs[i]);
+	TupleDesc	desc = RelationGetDescr(table->indexes.relation->ri_IndexRelationDescs[i]);
 	IndexTuple	entry;
 
 	tuplesort_performsort(table->later[i]);
@@ -390,7 +359,7 @@ insert_later(UmRollupTable *table, int i)
 
 		CHECK_FOR_INTERRUPTS();
 		index_deform_tuple(entry, desc, values, nulls);
-		insert_into_index(table, i, values, nulls, &entry->t_tid);
+		um_index_put(&table->indexes, i, values, nulls, &entry->t_tid, UM_INDEX_NEW);
 	}
 	tuplesort_end(table->later[i]);
 }
@@ -400,7 +369,7 @@ void
 um_rollup_close(UmRollupTable *table)
 {
 	um_rollup_flush(table);
-	for (int i = 0; i < table->indexes->ri_NumIndices; i++)
+	for (int i = 0; i < table->indexes.relation->ri_NumIndices; i++)
 		if (table->later[i] != NULL)
 			insert_later(table, i);
 	for (int i = 0; i < UM_NEW_ROWS && table->new_rows[i] != NULL; i++)
@@ -408,7 +377,7 @@ um_rollup_close(UmRollupTable *table)
 	index_endscan(table->scan);
 	ExecDropSingleTupleTableSlot(table->slot);
 	ExecDropSingleTupleTableSlot(table->updated);
-	CatalogCloseIndexes(table->indexes);
+	um_indexes_close(&table->indexes);
 	index_close(table->index, NoLock);
 	table_close(table->relation, NoLock);
 }
@@ -542,7 +511,7 @@ add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
 		table->new_rows[table->nnew] = MakeSingleTupleTableSlot(RelationGetDescr(table->relation),
 																&TTSOpsHeapTuple);
 	slot = table->new_rows[table->nnew++];
-	ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(table->relation), values, nulls), slot, true);
+	ExecStoreHeapTuple(um_tuple_form_first(table->relation, COL_LAST, NULL, values, nulls), slot, true);
 	MemoryContextSwitchTo(old);
 }
 
@@ -550,19 +519,16 @@ add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
 static void
 update_row(UmRollupTable *table, Datum *values, bool *nulls)
 {
-	HeapTuple	row = heap_form_tuple(RelationGetDescr(table->relation), values, nulls);
+	HeapTuple	before = RelationGetDescr(table->relation)->natts == COL_LAST ? NULL :
+		ExecCopySlotHeapTuple(table->slot);
+	HeapTuple	row = um_tuple_form_first(table->relation, COL_LAST, before, values, nulls);
 	ItemPointerData tid = table->slot->tts_tid;
-#if PG_VERSION_NUM >= 160000
-	TU_UpdateIndexes indexes;
+	UmIndexing	indexing = um_heap_update(table->relation, &tid, row);
 
-	simple_heap_update(table->relation, &tid, row, &indexes);
-#else
-	simple_heap_update(table->relation, &tid, row);
-#endif
-	if (HeapTupleIsHeapOnly(row))
+	if (indexing == UM_INDEX_NONE)
 		return;
 	ExecStoreHeapTuple(row, table->updated, false);
-	index_row(table, table->updated);
+	index_row(table, table->updated, indexing);
 	ExecClearTuple(table->updated);
 }
 

@@ -7,8 +7,8 @@
 
 #include "access/genam.h"
 #include "base/decimal.h"
+#include "base/table_indexes.h"
 #include "base/text_span.h"
-#include "catalog/indexing.h"
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "utils/date.h"
@@ -99,7 +99,7 @@ typedef struct UmRollupTable
 {
 	Relation	relation;
 	Relation	index;
-	CatalogIndexState indexes;
+	UmIndexes	indexes;
 	IndexScanDesc scan;
 	MemoryContext context;		/* of the scan, which allocates as it goes */
 	TupleTableSlot *slot;

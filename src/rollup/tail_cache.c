@@ -98,9 +98,12 @@ write_sums(TailSums *tail)
 	while ((entry = um_sums_next(&tail->sums, &um_no_filter, &place)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(tail->row_context);
-		Datum		values[UM_ROLLUP_COLUMNS];
-		bool		nulls[UM_ROLLUP_COLUMNS];
+		/* somebody may have added columns */
+		int			ncolumns = Max(UM_ROLLUP_COLUMNS, tail->rows_desc->natts);
+		Datum	   *values = palloc(sizeof(Datum) * ncolumns);
+		bool	   *nulls = palloc(sizeof(bool) * ncolumns);
 
+		memset(nulls, true, sizeof(bool) * ncolumns);
 		um_rollup_form(&entry->name, &entry->measures, NULL, values, nulls);
 		tuplestore_putvalues(tail->rows, tail->rows_desc, values, nulls);
 		MemoryContextSwitchTo(old);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "base/table_columns.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
 #include "fmgr.h"
@@ -219,8 +220,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	TailScan   *scan = palloc0(sizeof(TailScan));
 	ListCell   *lc;
 
-	if (RelationGetDescr(relation)->natts != UM_ROLLUP_COLUMNS)
-		elog(ERROR, "unexpected columns of foreign table \"%s\"", RelationGetRelationName(relation));
+	um_check_first_columns(relation, UM_ROLLUP_COLUMNS);
 	scan->options = options_of(RelationGetRelid(relation));
 	scan->limits = list_nth(plan->fdw_private, PLAN_LIMITS);
 	scan->limit_values = ExecInitExprList(plan->fdw_exprs, &node->ss.ps);
@@ -333,6 +333,9 @@ next_row(ForeignScanState *node)
 	entry = um_sums_next(scan->sums, &scan->filter, &scan->place);
 	if (entry != NULL)
 	{
+		/* columns that somebody has added */
+		for (int i = UM_ROLLUP_COLUMNS; i < slot->tts_tupleDescriptor->natts; i++)
+			slot->tts_isnull[i] = true;
 		um_rollup_form(&entry->name, &entry->measures, scan->wanted,
 					   slot->tts_values, slot->tts_isnull);
 		ExecStoreVirtualTuple(slot);

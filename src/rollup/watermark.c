@@ -15,6 +15,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/table_columns.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
@@ -40,11 +41,18 @@ PG_FUNCTION_INFO_V1(usage_monitor_rollups_apply);
 /* The columns of _rollup_state. */
 enum
 {
-	COL_ONLY_ROW = 1,
 	COL_NEXT_XID,
 	COL_RUNNING_XIDS,
 	COL_USAGE_ID,
-	COL_REFRESHED_AT
+	COL_COUNT
+};
+
+static const char *const names[COL_COUNT] = {"next_xid", "running_xids", "usage_id"};
+
+static UmTableColumns columns = {
+	.table = UM_ROLLUP_STATE,
+	.count = COL_COUNT,
+	.names = names
 };
 
 static int
@@ -65,14 +73,15 @@ um_watermark_read(UmWatermark *mark, Snapshot snapshot)
 	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
 
 	memset(mark, 0, sizeof(UmWatermark));
+	um_table_columns(&columns, relation);
 	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
 		Datum	   *xip;
 
-		mark->xmax = DatumGetInt64(slot_getattr(slot, COL_NEXT_XID, &isnull));
-		mark->usage_id = DatumGetInt64(slot_getattr(slot, COL_USAGE_ID, &isnull));
-		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, COL_RUNNING_XIDS, &isnull)),
+		mark->xmax = DatumGetInt64(slot_getattr(slot, columns.attnum[COL_NEXT_XID], &isnull));
+		mark->usage_id = DatumGetInt64(slot_getattr(slot, columns.attnum[COL_USAGE_ID], &isnull));
+		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, columns.attnum[COL_RUNNING_XIDS], &isnull)),
 						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 						  &xip, NULL, &mark->nxip);
 		mark->xip = palloc(sizeof(int64) * (mark->nxip + 1));

@@ -198,16 +198,38 @@ DROP POLICY own_org ON usage_monitor.usage;
 DROP OWNED BY regress_rollup_reader;
 DROP ROLE regress_rollup_reader;
 
--- Indexes that somebody has added are kept up, or refused
+-- Indexes that somebody has added are kept up
 CREATE INDEX own ON _usage_monitor._rollup_day (requests);
 INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
+SELECT * FROM _usage_monitor._unindexed('_usage_monitor._rollup_day');
 DROP INDEX _usage_monitor.own;
-CREATE INDEX own ON _usage_monitor._rollup_day ((requests + 1));
+CREATE INDEX own ON _usage_monitor._rollup_day ((requests + 1)) WHERE org = 'default';
+INSERT INTO usage_monitor.usage (model, org) VALUES ('m', 'default'), ('m', 'other');
+SELECT usage_monitor.refresh();
+BEGIN;
+SET LOCAL enable_seqscan = off;
+SELECT sum(requests) = (SELECT count(*) FROM usage_monitor.usage WHERE org = 'default') AS all_of_them
+  FROM _usage_monitor._rollup_day WHERE requests + 1 > 0 AND org = 'default';
+COMMIT;
+DROP INDEX _usage_monitor.own;
+
+-- Columns that somebody has added, or has dropped again, are let be
+ALTER TABLE _usage_monitor._rollup_day ADD COLUMN note text, ADD COLUMN checked boolean NOT NULL DEFAULT true;
 INSERT INTO usage_monitor.usage (model) VALUES ('m');
 SELECT usage_monitor.refresh();
-DROP INDEX _usage_monitor.own;
+SELECT bool_and(checked) AS all_checked FROM _usage_monitor._rollup_day;
+ALTER TABLE _usage_monitor._rollup_day DROP COLUMN note;
+INSERT INTO usage_monitor.usage (model, org) VALUES ('m', 'later');
 SELECT usage_monitor.refresh();
+SELECT checked FROM _usage_monitor._rollup_day WHERE org = 'later';
+ALTER TABLE _usage_monitor._rollup_day DROP COLUMN checked;
+ALTER FOREIGN TABLE _usage_monitor._tail_day ADD COLUMN note text;
+INSERT INTO usage_monitor.usage (model, org) VALUES ('m', 'later');
+SELECT requests, note FROM _usage_monitor._tail_day WHERE org = 'later';
+ALTER FOREIGN TABLE _usage_monitor._tail_day DROP COLUMN note;
+SELECT usage_monitor.refresh();
+SELECT * FROM usage_monitor.verify();
 
 -- Names may share a hash, and have rows of their own all the same
 INSERT INTO usage_monitor.usage (ts, org, user_id, model, input_tokens) SELECT '2026-05-01 12:00+00', 'crowd', 'n' || n, 'm', n FROM generate_series(1, 30000) AS n;

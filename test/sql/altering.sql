@@ -1,0 +1,130 @@
+-- The extension's own tables, altered by others: columns and indexes that
+-- are not its own, triggers, and a library of another version.
+\set VERBOSITY default
+SELECT usage_monitor.set_quota('all', 'all', amount => 100, period => 'lifetime') > 0 AS made;
+SELECT usage_monitor.set_quota('each', 'user', amount => 10, period => 'lifetime', enforcement => 'block') > 0 AS made;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 1);
+
+-- Columns of quota, added, dropped, and in another order
+ALTER TABLE usage_monitor.quota ADD COLUMN note text;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 1);
+ALTER TABLE usage_monitor.quota DROP COLUMN note;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 1);
+SELECT name, subject, used FROM usage_monitor.quota_status ORDER BY 1, 2;
+
+-- The same where quotas are so many that they are read one by one
+INSERT INTO usage_monitor.quota (name, scope, subject, amount, period)
+SELECT 'q' || g, 'user', 'v' || g, 10, 'lifetime' FROM generate_series(1, 1100) g;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('v1', 'm', 1);
+ALTER TABLE usage_monitor.quota ADD COLUMN note text;
+ALTER TABLE usage_monitor.quota_raise ADD COLUMN note text;
+ALTER TABLE _usage_monitor._quota_birth ADD COLUMN note text, DROP COLUMN IF EXISTS nothing;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('v2', 'm', 1);
+ALTER TABLE usage_monitor.quota DROP COLUMN note;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('v3', 'm', 1);
+SELECT name, used FROM usage_monitor.quota_status WHERE subject IN ('v1', 'v2', 'v3') AND name LIKE 'q%' ORDER BY 1;
+DELETE FROM usage_monitor.quota WHERE name LIKE 'q%';
+
+-- Columns of counters: new rows have their defaults, old ones keep what they have
+ALTER TABLE _usage_monitor._counter_row ADD a text, ADD b int NOT NULL DEFAULT 7, ADD c text, ADD d timestamptz DEFAULT now();
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 1), ('u2', 'm', 1);
+UPDATE _usage_monitor._counter_row SET a = 'mine', b = 8 WHERE subject = 'u1';
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 5.0000000001);
+ALTER TABLE _usage_monitor._counter_row DROP COLUMN c;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
+SELECT subject, a, b, d IS NOT NULL AS d FROM _usage_monitor._counter_row WHERE subject LIKE 'u%' ORDER BY 1;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 2);
+SELECT usage_monitor.rebuild_counters() > 0 AS rebuilt;
+SELECT subject, a, b FROM _usage_monitor._counter_row WHERE subject LIKE 'u%' ORDER BY 1;
+SELECT name, subject, used FROM usage_monitor.quota_status WHERE used > 0 ORDER BY 1, 2;
+SELECT * FROM usage_monitor.verify();
+ALTER TABLE _usage_monitor._counter_row DROP a, DROP b, DROP d;
+
+-- Columns of what changed rows write, and of the state of the rollups
+ALTER TABLE _usage_monitor._correction ADD COLUMN note text DEFAULT 'n';
+ALTER TABLE _usage_monitor._rollup_state ADD COLUMN note text;
+CREATE INDEX own ON _usage_monitor._correction (org);
+SELECT usage_monitor.refresh() > 0 AS folded;
+UPDATE usage_monitor.usage SET cost = 3 WHERE user_id = 'u2';
+SELECT sign, cost, note FROM _usage_monitor._correction ORDER BY 1;
+SELECT count(*) FROM _usage_monitor._unindexed('_usage_monitor._correction');
+SELECT * FROM usage_monitor.verify();
+SELECT usage_monitor.refresh();
+DROP INDEX _usage_monitor.own;
+ALTER TABLE _usage_monitor._correction DROP COLUMN note;
+ALTER TABLE _usage_monitor._rollup_state DROP COLUMN note;
+
+-- A column that is missing is refused by its name
+BEGIN;
+ALTER TABLE _usage_monitor._counter_row RENAME COLUMN recent TO bygone;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u9', 'm', 1);
+COMMIT;
+
+-- So is a table without its key
+BEGIN;
+ALTER TABLE _usage_monitor._counter_row DROP CONSTRAINT _counter_row_pkey;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u9', 'm', 1);
+COMMIT;
+
+-- Indexes of counters that somebody has added are kept up: of columns, of
+-- expressions, of a part of the rows
+CREATE INDEX own_subject ON _usage_monitor._counter_row (subject);
+CREATE INDEX own_upper ON _usage_monitor._counter_row (upper(subject)) WHERE slot = 0;
+CREATE UNIQUE INDEX own_key ON _usage_monitor._counter_row (subject, quota_id, period_start, slot) INCLUDE (used);
+CREATE INDEX own_brin ON _usage_monitor._counter_row USING brin (used);
+CREATE INDEX own_revision ON _usage_monitor._counter_row (revision, share);
+INSERT INTO usage_monitor.usage (user_id, model, cost) SELECT 'w' || g, 'm', 1 FROM generate_series(1, 40) g;
+SELECT usage_monitor.raise_quota('each', 5, now() + interval '1 hour') > 0 AS raised;
+INSERT INTO usage_monitor.usage (user_id, model, cost) SELECT 'w' || g, 'm', 10 FROM generate_series(1, 40, 2) g;
+SELECT count(*) FROM _usage_monitor._unindexed('_usage_monitor._counter_row');
+BEGIN;
+SET LOCAL enable_seqscan = off;
+SELECT count(*) FROM _usage_monitor._counter_row WHERE upper(subject) > 'W' AND slot = 0;
+SELECT count(*) FROM _usage_monitor._counter_row WHERE subject > 'w' AND slot = 0;
+COMMIT;
+SELECT * FROM usage_monitor.verify();
+DROP INDEX _usage_monitor.own_subject, _usage_monitor.own_upper, _usage_monitor.own_key, _usage_monitor.own_brin, _usage_monitor.own_revision;
+
+-- verify() knows rows that there are twice, and rows that an index lacks
+BEGIN;
+UPDATE pg_index SET indisready = false, indislive = false WHERE indexrelid = '_usage_monitor._counter_row_pkey'::regclass;
+ALTER TABLE _usage_monitor._counter_row SET (fillfactor = 50);
+INSERT INTO _usage_monitor._counter_row (quota_id, subject, period_start, used, revision)
+SELECT quota_id, subject, period_start, 0, 0 FROM _usage_monitor._counter_row WHERE subject = 'u1' AND slot = 0;
+UPDATE pg_index SET indisready = true, indislive = true WHERE indexrelid = '_usage_monitor._counter_row_pkey'::regclass;
+ALTER TABLE _usage_monitor._counter_row SET (fillfactor = 50);
+SELECT what, key - 'quota_id' AS key, expected, found FROM usage_monitor.verify() ORDER BY 1, 3;
+ROLLBACK;
+SELECT * FROM _usage_monitor._unindexed('usage_monitor.usage');
+SELECT * FROM _usage_monitor._unindexed('usage_monitor.quota_status');
+
+-- and triggers that are not as they were installed
+ALTER TABLE usage_monitor.usage ENABLE TRIGGER ALL;
+ALTER TABLE usage_monitor.price ENABLE TRIGGER ALL;
+ALTER TABLE usage_monitor.quota DISABLE TRIGGER check_quota;
+BEGIN;
+DROP TRIGGER quota_made ON usage_monitor.quota;
+SELECT * FROM usage_monitor.verify() ORDER BY key::text COLLATE "C";
+ROLLBACK;
+ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_before, ENABLE ALWAYS TRIGGER usage_after;
+ALTER TABLE usage_monitor.price ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE usage_monitor.quota ENABLE TRIGGER check_quota;
+SELECT * FROM usage_monitor.verify();
+
+-- The script and the library know each other's version
+SELECT _usage_monitor._library_version() = extversion AS same FROM pg_extension WHERE extname = 'usage_monitor';
+BEGIN;
+UPDATE pg_extension SET extversion = '0.0.9' WHERE extname = 'usage_monitor';
+ALTER TABLE usage_monitor.usage_default SET (fillfactor = 100);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
+-- once, and not with each call
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
+ROLLBACK;
+BEGIN;
+UPDATE pg_extension SET extversion = '100.0' WHERE extname = 'usage_monitor';
+ALTER TABLE usage_monitor.usage_default SET (fillfactor = 100);
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
+ALTER TABLE _usage_monitor._counter_row DROP COLUMN revision;
+INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
+COMMIT;
+SELECT * FROM usage_monitor.verify();
