@@ -17,6 +17,7 @@
 #include "counter/counter_recount.h"
 #include "counter/pending.h"
 #include "counter/quota_change.h"
+#include "counter/reserved.h"
 #include "ledger/ledger.h"
 #include "ledger/unpriced_alert.h"
 #include "rollup/refresh_worker.h"
@@ -31,6 +32,7 @@ forget(void)
 	um_recount_forget();
 	um_quota_change_forget();
 	um_ledger_sums_forget();
+	um_reserving_forget();
 	um_counter_forget();
 	um_refresh_forget();
 }
@@ -78,6 +80,7 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId subid,
 		return;
 	um_unpriced_end_sub(committed, subid, parent_subid);
 	um_pending_end_level(committed);
+	um_reserving_end_level(committed);
 	um_quota_change_end_level(committed);
 }
 

@@ -306,6 +306,13 @@ END;
 COMMENT ON FUNCTION usage_monitor.rebuild_counters() IS
     'Makes all counters anew from the ledger, just before the transaction commits, and returns the number of quotas. Alerts that were raised are not raised again. Writers wait meanwhile.';
 
+CREATE FUNCTION _usage_monitor._lock_counters() RETURNS void
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_lock_counters';
+
+COMMENT ON FUNCTION _usage_monitor._lock_counters() IS
+    'Waits until nobody writes counters, and keeps others from it until the transaction ends. Error: 25001 the transaction has reserved.';
+
 /*
  * SECURITY DEFINER, so that managers, who may not write to the counters, can
  * have them folded: it changes no sum, and shows nothing but a number.
@@ -325,7 +332,7 @@ BEGIN
     END IF;
 
     -- writers, who hold the lock that this one excludes until they end, wait
-    LOCK TABLE _usage_monitor._counter_row IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM _usage_monitor._lock_counters();
 
     WITH counter AS (
         SELECT r.quota_id, r.subject, r.period_start, sum(r.used + _usage_monitor._added(r.ctid)) AS used
@@ -360,4 +367,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.fold_counters() IS
-    'Folds the slots of counters whose period is over into one row each, and returns how many slots that were. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 not at READ COMMITTED.';
+    'Folds the slots of counters whose period is over into one row each, and returns how many slots that were. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 not at READ COMMITTED, or after reserve().';

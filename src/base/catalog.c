@@ -48,6 +48,8 @@ static const struct
 	[UM_QUOTA_RAISE_QUOTA_ID] = {"quota_raise_quota_id", -1},
 	[UM_QUOTA_ADJUSTMENT] = {"quota_adjustment", -1},
 	[UM_COUNTER_ROW] = {"_counter_row", -1},
+	[UM_RESERVATION_PART] = {"_reservation_part", -1},
+	[UM_RESERVATION_PART_PKEY] = {"_reservation_part_pkey", -1},
 	[UM_USAGE] = {"usage", UM_TOPIC_LEDGER},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
 	[UM_ROLLUP_STATE] = {"_rollup_state", -1},

@@ -45,6 +45,7 @@
 #include "counter/counter_row.h"
 #include "counter/pending.h"
 #include "counter/quota_change.h"
+#include "counter/reserved.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
@@ -69,18 +70,7 @@
 /* Shares have so many decimals at most. */
 #define GRANT_SCALE 9
 
-/* what open reservations hold; they stop at the very instant of their end */
-static UmQuery reserved_sum = {
-	.text = "SELECT coalesce(pg_catalog.sum(amount), 0)"
-	" FROM _usage_monitor._reservation_part"
-	" WHERE quota_id = $1 AND subject = $2 AND period_start = $3"
-	" AND expires_at > pg_catalog.clock_timestamp()",
-	.nargs = 3,
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
-};
-
 static bool flush_is_alone;		/* nobody else makes counters now */
-static bool has_reserved;		/* the transaction holds counters by reserve() */
 
 static int
 compare(Numeric a, Numeric b)
@@ -185,30 +175,14 @@ lock_creation(const UmCounterName *name)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Asks for a sum that belongs to a counter. */
-static Numeric
-query_counter(UmQuery *query, const UmCounterName *name)
+/* Lets go of that lock, where nothing was made. */
+static void
+unlock_creation(const UmCounterName *name)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext old;
-	Datum		values[3];
-	Numeric		sum;
-	bool		isnull;
-	UmSpi		spi;
+	LOCKTAG		tag;
 
-	values[0] = Int64GetDatum(name->quota_id);
-	values[1] = PointerGetDatum(cstring_to_text_with_len(name->subject.data, name->subject.length));
-	values[2] = TimestampTzGetDatum(name->period_start);
-	um_spi_begin(&spi);
-	um_spi_query(query, values, NULL);
-	if (SPI_processed != 1)
-		elog(ERROR, "a sum for a counter is missing");
-	old = MemoryContextSwitchTo(caller);
-	sum = DatumGetNumericCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-											1, &isnull));
-	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
-	return sum;
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) name->quota_id, name->hash, 0x554D);
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
 /* May the user see how much of a quota is used: in its table, or by asking check_quota()? */
@@ -453,7 +427,7 @@ collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, b
 		begin_anew(counters, quota, name, all);
 
 	/* after the wait: who settled a reservation meanwhile is in the sum */
-	all->reserved = quota->blocks ? query_counter(&reserved_sum, name) : zero();
+	all->reserved = quota->blocks ? um_reserved(name, true) : zero();
 }
 
 /* Does a blocking quota have room for so much more? */
@@ -604,35 +578,133 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 }
 
 /*
- * Reserves for all counters, or for none: returns the first that has no room,
- * or -1.  The names are in locking order; what each is to hold comes with it.
+ * With nothing locked: how much of a counter can be used before somebody
+ * collects the shares, and so looks at what is reserved?  False if somebody
+ * may be doing so now.
+ */
+static bool
+most_used(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Numeric *most)
+{
+	UmCounterRow header;
+	UmCounterRow again;
+	UmCounterRow slots[UM_SLOTS];
+	int			nslots;
+	bool		exists = um_counter_read(counters, name, UM_HEADER, &header);
+
+	if (!exists)
+	{
+		/* nobody is making it either, once this lock was had */
+		lock_creation(name);
+		exists = um_counter_read(counters, name, UM_HEADER, &header);
+		unlock_creation(name);
+	}
+	if (!exists)
+	{
+		*most = name->period_start >= quota->counted_since ? zero() : um_ledger_sum(quota, name);
+		return true;
+	}
+	if (header.lost || um_counter_is_taken(counters, name, UM_HEADER))
+		return false;
+
+	/* what a call adds to used it takes from the share, so that their sum stays */
+	nslots = um_counter_read_slots(counters, name, slots);
+	*most = header.used;
+	if (compare(header.share, zero()) > 0)
+		*most = plus(*most, header.share);
+	for (int i = 0; i < nslots; i++)
+	{
+		if (slots[i].lost)
+			return false;
+		*most = plus(*most, slots[i].used);
+		if (compare(slots[i].share, zero()) > 0)
+			*most = plus(*most, slots[i].share);
+	}
+
+	/* who moves shares writes the header */
+	return um_counter_read(counters, name, UM_HEADER, &again) &&
+		!um_counter_is_taken(counters, name, UM_HEADER) &&
+		ItemPointerEquals(&again.tuple->t_self, &header.tuple->t_self) &&
+		again.writer == header.writer && again.busy == header.busy &&
+		compare(again.used, header.used) == 0 && compare(again.share, header.share) == 0;
+}
+
+/*
+ * Does a counter hold what a reservation wants, without anybody having to wait
+ * for its transaction?  It is taken from a share, or it fits beside all that can
+ * be used before somebody collects.  For real once the reservation is stored:
+ * whoever collects later sees it, committed or not.
+ */
+static bool
+hold(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Numeric wanted,
+	 bool for_real)
+{
+	Numeric		beside = um_pending_of(name);	/* is to be paid yet */
+	int128		units;
+	int128		beside_units;
+	Numeric		most;
+
+	if (compare(beside, zero()) < 0)
+		beside = zero();
+	if (um_cell_units(wanted, &units) && um_cell_units(beside, &beside_units) &&
+		(um_counter_withhold(counters, name, own_slot(), quota->revision, units, beside_units, for_real) ||
+		 um_counter_withhold(counters, name, UM_HEADER, quota->revision, units, beside_units, for_real)))
+		return true;
+	if (!most_used(counters, quota, name, &most))
+		return false;
+	most = plus(plus(most, um_reserved(name, true)), beside);
+	if (!for_real)
+		most = plus(most, wanted);
+	return compare(most, quota->amount) <= 0;
+}
+
+/* Do all counters hold what a reservation wants, without a lock that stays? */
+bool
+um_counter_hold(const UmCounterName *names, const Numeric *wanted, int count, bool for_real)
+{
+	UmCounters	counters;
+	bool		result = true;
+
+	um_counters_open(&counters, RowExclusiveLock);
+	for (int i = 0; i < count && result; i++)
+		result = hold(&counters, um_quota_by_id(names[i].quota_id), &names[i], wanted[i], for_real);
+	um_counters_close(&counters, RowExclusiveLock);
+	return result;
+}
+
+/*
+ * Reserves for all counters, or for none, under their locks: returns the first
+ * that has no room, or -1.  The names are in locking order; what each is to
+ * hold comes with it, or is stored already.
  */
 int
-um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count)
+um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count, bool is_stored)
 {
 	Collected  *all = palloc(sizeof(Collected) * count);
 	bool	   *is_new = palloc(sizeof(bool) * count);
 	int			refused = -1;
 	UmCounters	counters;
 
-	has_reserved = true;
+	um_reserving_note(true);
 	um_counters_open(&counters, RowExclusiveLock);
 	for (int i = 0; i < count; i++)
 	{
 		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
+		Numeric		more = is_stored ? zero() : wanted[i];
 
 		is_new[i] = lock_header(&counters, quota, &names[i], &all[i].header);
 		collect(&counters, quota, &names[i], is_new[i], &all[i]);
 		/* what the transaction has recorded comes on top, at its end */
 		if (refused < 0 &&
-			!has_room(quota, &all[i], plus(wanted[i], um_pending_of(&names[i]))))
+			!has_room(quota, &all[i], plus(more, um_pending_of(&names[i]))))
 			refused = i;
 	}
 	for (int i = 0; i < count; i++)
 	{
 		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
 
-		if (refused < 0)
+		if (is_stored && refused >= 0)
+			all[i].reserved = minus(all[i].reserved, wanted[i]);
+		if (!is_stored && refused < 0)
 			all[i].reserved = plus(all[i].reserved, wanted[i]);
 		share_out(&counters, quota, &all[i], wanted[i]);
 		write_header(&counters, &names[i], &all[i].header, is_new[i]);
@@ -686,7 +758,8 @@ check_room(const UmQuota *quota, UmPending *pending)
 		}
 		if (lost)
 			used = um_ledger_sum(quota, name);
-		reserved = query_counter(&reserved_sum, name);
+		/* what is reserved just now may be given back: the flush will know */
+		reserved = um_reserved(name, false);
 		room = minus(quota->amount, plus(used, reserved));
 		if (compare(delta, room) > 0)
 			refuse(quota, name, used, reserved, delta);
@@ -753,7 +826,7 @@ static bool
 must_flush_alone(void)
 {
 	return um_quota_change_any() ||
-		(um_pending_number() > MANY_COUNTERS && !has_reserved);
+		(um_pending_number() > MANY_COUNTERS && !um_reserving_holds_counters());
 }
 
 /* Applies what the transaction has pending, and what it did to quotas. */
@@ -797,6 +870,12 @@ um_counter_flush(bool is_prepare)
 	if (quotas_changed)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
 	flush_is_alone = must_flush_alone();
+	if (flush_is_alone && is_prepare)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has counted for more than %d counters",
+						MANY_COUNTERS),
+				 errhint("It would keep everybody from recording until it ends. COMMIT it, or record fewer users, sessions or tags at once.")));
 	um_counters_open(&counters, flush_is_alone ? ShareRowExclusiveLock : RowExclusiveLock);
 	/* nothing of a flush is ever taken back but by the end of the transaction */
 	counters.in_place = true;
@@ -845,5 +924,4 @@ void
 um_counter_forget(void)
 {
 	flush_is_alone = false;
-	has_reserved = false;
 }

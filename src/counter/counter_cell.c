@@ -145,6 +145,42 @@ um_cell_write(UmCell *cell, int128 used, int128 share)
 	written_by = xid;
 }
 
+/*
+ * Takes an amount from the share, which base is added to, if it stays below it
+ * together with what is beside.  Of each state that may yet be gone on from:
+ * this is nobody's, and is not taken back.
+ */
+bool
+um_cell_withhold(UmCell *cell, int128 base, int128 amount, int128 beside)
+{
+	int			nstates = 1;
+
+	switch (status_of(cell->xid[0]))
+	{
+		case WRITER_COMMITTED:
+			break;
+		case WRITER_ABORTED:
+			drop_latest(cell);
+			break;
+		case WRITER_RUNS:
+			nstates = 2;
+			break;
+		default:
+			return false;
+	}
+	for (int i = 0; i < nstates; i++)
+	{
+		int128		left;
+
+		if (__builtin_add_overflow(base, cell->share[i], &left) || left <= 0 ||
+			__builtin_sub_overflow(left, amount, &left) || left <= beside)
+			return false;
+	}
+	for (int i = 0; i < nstates; i++)
+		cell->share[i] -= amount;
+	return true;
+}
+
 /* What a snapshot sees; false if that is not known any more. */
 bool
 um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used)

@@ -36,6 +36,7 @@ typedef enum UmCellStatus
 
 extern UmCellStatus um_cell_settle(UmCell *cell);
 extern void um_cell_write(UmCell *cell, int128 used, int128 share);
+extern bool um_cell_withhold(UmCell *cell, int128 base, int128 amount, int128 beside);
 extern bool um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used);
 extern bool um_cell_is_old(const UmCell *cell, TransactionId horizon);
 extern void um_cell_forget_writers(UmCell *cell);

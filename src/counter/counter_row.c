@@ -541,6 +541,59 @@ um_counter_take(UmCounters *counters, const UmCounterName *name, int slot, int64
 	return result;
 }
 
+/*
+ * Takes from the share of the header or a slot what a reservation holds, if it
+ * stays below it.  Nobody's writing is in the way, nor does this stay in
+ * anybody's: what is held is a row of its own, and should that go, all that is
+ * lost is some room until the shares are collected.  Not for real: would it?
+ */
+bool
+um_counter_withhold(UmCounters *counters, const UmCounterName *name, int slot, int64 revision,
+					int128 amount, int128 beside, bool for_real)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	UmCounterRow row;
+	bool		taken;
+	int128		base = 0;
+	UmCell		cell;
+	bool		result;
+
+	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
+					 values, nulls) &&
+		(find_rows(counters, name, slot, &row, 1) == 0 ||
+		 !go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
+					  values, nulls)))
+		return false;
+	cell = read_cell(values);
+	result = !taken && DatumGetInt64(values[COL_REVISION]) == revision &&
+		!numeric_is_inf(DatumGetNumeric(values[COL_SHARE])) &&
+		um_cell_units(DatumGetNumeric(values[COL_SHARE]), &base) &&
+		um_cell_withhold(&cell, base, amount, beside);
+	if (result && for_real)
+		write_cell(counters, buffer, values, &cell);
+	UnlockReleaseBuffer(buffer);
+	return result;
+}
+
+/* Has somebody locked the header or a slot, or is it not where it was read? */
+bool
+um_counter_is_taken(UmCounters *counters, const UmCounterName *name, int slot)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	Buffer		buffer;
+	HeapTupleData tuple;
+	bool		taken;
+
+	if (!go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken, values, nulls))
+		return true;
+	UnlockReleaseBuffer(buffer);
+	return taken;
+}
+
 /* By how much a column was changed, in units of a cell; false if that is not to be told. */
 static bool
 difference(Numeric now, Datum before, int128 *units)

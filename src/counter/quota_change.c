@@ -14,8 +14,10 @@
 #include "catalog/pg_type.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/quota_change.h"
+#include "counter/reserved.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -28,6 +30,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_quota_changed);
 PG_FUNCTION_INFO_V1(usage_monitor_quota_adjusted);
 PG_FUNCTION_INFO_V1(usage_monitor_recount_quota);
 PG_FUNCTION_INFO_V1(usage_monitor_changed_quotas);
+PG_FUNCTION_INFO_V1(usage_monitor_lock_counters);
 
 typedef struct Change
 {
@@ -90,6 +93,12 @@ note_change(int64 quota_id)
 	Change	   *before = find_change(quota_id);
 	Change	   *change;
 
+	/* who holds counters, and others wait for, must not wait until he is alone with them */
+	if (um_reserving_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot change quotas in a transaction that has reserved"),
+				 errhint("COMMIT the reservation first, and change quotas in a transaction of their own.")));
 	if (before != NULL && before->level == level)
 		return before;
 	change = MemoryContextAllocZero(TopTransactionContext, sizeof(Change));
@@ -185,6 +194,22 @@ Datum
 usage_monitor_recount_quota(PG_FUNCTION_ARGS)
 {
 	note_change(PG_GETARG_INT64(0))->recount = true;
+	PG_RETURN_VOID();
+}
+
+/*
+ * _lock_counters(): waits until nobody writes counters, and keeps others from
+ * doing so until the transaction ends.
+ */
+Datum
+usage_monitor_lock_counters(PG_FUNCTION_ARGS)
+{
+	if (um_reserving_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot fold counters in a transaction that has reserved"),
+				 errhint("COMMIT the reservation first.")));
+	LockRelationOid(um_relation(UM_COUNTER_ROW), ShareRowExclusiveLock);
 	PG_RETURN_VOID();
 }
 

@@ -9,11 +9,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
 #include "counter/counter.h"
-#include "quota/quota_cache.h"
+#include "counter/quota_change.h"
+#include "counter/reserved.h"
 #include "fmgr.h"
+#include "quota/quota_cache.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -50,6 +53,12 @@ static UmQuery insert_part = {
 	" VALUES ($1, $2, $3, $4, $5, $6)",
 	.nargs = 6,
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID, NUMERICOID, TIMESTAMPTZOID}
+};
+
+static UmQuery delete_parts = {
+	.text = "DELETE FROM _usage_monitor._reservation_part WHERE reservation_id = $1",
+	.nargs = 1,
+	.argtypes = {UUIDOID}
 };
 
 /* Notes the counters that such a call touches. */
@@ -91,29 +100,6 @@ sort_wanted(Wanted *wanted)
 		}
 }
 
-/* Reserves of the blocking quotas; returns the refusing one's place, or -1. */
-static int
-reserve_blocking(const Wanted *wanted)
-{
-	UmCounterName  *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
-	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
-	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
-	int			count = 0;
-	int			refused;
-
-	for (int i = 0; i < wanted->count; i++)
-		if (wanted->blocks[i])
-		{
-			names[count] = wanted->names[i];
-			amounts[count] = wanted->amounts[i];
-			places[count++] = i;
-		}
-	if (count == 0)
-		return -1;
-	refused = um_counter_reserve(names, amounts, count);
-	return refused < 0 ? -1 : places[refused];
-}
-
 /* Stores what the reservation holds of each counter. */
 static void
 store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
@@ -136,6 +122,59 @@ store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 		um_spi_modify(&insert_part, values, NULL);
 	}
 	um_spi_end(&spi);
+}
+
+/* Takes that back. */
+static void
+drop_parts(Datum reservation_id)
+{
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_modify(&delete_parts, &reservation_id, NULL);
+	um_spi_end(&spi);
+}
+
+/*
+ * Stores the reservation, if the blocking quotas have room for it; returns the
+ * place of one that has not, or -1.
+ *
+ * Far from their limits nobody has to wait for its transaction: it is stored,
+ * and then held by shares.  Near one the counters stay locked until that ends,
+ * so that whoever wants the last room as well learns who has got it.
+ */
+static int
+reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
+{
+	UmCounterName  *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
+	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
+	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
+	int			count = 0;
+	int			refused = -1;
+	bool		is_stored;
+
+	for (int i = 0; i < wanted->count; i++)
+		if (wanted->blocks[i])
+		{
+			names[count] = wanted->names[i];
+			amounts[count] = wanted->amounts[i];
+			places[count++] = i;
+		}
+	is_stored = um_counter_hold(names, amounts, count, false);
+	if (is_stored)
+	{
+		store_parts(wanted, reservation_id, expires_at);
+		CommandCounterIncrement();
+		if (um_counter_hold(names, amounts, count, true))
+			return -1;
+	}
+
+	refused = um_counter_reserve(names, amounts, count, is_stored);
+	if (refused < 0 && !is_stored)
+		store_parts(wanted, reservation_id, expires_at);
+	if (refused >= 0 && is_stored)
+		drop_parts(reservation_id);
+	return refused < 0 ? -1 : places[refused];
 }
 
 /*
@@ -173,7 +212,14 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	wanted.tokens = int64_to_numeric(row.total_tokens);
 	wanted.requests = int64_to_numeric(PG_GETARG_INT64(ARG_REQUESTS));
 
-	/* from here on the quotas stay as they are, as they do for a flush */
+	if (um_quota_change_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot reserve in a transaction that has changed quotas"),
+				 errhint("COMMIT the change of quotas first.")));
+	um_reserving_note(false);
+
+	/* meanwhile the quotas stay as they are, as they do for a flush */
 	LockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
 	AcceptInvalidationMessages();
 	um_quotas_load();
@@ -181,9 +227,10 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	want(&wanted, &touched);
 	sort_wanted(&wanted);
 
-	refused = reserve_blocking(&wanted);
+	refused = reserve(&wanted, PG_GETARG_DATUM(ARG_RESERVATION_ID), PG_GETARG_DATUM(ARG_EXPIRES_AT));
+	/* who holds counters has it once more */
+	UnlockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
 	if (refused >= 0)
 		PG_RETURN_INT64(wanted.names[refused].quota_id);
-	store_parts(&wanted, PG_GETARG_DATUM(ARG_RESERVATION_ID), PG_GETARG_DATUM(ARG_EXPIRES_AT));
 	PG_RETURN_NULL();
 }

@@ -1,6 +1,8 @@
 -- The extension's own tables, altered by others: columns and indexes that
 -- are not its own, triggers, and a library of another version.
-\set VERBOSITY default
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
 SELECT usage_monitor.set_quota('all', 'all', amount => 100, period => 'lifetime') > 0 AS made;
 SELECT usage_monitor.set_quota('each', 'user', amount => 10, period => 'lifetime', enforcement => 'block') > 0 AS made;
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 1);

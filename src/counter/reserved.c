@@ -1,0 +1,149 @@
+/*
+ * reserved.c
+ *		What open reservations hold of a counter, and whether the running
+ *		transaction has made any.
+ *
+ * A reservation counts from the statement on that made it: who shares out room
+ * must not give away what a transaction that has not ended is about to hold.
+ * So rows are read as they are, also those that are not committed yet.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/catalog.h"
+#include "base/table_columns.h"
+#include "catalog/pg_collation.h"
+#include "counter/reserved.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* The columns of _reservation_part that are read. */
+enum
+{
+	COL_AMOUNT,
+	COL_EXPIRES_AT,
+	COL_COUNT
+};
+
+static const char *const names[COL_COUNT] = {"amount", "expires_at"};
+
+static UmTableColumns columns = {
+	.table = UM_RESERVATION_PART,
+	.count = COL_COUNT,
+	.names = names
+};
+
+/* The columns of its primary key that a counter is named by. */
+enum
+{
+	KEY_QUOTA_ID = 1,
+	KEY_SUBJECT,
+	KEY_PERIOD_START,
+	KEY_COUNT = KEY_PERIOD_START
+};
+
+/* The outermost nesting level of the transaction that has done it; 0: none has. */
+static int	reserved_at;		/* reserved anything */
+static int	holding_at;			/* and holds the locks of counters by that */
+
+/*
+ * What open reservations hold, those in flight included or not.  They stop at
+ * the very instant of their end; what is being given back counts until it is.
+ */
+Numeric
+um_reserved(const UmCounterName *name, bool in_flight)
+{
+	Relation	relation = table_open(um_relation(UM_RESERVATION_PART), AccessShareLock);
+	Relation	index = index_open(um_relation(UM_RESERVATION_PART_PKEY), AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		sum = NumericGetDatum(int64_to_numeric(0));
+	ScanKeyData keys[KEY_COUNT];
+	SnapshotData dirty;
+	IndexScanDesc scan;
+
+	um_table_columns(&columns, relation);
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&keys[0], KEY_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(name->quota_id));
+	ScanKeyEntryInitialize(&keys[1], 0, KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ,
+						   PointerGetDatum(cstring_to_text_with_len(name->subject.data,
+																	name->subject.length)));
+	ScanKeyInit(&keys[2], KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(name->period_start));
+	scan = index_beginscan(relation, index, &dirty,
+#if PG_VERSION_NUM >= 180000
+						   NULL,
+#endif
+						   KEY_COUNT, 0);
+	index_rescan(scan, keys, KEY_COUNT, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!in_flight && TransactionIdIsValid(dirty.xmin))
+			continue;
+		if (DatumGetTimestampTz(slot_getattr(slot, columns.attnum[COL_EXPIRES_AT], &isnull)) > now)
+			sum = DirectFunctionCall2(numeric_add, sum,
+									  slot_getattr(slot, columns.attnum[COL_AMOUNT], &isnull));
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(relation, AccessShareLock);
+	return DatumGetNumeric(sum);
+}
+
+/* Notes that the transaction reserves. */
+void
+um_reserving_note(bool holds_counters)
+{
+	if (reserved_at == 0)
+		reserved_at = GetCurrentTransactionNestLevel();
+	if (holds_counters && holding_at == 0)
+		holding_at = GetCurrentTransactionNestLevel();
+}
+
+/* Has the transaction reserved? */
+bool
+um_reserving_any(void)
+{
+	return reserved_at != 0;
+}
+
+/* Does it hold the locks of counters by that? */
+bool
+um_reserving_holds_counters(void)
+{
+	return holding_at != 0;
+}
+
+/* A nesting level of the transaction ends: what it did is its parent's, or undone. */
+void
+um_reserving_end_level(bool committed)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (reserved_at == level)
+		reserved_at = committed ? level - 1 : 0;
+	if (holding_at == level)
+		holding_at = committed ? level - 1 : 0;
+}
+
+/* The transaction is over. */
+void
+um_reserving_forget(void)
+{
+	reserved_at = holding_at = 0;
+}

@@ -1,0 +1,19 @@
+/*
+ * reserved.h
+ *		What open reservations hold of a counter, and whether the running
+ *		transaction has made any.
+ */
+#ifndef UM_RESERVED_H
+#define UM_RESERVED_H
+
+#include "quota/counter_name.h"
+#include "utils/numeric.h"
+
+extern Numeric um_reserved(const UmCounterName *name, bool in_flight);
+extern void um_reserving_note(bool holds_counters);
+extern bool um_reserving_any(void);
+extern bool um_reserving_holds_counters(void);
+extern void um_reserving_end_level(bool committed);
+extern void um_reserving_forget(void);
+
+#endif							/* UM_RESERVED_H */
