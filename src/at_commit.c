@@ -18,6 +18,7 @@
 #include "counter/pending.h"
 #include "counter/quota_change.h"
 #include "counter/reserved.h"
+#include "ledger/duplicate_request.h"
 #include "ledger/ledger.h"
 #include "ledger/unpriced_alert.h"
 #include "rollup/refresh_worker.h"
@@ -27,6 +28,7 @@ static void
 forget(void)
 {
 	um_ledger_forget();
+	um_request_forget();
 	um_unpriced_forget();
 	um_pending_clear();
 	um_recount_forget();
@@ -79,6 +81,7 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId subid,
 	if (!committed && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
 	um_unpriced_end_sub(committed, subid, parent_subid);
+	um_request_end_level(committed);
 	um_pending_end_level(committed);
 	um_reserving_end_level(committed);
 	um_quota_change_end_level(committed);

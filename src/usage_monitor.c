@@ -6,11 +6,13 @@
 
 #include "at_commit.h"
 #include "base/catalog.h"
+#include "base/limits.h"
 #include "base/refusal.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
 #include "ledger/ledger.h"
 #include "rollup/refresh_worker.h"
+#include "utils/guc.h"
 
 PG_MODULE_MAGIC;
 
@@ -22,7 +24,9 @@ _PG_init(void)
 	um_catalog_init();
 	um_refusal_init();
 	um_at_commit_init();
+	um_limits_init();
 	um_bounds_init();
 	um_ledger_init();
 	um_refresh_worker_init();
+	MarkGUCPrefixReserved("usage_monitor");
 }

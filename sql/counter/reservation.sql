@@ -81,6 +81,13 @@ CREATE FUNCTION _usage_monitor._reserve(
 COMMENT ON FUNCTION _usage_monitor._reserve(text, text, text, text, text, text, text, jsonb, timestamptz, numeric, bigint, bigint, uuid, timestamptz) IS
     'Holds room in all quotas that the call touches, or in none: NULL, or the quota that has no room.';
 
+CREATE FUNCTION _usage_monitor._max_reservation_ttl() RETURNS interval
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'usage_monitor_max_reservation_ttl';
+
+COMMENT ON FUNCTION _usage_monitor._max_reservation_ttl() IS
+    'The setting usage_monitor.max_reservation_ttl.';
+
 CREATE FUNCTION _usage_monitor._end_reservation(reservation_id uuid, state text)
 RETURNS usage_monitor.reservation
     LANGUAGE sql
@@ -170,11 +177,12 @@ BEGIN
             HINT = 'Give the input tokens and the most output tokens that the call may need.';
     END IF;
     PERFORM _usage_monitor._check_cost('cost', cost);
-    IF ttl IS NULL OR ttl <= interval '0' OR ttl > interval '1000 years' THEN
+    IF ttl IS NULL OR ttl <= interval '0' OR ttl > _usage_monitor._max_reservation_ttl() THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('a reservation must last, and not for ever, but ttl is %s', coalesce(ttl::text, 'NULL')),
-            HINT = 'Give it the longest time that the call may take, for example interval ''10 minutes''.';
+            MESSAGE = format('ttl of a reservation must be above zero and at most %s, but is %s',
+                             justify_hours(_usage_monitor._max_reservation_ttl()), coalesce(ttl::text, 'NULL')),
+            HINT = 'Give it the longest time that the call may take, for example interval ''10 minutes''; the administrator can set usage_monitor.max_reservation_ttl.';
     END IF;
     -- what the ledger would not take could not be settled
     PERFORM _usage_monitor._checked_tags(own_org, department, project, user_id, session_id, model, provider, tags);

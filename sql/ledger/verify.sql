@@ -99,6 +99,27 @@ DECLARE
         SELECT string_agg(format('CASE WHEN sum(s.%1$I) <> 0 THEN %1$L END', m.name), ', ')
           FROM _usage_monitor._rollup_measures() m (name));
 BEGIN
+    -- what the extension sums up, SQL does without a bound
+    RETURN QUERY
+    SELECT jsonb_build_object('rollup', 'day_total', 'column', x.name), x.expected::text, x.found::text
+      FROM (SELECT sum(s.requests) AS requests, sum(s.input_tokens) AS input_tokens,
+                   sum(s.output_tokens) AS output_tokens, sum(s.cost) AS cost
+              FROM (SELECT count(*) AS requests, sum(u.input_tokens) AS input_tokens,
+                           sum(u.output_tokens) AS output_tokens, sum(u.cost) AS cost
+                      FROM usage_monitor.usage u
+                    UNION ALL
+                    SELECT sum(a.requests), sum(a.input_tokens), sum(a.output_tokens), sum(a.cost)
+                      FROM _usage_monitor._archived_day_total a) s) e
+     CROSS JOIN (SELECT sum(l.requests) AS requests, sum(l.input_tokens) AS input_tokens,
+                        sum(l.output_tokens) AS output_tokens, sum(l.cost) AS cost
+                   FROM _usage_monitor._live_day_total l) f
+     CROSS JOIN LATERAL (
+               VALUES ('requests', e.requests, f.requests),
+                      ('input_tokens', e.input_tokens, f.input_tokens),
+                      ('output_tokens', e.output_tokens, f.output_tokens),
+                      ('cost', e.cost, f.cost)) x (name, expected, found)
+     WHERE coalesce(x.expected, 0) <> coalesce(x.found, 0);
+
     FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
         -- what there should be less what there is, summed up, is nothing
         RETURN QUERY EXECUTE format($query$

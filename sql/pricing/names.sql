@@ -94,8 +94,13 @@ DECLARE
     less         record;
     elsewhere    text;
     seen         text[] := '{}';
+    rounds       integer := 0;
 BEGIN
     step := 0;
+    -- the ledger takes no longer ones
+    IF octet_length(model) > 1000 THEN
+        RETURN;
+    END IF;
     -- openai/gpt-4o says who bills; anthropic/claude-3.5-sonnet may be a name at OpenRouter, which comes last
     IF own_provider IS NULL AND model LIKE '%/%' THEN
         own_provider := _usage_monitor._canonical_provider(split_part(model, '/', 1));
@@ -155,7 +160,9 @@ BEGIN
             END IF;
         END LOOP;
 
-        EXIT WHEN less.shorter IS NULL;
+        -- no name has more to take off, but one that was made to take long
+        rounds := rounds + 1;
+        EXIT WHEN less.shorter IS NULL OR rounds = 16;
         current_name := less.shorter;
         reason := less.how;
     END LOOP;

@@ -9,8 +9,10 @@
 #include "base/ledger_columns.h"
 #include "base/version.h"
 #include "catalog/partition.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "executor/spi.h"
+#include "nodes/primnodes.h"
 #include "storage/lockdefs.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -61,6 +63,28 @@ table_changed(Datum arg, Oid relid)
 	}
 }
 
+/* Is it unique over (org, request_id), of all rows that have one? */
+static bool
+is_request_index(Relation index, const AttrNumber *attnum)
+{
+	Form_pg_index form = index->rd_index;
+	List	   *predicate;
+	NullTest   *test;
+
+	if (!form->indisunique || !form->indisvalid || !form->indimmediate || form->indnkeyatts != 2 ||
+		form->indkey.values[0] != attnum[UM_COL_ORG] ||
+		form->indkey.values[1] != attnum[UM_COL_REQUEST_ID] ||
+		index->rd_indcollation[0] != C_COLLATION_OID || index->rd_indcollation[1] != C_COLLATION_OID)
+		return false;
+	predicate = RelationGetIndexPredicate(index);
+	if (predicate == NIL)
+		return true;
+	test = linitial(predicate);
+	return list_length(predicate) == 1 && IsA(test, NullTest) &&
+		test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) &&
+		((Var *) test->arg)->varattno == attnum[UM_COL_REQUEST_ID];
+}
+
 /* The table's unique index over (org, request_id). */
 static Oid
 find_request_index(Relation relation, const AttrNumber *attnum)
@@ -72,11 +96,8 @@ find_request_index(Relation relation, const AttrNumber *attnum)
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
 
-		if (form->indisunique && form->indisvalid && form->indnkeyatts == 2 &&
-			form->indkey.values[0] == attnum[UM_COL_ORG] &&
-			form->indkey.values[1] == attnum[UM_COL_REQUEST_ID])
+		if (is_request_index(index, attnum))
 			result = RelationGetRelid(index);
 		index_close(index, AccessShareLock);
 	}

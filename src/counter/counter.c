@@ -777,6 +777,7 @@ um_counter_count(const UmCounted *row, bool negative, bool live)
 {
 	UmTouches	touched;
 
+	um_pending_refuse_closed("record calls");
 	um_pending_count(row, negative, live, &touched);
 	if (!live || negative)
 		return;
@@ -890,6 +891,7 @@ um_counter_flush(bool is_prepare)
 	if (quotas_changed)
 		sorted = um_quota_change_merge(sorted, &count);
 	expect_sums(&counters, sorted, count);
+	um_pending_close(true);
 	for (int i = 0; i < count; i++)
 	{
 		UmQuota    *quota = um_quota_by_id(sorted[i]->name.quota_id);
@@ -910,6 +912,7 @@ um_counter_flush(bool is_prepare)
 			CommandCounterIncrement();
 		}
 	}
+	um_pending_close(false);
 	um_counters_settle(&counters);
 	um_counters_close(&counters, NoLock);
 	um_ledger_sums_forget();
@@ -924,4 +927,5 @@ void
 um_counter_forget(void)
 {
 	flush_is_alone = false;
+	um_pending_close(false);
 }

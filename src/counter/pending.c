@@ -43,6 +43,7 @@ typedef struct Level
 	struct Level *below;
 } Level;
 
+static bool is_closed;			/* the counters get it now */
 static MemoryContext context;	/* kept for the next transaction, emptied at each end */
 static bool counted;			/* has the transaction counted anything? */
 static UmPending **buckets;
@@ -302,6 +303,24 @@ bool
 um_pending_stale(void)
 {
 	return counted && quotas_known != um_generation(UM_TOPIC_QUOTA);
+}
+
+/* From here on, or no more, the counters get what they are to get. */
+void
+um_pending_close(bool closed)
+{
+	is_closed = closed;
+}
+
+/* Refuses what would come too late: what a trigger of an alert does. */
+void
+um_pending_refuse_closed(const char *what)
+{
+	if (is_closed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot %s while counters are written", what),
+				 errhint("Let a trigger of table alert write to a table of its own, and do the rest from there in another transaction.")));
 }
 
 /* Forgets all, to count anew. */

@@ -26,6 +26,8 @@ extern bool um_pending_any(void);
 extern int	um_pending_number(void);
 extern bool um_pending_stale(void);
 extern void um_pending_clear(void);
+extern void um_pending_close(bool closed);
+extern void um_pending_refuse_closed(const char *what);
 extern void um_pending_end_level(bool committed);
 extern UmPending **um_pending_sorted(int *count);
 extern Numeric um_pending_of(const UmCounterName *name);

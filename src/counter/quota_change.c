@@ -93,6 +93,7 @@ note_change(int64 quota_id)
 	Change	   *before = find_change(quota_id);
 	Change	   *change;
 
+	um_pending_refuse_closed("change quotas");
 	/* who holds counters, and others wait for, must not wait until he is alone with them */
 	if (um_reserving_any())
 		ereport(ERROR,

@@ -13,6 +13,7 @@
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
 #include "counter/counter.h"
+#include "counter/pending.h"
 #include "counter/quota_change.h"
 #include "counter/reserved.h"
 #include "fmgr.h"
@@ -212,6 +213,7 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	wanted.tokens = int64_to_numeric(row.total_tokens);
 	wanted.requests = int64_to_numeric(PG_GETARG_INT64(ARG_REQUESTS));
 
+	um_pending_refuse_closed("reserve");
 	if (um_quota_change_any())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -16,19 +16,130 @@
 #include "base/ledger_columns.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "ledger/duplicate_request.h"
 #include "miscadmin.h"
 #include "partitioning/partdesc.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 /* record() is inserting: it replaces whatever call has the request. */
 bool		um_request_any_is_retry = false;
+
+/*
+ * A row that is about to be stored in one partition is not seen by who looks
+ * there for one in another.  So a request is locked from the look until its row
+ * is in: who looks next finds it, and waits for its transaction.  One lock at a
+ * time suffices, however many rows there are, for the row before is in when the
+ * next one comes; but triggers of a row can store others before it is in.
+ */
+typedef struct Held
+{
+	LOCKTAG		tag;
+	int			depth;			/* of triggers */
+	int			level;			/* of subtransactions */
+} Held;
+
+static Held held[8];
+static int	nheld;
+
+/* How many triggers are running, one in another. */
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+/* Lets go of the last lock. */
+static void
+release_last(void)
+{
+	nheld--;
+	(void) LockRelease(&held[nheld].tag, ExclusiveLock, true);
+}
+
+/* The rows before are stored: lets go of their locks. */
+void
+um_request_stored(void)
+{
+	if (nheld == 0)
+		return;
+	while (nheld > 0 && held[nheld - 1].depth >= trigger_depth())
+		release_last();
+}
+
+/* Lets nobody else look for the request until the row is stored. */
+static void
+lock_request(UmString org, UmString request_id)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) request_id.data,
+										   request_id.length,
+										   hash_bytes((const unsigned char *) org.data, org.length));
+	Held		next = {.depth = trigger_depth(), .level = GetCurrentTransactionNestLevel()};
+
+	um_request_stored();
+	if (nheld == lengthof(held))
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("triggers record calls more than %d deep", (int) lengthof(held)),
+				 errhint("Let a trigger of the ledger not record what fires it again.")));
+	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
+	SET_LOCKTAG_ADVISORY(next.tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, 0x5552);
+	/* the session's: it is let go before the transaction ends, in whatever part of that */
+	(void) LockAcquire(&next.tag, ExclusiveLock, true, false);
+	held[nheld++] = next;
+}
+
+/* A nesting level of the transaction ends: what failed in it stores nothing. */
+void
+um_request_end_level(bool committed)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	for (int i = nheld - 1; i >= 0 && held[i].level >= level; i--)
+		if (committed)
+			held[i].level = level - 1;
+		else
+			release_last();
+}
+
+/* The transaction is over. */
+void
+um_request_forget(void)
+{
+	while (nheld > 0)
+		release_last();
+}
+
+/* Refuses a partition that cannot tell whether it has a request already. */
+static void
+refuse_partition(Relation partition)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("partition \"%s\" has no unique index over (org, request_id)",
+					RelationGetRelationName(partition)),
+			 errhint("Run CREATE UNIQUE INDEX ON %s (org, request_id) WHERE request_id IS NOT NULL; or make partitions with LIKE usage_monitor.usage_default INCLUDING ALL.",
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(partition)),
+												RelationGetRelationName(partition)))));
+}
+
+/* Refuses a partition without that index, before it gets a row. */
+void
+um_request_check_partition(Relation partition)
+{
+	if (partition->rd_rel->relispartition && !OidIsValid(um_columns(partition)->request_index))
+		refuse_partition(partition);
+}
 
 /*
  * Finds the request in a partition, whether or not its transaction has
@@ -104,38 +215,50 @@ same_call(Relation a, HeapTuple row_a, Relation b, HeapTuple row_b)
 	return true;
 }
 
+/* The other partitions beside this one that may have rows, opened; none where there is but one. */
+static List *
+open_siblings(Relation relation)
+{
+	Relation	parent = table_open(get_partition_parent(RelationGetRelid(relation), false),
+									AccessShareLock);
+	PartitionDesc partitions = RelationGetPartitionDesc(parent, true);
+	List	   *siblings = NIL;
+
+	for (int i = 0; i < partitions->nparts; i++)
+		if (partitions->oids[i] != RelationGetRelid(relation))
+			siblings = lappend(siblings, table_open(partitions->oids[i], AccessShareLock));
+	table_close(parent, NoLock);
+	return siblings;
+}
+
 /*
  * Is the request in another partition already?  True for a retry of the same
  * call, which is then passed over; another call of the same name is refused.
+ * If not, nobody else finds that out until the row is stored.
  */
 bool
 um_request_is_retry(Relation relation, HeapTuple row, UmString org, UmString request_id)
 {
-	Relation	parent;
-	PartitionDesc partitions;
+	List	   *siblings;
+	ListCell   *lc;
 	bool		is_retry = false;
 
 	if (request_id.data == NULL || !relation->rd_rel->relispartition)
 		return false;
 
-	parent = table_open(get_partition_parent(RelationGetRelid(relation), false), AccessShareLock);
-	partitions = RelationGetPartitionDesc(parent, true);
-	for (int i = 0; i < partitions->nparts && !is_retry; i++)
+	siblings = open_siblings(relation);
+	if (siblings != NIL)
+		lock_request(org, request_id);
+	foreach(lc, siblings)
 	{
-		Relation	sibling;
+		Relation	sibling = lfirst(lc);
+		Oid			index = um_columns(sibling)->request_index;
 		HeapTuple	twin;
-		Oid			index;
 
-		if (partitions->oids[i] == RelationGetRelid(relation))
+		if (is_retry || RelationGetNumberOfBlocks(sibling) == 0)
 			continue;
-		sibling = table_open(partitions->oids[i], AccessShareLock);
-		index = um_columns(sibling)->request_index;
 		if (!OidIsValid(index))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("partition \"%s\" has no unique index over (org, request_id)",
-							RelationGetRelationName(sibling)),
-					 errhint("Make partitions with LIKE usage_monitor.usage_default INCLUDING ALL.")));
+			refuse_partition(sibling);
 		twin = find_request(sibling, index, org, request_id);
 		if (twin != NULL)
 		{
@@ -148,8 +271,28 @@ um_request_is_retry(Relation relation, HeapTuple row, UmString org, UmString req
 						 errhint("A request_id names one call of an organisation. record() replaces an earlier version.")));
 			is_retry = true;
 		}
-		table_close(sibling, NoLock);
 	}
-	table_close(parent, NoLock);
+	foreach(lc, siblings)
+		table_close((Relation) lfirst(lc), NoLock);
+	list_free(siblings);
+	if (is_retry)
+		um_request_stored();
 	return is_retry;
+}
+
+/*
+ * The row of a request may move to another partition: who looks into one after
+ * the other, meanwhile, would find it in none.
+ */
+void
+um_request_moves(Relation relation, UmString org, UmString request_id)
+{
+	Relation	parent;
+
+	if (request_id.data == NULL || !relation->rd_rel->relispartition)
+		return;
+	parent = table_open(get_partition_parent(RelationGetRelid(relation), false), AccessShareLock);
+	if (RelationGetPartitionDesc(parent, true)->nparts > 1)
+		lock_request(org, request_id);
+	table_close(parent, NoLock);
 }

@@ -12,5 +12,10 @@
 extern bool um_request_any_is_retry;
 extern bool um_request_is_retry(Relation relation, HeapTuple row,
 								UmString org, UmString request_id);
+extern void um_request_moves(Relation relation, UmString org, UmString request_id);
+extern void um_request_stored(void);
+extern void um_request_check_partition(Relation partition);
+extern void um_request_end_level(bool committed);
+extern void um_request_forget(void);
 
 #endif							/* UM_DUPLICATE_REQUEST_H */

@@ -358,6 +358,7 @@ before_insert(UmRow *row, Relation relation, HeapTuple tuple)
 	}
 
 	um_row_check(row, NULL, &use);
+	um_request_check_partition(relation);
 	if (um_request_is_retry(relation, tuple, um_row_text(row, UM_COL_ORG),
 							um_row_text(row, UM_COL_REQUEST_ID)))
 		return false;
@@ -426,8 +427,12 @@ before_update(UmRow *old, UmRow *row, Relation relation, HeapTuple tuple)
 
 /* If ts moves a changed row to another partition, INSERT triggers will see it. */
 static void
-note_moving(const UmRow *row)
+note_moving(Relation relation, UmRow *old, UmRow *row)
 {
+	static const UmColumn moved_by[] = {UM_COL_TS};
+
+	if (changed(old, row, moved_by, lengthof(moved_by)))
+		um_request_moves(relation, um_row_text(row, UM_COL_ORG), um_row_text(row, UM_COL_REQUEST_ID));
 	moving.subxact = GetCurrentSubTransactionId();
 	moving.usage_id = DatumGetInt64(VALUE(row, USAGE_ID));
 }
@@ -465,7 +470,7 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 			um_row_set(&row, UM_COL_XID, VALUE(&old, XID), false);
 		else
 			before_update(&old, &row, relation, tuple);
-		note_moving(&row);
+		note_moving(relation, &old, &row);
 	}
 	else
 	{
@@ -536,6 +541,7 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER ROW", "_usage_after")));
 
+	um_request_stored();
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, false);
 	else

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/setting.h"
 #include "common/int.h"
 #include "fmgr.h"
@@ -126,6 +127,13 @@ check_tags(Jsonb *tags)
 	{
 		bool		flat = true;
 		UmString	key = {NULL, 0};
+
+		if ((int) JB_ROOT_COUNT(tags) > um_max_tags)
+			ereport(ERROR,
+					(errcode(ERRCODE_UM_INVALID_NAME),
+					 errmsg("column \"tags\" must have at most %d tags, but has %d",
+							um_max_tags, (int) JB_ROOT_COUNT(tags)),
+					 errhint("Keep what nobody groups or limits by elsewhere; the administrator can set usage_monitor.max_tags.")));
 
 		it = JsonbIteratorInit(&tags->root);
 		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)

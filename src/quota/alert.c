@@ -7,6 +7,7 @@
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "commands/trigger.h"
 #include "quota/alert.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -31,7 +32,9 @@ static UmQuery insert_alert = {
 
 /*
  * Inserts an alert by a query that returns it as JSON, whole and short, and
- * notifies if it did.
+ * notifies if it did.  The last thing before commit: triggers of the table, also
+ * deferred ones, are fired here, by the rights and with the search_path of the
+ * table's owner that the insertion has.
  */
 void
 um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
@@ -40,6 +43,8 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
 
 	um_spi_begin(&spi);
 	um_spi_modify(query, values, nulls);
+	/* triggers that somebody has put on alerts: the server has fired all that were deferred before */
+	AfterTriggerFireDeferred();
 	if (SPI_processed == 1 && notify)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];

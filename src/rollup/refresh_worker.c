@@ -58,7 +58,6 @@ um_refresh_worker_init(void)
 							MAX_AUTO_REFRESH_ROWS,
 							PGC_SUSET,
 							0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved("usage_monitor");
 }
 
 /* Notes that a row was recorded, and what its number is. */

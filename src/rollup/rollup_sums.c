@@ -10,6 +10,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "common/int.h"
 #include "rollup/rollup_sums.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -35,6 +36,21 @@ const UmFilter um_no_filter = {
 
 /* A call's names are made for so many rollups before it is added to the first. */
 #define NAMES_AT_ONCE	16
+
+/* What the counts are counts of. */
+static const char *const count_names[UM_COUNT_COUNT] = {
+	[UM_COUNT_INPUT_TOKENS] = "input_tokens",
+	[UM_COUNT_OUTPUT_TOKENS] = "output_tokens",
+	[UM_COUNT_CACHE_READ] = "cache_read_input_tokens",
+	[UM_COUNT_CACHE_CREATION] = "cache_creation_input_tokens",
+	[UM_COUNT_REASONING] = "reasoning_output_tokens",
+	[UM_COUNT_ERRORS] = "success",
+	[UM_COUNT_UNPRICED] = "cost",
+	[UM_COUNT_CACHED] = "cached",
+	[UM_COUNT_UNKNOWN_INPUT] = "input_tokens",
+	[UM_COUNT_UNKNOWN_OUTPUT] = "output_tokens",
+	[UM_COUNT_UNTIMED] = "duration_ms"
+};
 
 static UmQuery read_dimensions = {
 	.text = "SELECT name, by_hour, by_org, keys FROM _usage_monitor._rollup_dimension"
@@ -268,6 +284,17 @@ make_entry(UmSums *sums, const UmRollupName *name)
 	return entry;
 }
 
+/* Adds to a sum of whole numbers. */
+static void
+add_count(int64 *sum, int64 value, const char *name)
+{
+	if (pg_add_s64_overflow(*sum, value, sum))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("a sum of column \"%s\" is out of range", name),
+				 errhint("Look for calls of impossible size in usage_monitor.usage.")));
+}
+
 /* Adds a call to the entry of that name, whose hash is set. */
 static void
 add_to_entry(UmSums *sums, const UmAddend *call, const UmRollupName *name)
@@ -288,11 +315,11 @@ add_to_entry(UmSums *sums, const UmAddend *call, const UmRollupName *name)
 		sums->last = entry = slot->entry;
 	}
 
-	entry->measures.requests += call->sign;
+	add_count(&entry->measures.requests, call->sign, "requests");
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
-		entry->measures.count[i] += call->sign * call->measures.count[i];
+		add_count(&entry->measures.count[i], call->sign * call->measures.count[i], count_names[i]);
 	if (call->bucket >= 0)
-		entry->measures.histogram[call->bucket] += call->sign;
+		add_count(&entry->measures.histogram[call->bucket], call->sign, "duration_ms");
 	old = MemoryContextSwitchTo(sums->context);
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 		um_number_add(&entry->measures.sum[i], &call->measures.sum[i], call->sign);

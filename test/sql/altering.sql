@@ -3,6 +3,8 @@
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS usage_monitor CASCADE;
 CREATE EXTENSION usage_monitor CASCADE;
+SET intervalstyle = postgres;
+\set SHOW_CONTEXT never
 SELECT usage_monitor.set_quota('all', 'all', amount => 100, period => 'lifetime') > 0 AS made;
 SELECT usage_monitor.set_quota('each', 'user', amount => 10, period => 'lifetime', enforcement => 'block') > 0 AS made;
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u1', 'm', 1);
@@ -130,3 +132,48 @@ ALTER TABLE _usage_monitor._counter_row DROP COLUMN revision;
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
 COMMIT;
 SELECT * FROM usage_monitor.verify();
+
+-- A partition that cannot tell whether it has a request already gets no row
+CREATE TABLE usage_monitor.usage_2024 PARTITION OF usage_monitor.usage FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+INSERT INTO usage_monitor.usage (ts, model, cost) VALUES ('2024-05-01', 'm', 1);
+INSERT INTO usage_monitor.usage (ts, request_id, model, cost) VALUES ('2024-05-01', 'r', 'm', 1), ('2024-05-02', 'r', 'm', 1);
+-- nor is it in the way of others
+INSERT INTO usage_monitor.usage (request_id, model, cost) VALUES ('r', 'm', 1);
+CREATE UNIQUE INDEX wrong ON usage_monitor.usage_2024 (org, request_id) WHERE request_id > 'a';
+INSERT INTO usage_monitor.usage (ts, request_id, model, cost) VALUES ('2024-05-01', 'r', 'm', 1);
+DROP INDEX usage_monitor.wrong;
+CREATE UNIQUE INDEX ON usage_monitor.usage_2024 (org, request_id) WHERE request_id IS NOT NULL;
+INSERT INTO usage_monitor.usage (ts, request_id, model, cost) VALUES ('2024-05-01', 'r', 'm', 1);
+INSERT INTO usage_monitor.usage (ts, request_id, model, cost) VALUES ('2024-05-01', 's', 'm', 1);
+INSERT INTO usage_monitor.usage (request_id, model, cost) VALUES ('s', 'm', 1), ('s', 'm', 1);
+SELECT request_id, count(*) FROM usage_monitor.usage WHERE request_id IN ('r', 's') GROUP BY 1 ORDER BY 1;
+DROP TABLE usage_monitor.usage_2024;
+
+-- What a client may ask for at most
+INSERT INTO usage_monitor.usage (model, cost, tags) SELECT 'm', 1, jsonb_object_agg('t' || g, g) FROM generate_series(1, 65) g;
+SET usage_monitor.max_tags = 65;
+INSERT INTO usage_monitor.usage (model, cost, tags) SELECT 'm', 1, jsonb_object_agg('t' || g, g) FROM generate_series(1, 65) g;
+RESET usage_monitor.max_tags;
+SELECT allowed FROM usage_monitor.reserve(user_id => 'x', cost => 1, ttl => '25 hours');
+SELECT allowed FROM usage_monitor.reserve(user_id => 'x', cost => 1, ttl => '24 hours');
+SET usage_monitor.max_reservation_ttl = '2d';
+SELECT allowed FROM usage_monitor.reserve(user_id => 'x', cost => 1, ttl => '25 hours');
+RESET usage_monitor.max_reservation_ttl;
+CREATE ROLE regress_client;
+SET ROLE regress_client;
+SET usage_monitor.max_tags = 1000;
+SET usage_monitor.max_reservation_ttl = '100d';
+RESET ROLE;
+DROP ROLE regress_client;
+-- names take time in proportion to their length
+SELECT count(*) < 40 AS few FROM _usage_monitor._model_names(NULL, repeat('us.', 332) || 'a');
+SELECT count(*) < 40 AS few FROM _usage_monitor._model_names(NULL, repeat('-latest', 142));
+SELECT count(*) FROM _usage_monitor._model_names(NULL, repeat('-latest', 100000));
+SELECT usage_monitor.cost(repeat('-latest', 100000), 1, 1);
+
+-- A sum that bigint does not hold is refused, and not wrapped
+BEGIN;
+INSERT INTO usage_monitor.usage (model, input_tokens, total_tokens, recorded_at, usage_id)
+SELECT 'm', 9223372036854775807, 9223372036854775807, '2024-01-01', -g FROM generate_series(1, 2) g;
+SELECT input_tokens FROM usage_monitor.daily_total;
+ROLLBACK;

@@ -74,6 +74,7 @@ ALTER TABLE usage_monitor.usage DISABLE TRIGGER USER;
 UPDATE usage_monitor.usage SET cost = cost + 1 WHERE request_id = 'r3';
 ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_before;
 ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_after;
+ALTER TABLE usage_monitor.usage ENABLE TRIGGER refuse_truncate;
 RESET session_replication_role;
 SELECT * FROM pg_temp.difference;
 SELECT usage_monitor.rebuild_counters();
