@@ -190,9 +190,9 @@ find_request(Relation partition, Oid index_oid, UmString org, UmString request_i
 	return result;
 }
 
-/* Do both rows tell of the same use of the same model? */
+/* Do both rows, one that is about to be stored and one that is, tell of the same use of the same model? */
 static bool
-same_call(Relation a, HeapTuple row_a, Relation b, HeapTuple row_b)
+same_call(const UmRow *row, Relation sibling, HeapTuple twin)
 {
 	static const UmColumn compared[] = {
 		UM_COL_MODEL, UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS
@@ -200,16 +200,14 @@ same_call(Relation a, HeapTuple row_a, Relation b, HeapTuple row_b)
 
 	for (int i = 0; i < (int) lengthof(compared); i++)
 	{
-		AttrNumber	att_a = um_columns(a)->attnum[compared[i]];
-		AttrNumber	att_b = um_columns(b)->attnum[compared[i]];
-		Form_pg_attribute form = TupleDescAttr(RelationGetDescr(a), att_a - 1);
-		bool		null_a,
-					null_b;
-		Datum		value_a = heap_getattr(row_a, att_a, RelationGetDescr(a), &null_a);
-		Datum		value_b = heap_getattr(row_b, att_b, RelationGetDescr(b), &null_b);
+		int			att = row->columns->attnum[compared[i]] - 1;
+		Form_pg_attribute form = TupleDescAttr(row->desc, att);
+		bool		isnull;
+		Datum		value = heap_getattr(twin, um_columns(sibling)->attnum[compared[i]],
+										 RelationGetDescr(sibling), &isnull);
 
-		if (null_a != null_b ||
-			(!null_a && !datum_image_eq(value_a, value_b, form->attbyval, form->attlen)))
+		if (row->nulls[att] != isnull ||
+			(!isnull && !datum_image_eq(row->values[att], value, form->attbyval, form->attlen)))
 			return false;
 	}
 	return true;
@@ -237,8 +235,10 @@ open_siblings(Relation relation)
  * If not, nobody else finds that out until the row is stored.
  */
 bool
-um_request_is_retry(Relation relation, HeapTuple row, UmString org, UmString request_id)
+um_request_is_retry(Relation relation, const UmRow *row)
 {
+	UmString	org = um_row_text(row, UM_COL_ORG);
+	UmString	request_id = um_row_text(row, UM_COL_REQUEST_ID);
 	List	   *siblings;
 	ListCell   *lc;
 	bool		is_retry = false;
@@ -262,7 +262,7 @@ um_request_is_retry(Relation relation, HeapTuple row, UmString org, UmString req
 		twin = find_request(sibling, index, org, request_id);
 		if (twin != NULL)
 		{
-			if (!um_request_any_is_retry && !same_call(relation, row, sibling, twin))
+			if (!um_request_any_is_retry && !same_call(row, sibling, twin))
 				ereport(ERROR,
 						(errcode(ERRCODE_UNIQUE_VIOLATION),
 						 errmsg("request \"%s\" of organisation \"%s\" is already recorded, as another call",
@@ -285,8 +285,10 @@ um_request_is_retry(Relation relation, HeapTuple row, UmString org, UmString req
  * the other, meanwhile, would find it in none.
  */
 void
-um_request_moves(Relation relation, UmString org, UmString request_id)
+um_request_moves(Relation relation, const UmRow *row)
 {
+	UmString	org = um_row_text(row, UM_COL_ORG);
+	UmString	request_id = um_row_text(row, UM_COL_REQUEST_ID);
 	Relation	parent;
 
 	if (request_id.data == NULL || !relation->rd_rel->relispartition)

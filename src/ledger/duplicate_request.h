@@ -5,14 +5,12 @@
 #ifndef UM_DUPLICATE_REQUEST_H
 #define UM_DUPLICATE_REQUEST_H
 
-#include "access/htup.h"
-#include "base/text_span.h"
+#include "ledger/ledger_row.h"
 #include "utils/relcache.h"
 
 extern bool um_request_any_is_retry;
-extern bool um_request_is_retry(Relation relation, HeapTuple row,
-								UmString org, UmString request_id);
-extern void um_request_moves(Relation relation, UmString org, UmString request_id);
+extern bool um_request_is_retry(Relation relation, const UmRow *row);
+extern void um_request_moves(Relation relation, const UmRow *row);
 extern void um_request_stored(void);
 extern void um_request_check_partition(Relation partition);
 extern void um_request_end_level(bool committed);

@@ -337,7 +337,7 @@ check_may_restore(Relation relation)
 
 /* Makes a new row of the ledger ready; false if it is a retry of a recorded one. */
 static bool
-before_insert(UmRow *row, Relation relation, HeapTuple tuple)
+before_insert(UmRow *row, Relation relation)
 {
 	UmUse		use;
 
@@ -359,8 +359,7 @@ before_insert(UmRow *row, Relation relation, HeapTuple tuple)
 
 	um_row_check(row, NULL, &use);
 	um_request_check_partition(relation);
-	if (um_request_is_retry(relation, tuple, um_row_text(row, UM_COL_ORG),
-							um_row_text(row, UM_COL_REQUEST_ID)))
+	if (um_request_is_retry(relation, row))
 		return false;
 
 	/* the sequence is not the client's to read: he needs INSERT alone */
@@ -387,7 +386,7 @@ changed(const UmRow *old, const UmRow *row, const UmColumn *columns, int ncolumn
 
 /* Makes a changed row ready: what it costs follows what was used. */
 static void
-before_update(UmRow *old, UmRow *row, Relation relation, HeapTuple tuple)
+before_update(UmRow *old, UmRow *row, Relation relation)
 {
 	static const UmColumn priced_by[] = {
 		UM_COL_TS, UM_COL_ORG, UM_COL_PROVIDER, UM_COL_MODEL, UM_COL_SERVICE_TIER,
@@ -407,8 +406,7 @@ before_update(UmRow *old, UmRow *row, Relation relation, HeapTuple tuple)
 	is_reported = changed(old, row, costs, lengthof(costs)) && !IS_NULL(row, COST);
 	um_row_check(row, old, &use);
 	if (changed(old, row, request, lengthof(request)) &&
-		um_request_is_retry(relation, tuple, um_row_text(row, UM_COL_ORG),
-							um_row_text(row, UM_COL_REQUEST_ID)))
+		um_request_is_retry(relation, row))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("the ledger has a call of that \"request_id\" already"),
@@ -432,7 +430,7 @@ note_moving(Relation relation, UmRow *old, UmRow *row)
 	static const UmColumn moved_by[] = {UM_COL_TS};
 
 	if (changed(old, row, moved_by, lengthof(moved_by)))
-		um_request_moves(relation, um_row_text(row, UM_COL_ORG), um_row_text(row, UM_COL_REQUEST_ID));
+		um_request_moves(relation, row);
 	moving.subxact = GetCurrentSubTransactionId();
 	moving.usage_id = DatumGetInt64(VALUE(row, USAGE_ID));
 }
@@ -469,14 +467,14 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 			/* checked and priced before, or where it was changed */
 			um_row_set(&row, UM_COL_XID, VALUE(&old, XID), false);
 		else
-			before_update(&old, &row, relation, tuple);
+			before_update(&old, &row, relation);
 		note_moving(relation, &old, &row);
 	}
 	else
 	{
 		tuple = trigdata->tg_trigtuple;
 		open_row(&row, relation, tuple);
-		if (!before_insert(&row, relation, tuple))
+		if (!before_insert(&row, relation))
 			return PointerGetDatum(NULL);
 	}
 	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
