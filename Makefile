@@ -167,7 +167,7 @@ help:
 	@echo '                  run these only; KEEP=/tmp/box keeps the sandbox for the next time'
 	@echo 'make check-web    test the page in headless Chromium, where there is one'
 	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
-	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=120)'
+	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=60 COUNT=20000)'
 	@echo 'make lint         read the source without running it: see test/lint'
 	@echo 'make coverage     show which lines of C the tests run'
 	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
@@ -186,10 +186,10 @@ check:
 
 check-versions:
 	@test/run --names
-	@test/versions builds 15 16 17 18
+	@test/versions builds 15 16 17 18 upgrade
 
 check-hard:
-	@test/hard/run
+	@UM_SECONDS=$(SECONDS) UM_COUNT=$(COUNT) test/hard/run
 
 lint:
 	@test/lint

@@ -26,10 +26,10 @@ $node->safe_psql('other', sprintf($insert, 5000));
 ok($node->poll_query_until('other', "SELECT ($folded) = 5000"), 'each database has its own');
 
 # who drops the extension locks its tables in another order than a fold
-$node->append_conf('postgresql.conf', "deadlock_timeout = '2s'");
+$node->append_conf('postgresql.conf', "deadlock_timeout = '10s'");
 $node->reload;
 my $dropper = $node->background_psql('postgres');
-$dropper->query_safe("SET deadlock_timeout = '1500ms'; BEGIN; LOCK TABLE _usage_monitor._rollup_user");
+$dropper->query_safe("SET deadlock_timeout = '7500ms'; BEGIN; LOCK TABLE _usage_monitor._rollup_user");
 $node->safe_psql('postgres', sprintf($insert, 2000));
 ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh' AND wait_event_type = 'Lock'"), 'a worker waits');
 $dropper->query_safe('LOCK TABLE _usage_monitor._rollup_state');

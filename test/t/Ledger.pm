@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node value expected counters_add_up counters_are_right alerts_are_right contents);
+our @EXPORT = qw(new_node value expected counters_add_up counters_are_right alerts_are_right contents storage_is_sound);
 
 # What each row counts for, by quota, subject and period.  The rows are the
 # ledger's, or those of a query that has its columns and a sign.
@@ -132,6 +132,16 @@ sub contents
 	my ($node, $relation, $database, @without) = @_;
 	my $less = join '', map { " - '$_'" } @without;
 	return value($node, "SELECT to_jsonb(r) $less FROM $relation r ORDER BY (to_jsonb(r) $less)::text COLLATE \"C\"", $database);
+}
+
+# Every table and index of the database, looked at by amcheck.
+sub storage_is_sound
+{
+	my ($node, $name, $database) = @_;
+
+	$database //= 'postgres';
+	$node->safe_psql($database, 'CREATE EXTENSION IF NOT EXISTS amcheck');
+	$node->command_ok([ 'pg_amcheck', '--heapallindexed', '--parent-check', '--rootdescend', '-d', $database ], "$name: amcheck finds nothing");
 }
 
 1;
