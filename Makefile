@@ -87,7 +87,7 @@ ENCODING = UTF8
 NO_LOCALE = 1
 PROVE_TESTS = test/t/*.pl
 
-OWN_GOALS = help demo dashboard check check-web attack bench reference differential check-versions check-hard lint coverage
+OWN_GOALS = help demo dashboard check check-web attack bench bench-compare reference differential check-versions check-hard lint coverage
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -171,7 +171,8 @@ help:
 	@echo 'make lint         read the source without running it: see test/lint'
 	@echo 'make coverage     show which lines of C the tests run'
 	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
-	@echo 'make bench        measure'
+	@echo 'make bench        measure for a quarter of an hour, into bench.txt (BENCH=FILE)'
+	@echo 'make bench-compare OLD=FILE  compare bench.txt with an earlier one'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
 	@echo 'make reference    write doc/reference anew'
 	@echo 'make, make install, make installcheck, make clean'
@@ -209,11 +210,22 @@ dashboard:
 attack:
 	@UM_SECONDS=$(SECONDS) UM_CLIENTS=$(CLIENTS) test/attack/run
 
+# Twelve minutes by these sizes; what it prints is kept, to be compared.
+BENCH ?= bench.txt
+bench: export SECONDS_EACH ?= 4
+bench: export ROUNDS ?= 2
+bench: export ROWS ?= 500000
+bench: export ROLLUP_ROWS ?= 1000000
+bench: export CALLS ?= sessions
 bench:
-	@test/sandbox test/bench/run
-	@test/sandbox test/bench/quotas
-	@test/sandbox test/bench/rollups
-	@test/sandbox psql -X -f test/bench/cost.sql
+	@for part in instructions run import quotas paths rollups; do \
+		test/sandbox test/bench/$$part || exit 1; echo; \
+	done > $(BENCH).tmp
+	@test/sandbox psql -X -f test/bench/cost.sql >> $(BENCH).tmp
+	@mv $(BENCH).tmp $(BENCH) && cat $(BENCH)
+
+bench-compare:
+	@test/bench/compare $(OLD) $(BENCH)
 
 reference:
 	@test/sandbox test/reference --tar > reference.tmp
