@@ -200,6 +200,7 @@ coverage:
 	@COPT='--coverage -O0' test/sandbox test/coverage
 
 check-web:
+	@dashboards/web/test/setup
 	@test/sandbox dashboards/web/test/check
 
 # The page's packages and files, made where they stay.
