@@ -173,8 +173,12 @@ BEGIN ATOMIC
         WINDOW matter AS (PARTITION BY CASE WHEN a.quota_id IS NOT NULL THEN 'quota' ELSE a.alert_type END, a.quota_id, a.subject,
                                        CASE WHEN a.alert_type <> 'unpriced' THEN a.period_start END)
     ), matter AS MATERIALIZED (
-        SELECT a.*, row_number() OVER (ORDER BY (a.level IN ('critical', 'exceeded')) DESC, a.raised_at DESC, a.alert_id DESC) AS place
+        SELECT a.*,
+               -- a quota's days may be those of another zone
+               CASE WHEN isfinite(a.period_start) THEN (a.period_start AT TIME ZONE coalesce(q.time_zone, usage_monitor.ledger_time_zone()))::date END AS first_day,
+               row_number() OVER (ORDER BY (a.level IN ('critical', 'exceeded')) DESC, a.raised_at DESC, a.alert_id DESC) AS place
           FROM active AS a
+          LEFT JOIN usage_monitor.quota AS q ON q.quota_id = a.quota_id
          WHERE a.n = 1
     )
     SELECT jsonb_build_object(
@@ -185,7 +189,7 @@ BEGIN ATOMIC
                'listed', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                      'alert_ids', m.alert_ids, 'alert_type', m.alert_type, 'level', m.level, 'state', m.state, 'acknowledged_by', m.acknowledged_by,
                                      'quota', m.quota, 'scope', m.scope, 'subject', m.subject, 'org', m.org, 'metric', m.metric, 'period', m.period,
-                                     'period_start', CASE WHEN isfinite(m.period_start) THEN usage_monitor.ledger_day(m.period_start) END,
+                                     'period_start', m.first_day,
                                      'used', m.used::text, 'amount', m.amount::text, 'message', m.message, 'details', m.details,
                                      'raised_at', m.raised_at, 'times', m.times) ORDER BY m.place), '[]')
                             FROM matter AS m

@@ -83,7 +83,7 @@ export function costChart () {
   }
   return figure('cost', title, note, legend, canvas(innerWidth < 600 ? 250 : 320, (width, height) => bands({
     width, height, domain, label: title + '.', hint: t('keys_hint'), y: { tickFormat: fmt.axisMoney, domain: [0, top] },
-    xTicks: everyNth(domain, width, lang === 'zh' ? 68 : 58), xFormat: fmt.day,
+    xTicks: everyNth(domain, width, lang === 'zh' ? 84 : 58), xFormat: fmt.day,
     marks: [
       barY(ahead, { x: 'day', y: 'cost', fill: 'var(--muted)', fillOpacity: 0.14, stroke: 'var(--muted)', strokeDasharray: '3,2', strokeOpacity: 0.9, insetTop: 0.5, insetLeft: 0.5, insetRight: 0.5 }),
       ruleX(ahead, { x: 'day', y1: 'low', y2: 'high', stroke: 'var(--muted)', strokeWidth: 1.5 }),
