@@ -125,8 +125,7 @@ function frame () {
     h('a', { class: 'skip', href: '#main', 'data-text': 'skip' }),
     h('header', { class: 'top' }, slot('header', 'div', { class: 'head' }), slot('stamp', 'div', { class: 'stamp' })),
     slot('filters', 'div', { class: 'filters', role: 'region', 'data-label': 'filters' }),
-    slot('message', 'div', { class: 'message' }),
-    h('main', { id: 'main', tabindex: '-1', hidden: true },
+    h('main', { id: 'main', tabindex: '-1' }, slot('message', 'div', { class: 'message' }), h('div', { id: 'content', hidden: true },
       slot('notices', 'div', { class: 'notices', 'aria-live': 'polite' }),
       section('kpi', 'kpi', slot('kpis', 'div', { class: 'kpis' })),
       section('cost', 'cost', slot('cost', 'div', {})),
@@ -134,7 +133,7 @@ function frame () {
       section('limits', 'limits', h('div', { class: 'grid limits' }, slot('quotas', 'div', {}), slot('alerts', 'div', {}))),
       section('health', 'health', h('div', { class: 'grid three' }, slot('errors', 'div', {}), slot('durations', 'div', {}), slot('cache', 'div', {}))),
       section('advice', 'advice', h('div', { class: 'grid two' }, slot('advice', 'div', {}), slot('when', 'div', {}))),
-      section('latest', 'latest', slot('calls', 'div', {}))),
+      section('latest', 'latest', slot('calls', 'div', {})))),
     h('footer', { class: 'note', 'data-text': 'rounded' }),
     ...overlays)
 }
@@ -147,9 +146,9 @@ function render () {
   for (const el of app.querySelectorAll('[data-text]')) el.textContent = t(el.dataset.text)
   for (const el of app.querySelectorAll('[data-label]')) el.setAttribute('aria-label', t(el.dataset.label))
   app.classList.toggle('loading', state.loading)
-  const main = document.getElementById('main')
+  const content = document.getElementById('content')
   const empty = d && d.meta.first_day === null
-  main.hidden = !d || empty
+  content.hidden = !d || empty
   fill('header', [d?.meta.currency, d?.meta.time_zone, d?.filters.org, state.query], () => header({ reload: load, schedule }))
   fill('stamp', [d?.meta.generated_at], stamp)
   fill('filters', [state.query, d?.first_day, d?.last_day, d?.meta.today], () => filterBar(go))
@@ -158,7 +157,7 @@ function render () {
     : empty
       ? h('div', { class: 'card first' }, h('h2', null, t('empty_title')), h('p', null, t('empty_text')), h('pre', { tabindex: '0' }, "INSERT INTO usage_monitor.usage (user_id, model, input_tokens, output_tokens)\nVALUES ('alice', 'gpt-4o', 1000, 500);"))
       : h('p', { class: 'card first', role: 'status' }, state.failure ? t('err_' + state.failure) : t('loading')))
-  if (main.hidden) return
+  if (content.hidden) return
   const waits = [state.reading, state.tooSlow]
   const m = d.meta
   fill('notices', [d.unpriced, state.failure, d.from_calls, m.details_since, state.failure && m.generated_at, waits], notices)
