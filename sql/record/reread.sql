@@ -56,7 +56,7 @@ BEGIN
     IF reread.since IS NULL OR reread.until IS NULL OR reread.since >= reread.until THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('the time from %s until %s is none', reread.since, reread.until),
+            MESSAGE = format('the range from %s until %s is empty', coalesce(reread.since::text, 'NULL'), coalesce(reread.until::text, 'NULL')),
             HINT = 'Give a start and a later end; -infinity and infinity are understood.';
     END IF;
 

@@ -32,11 +32,12 @@ um_period_by_name(const char *name)
 }
 
 static void
-out_of_range(void)
+out_of_range(TimestampTz ts)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-			 errmsg("timestamp out of range")));
+			 errmsg("timestamp \"%s\" is out of range", timestamptz_to_str(ts)),
+			 errhint("Its hour, day, week, month or year must begin and end from 4713 BC to 294276.")));
 }
 
 /* The Julian day that the calendar shows at an instant. */
@@ -48,7 +49,7 @@ local_day(TimestampTz ts, pg_tz *tz)
 	int			offset;
 
 	if (timestamp2tm(ts, &offset, &tm, &fsec, NULL, tz) != 0)
-		out_of_range();
+		out_of_range(ts);
 	return date2j(tm.tm_year, tm.tm_mon, tm.tm_mday);
 }
 
@@ -67,7 +68,9 @@ day_start(int julian_day, pg_tz *tz)
 	j2date(julian_day, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	offset = DetermineTimeZoneOffset(&tm, tz);
 	if (tm2timestamp(&tm, 0, &offset, &start) != 0)
-		out_of_range();
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("a period that begins in the year %d is out of range", tm.tm_year)));
 
 	for (int i = 0; i < (int) lengthof(shifts); i++)
 	{
@@ -151,7 +154,7 @@ um_period_bounds(UmPeriod period, int billing_day, pg_tz *tz, TimestampTz ts,
 	}
 	if (TIMESTAMP_NOT_FINITE(ts) ||
 		timestamp2tm(ts, &offset, &tm, &fsec, NULL, tz) != 0)
-		out_of_range();
+		out_of_range(ts);
 	day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday);
 
 	switch (period)

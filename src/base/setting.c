@@ -125,7 +125,7 @@ utc_offset(TimestampTz ts)
 	if (result < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
+				 errmsg("timestamp \"%s\" is out of range", timestamptz_to_str(ts))));
 	if (result == 0)
 		boundary = PG_INT64_MAX;
 	if (known.generation != cache_generation || known.until != boundary || time < known.from)

@@ -30,3 +30,7 @@ FROM (VALUES ('America/Caracas', '2016-05-01 06:59:59Z'::timestamptz), ('America
              ('Asia/Pyongyang', '2018-05-04 14:59:59Z'), ('Asia/Pyongyang', '2018-05-04 15:00Z'),
              ('America/New_York', '2026-11-01 05:59Z'), ('America/New_York', '2026-11-01 06:01Z'),
              ('Asia/Kathmandu', '2026-11-01 06:01Z')) AS t (zone, ts);
+
+-- No calendar goes further
+SELECT usage_monitor.period_start('infinity', 'day', 'UTC');
+SELECT usage_monitor.period_end('294276-12-31 12:00Z', 'year', 'UTC');
