@@ -114,6 +114,7 @@ outer_node(UmNode *parent, const char *key, int length)
 {
 	UmNode	   *node;
 
+	CHECK_FOR_INTERRUPTS();
 	for (node = parent->child; node != NULL; node = node->next)
 		if (node->key_length == length && memcmp(node->key, key, length) == 0 &&
 			um_node_is_container(node) && !node->is_array)

@@ -606,6 +606,12 @@ names_money(const Object *object, UmNode *node)
 	return false;
 }
 
+static int
+compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
 /* Reads the numbers that one line leads to. */
 static void
 tell_line(const Object *object, const UmLine *line, const Hit *hits, int nhits,
@@ -621,6 +627,8 @@ tell_line(const Object *object, const UmLine *line, const Hit *hits, int nhits,
 	CountName	on_top[UM_MAX_TOLD] = {0};
 	int			ngroups = 0;
 	bool		whole = um_told_is_whole(line->told[0].meter);
+	char	  **texts = line->distinct ? palloc(sizeof(char *) * nhits) : NULL;
+	int			ntexts = 0;
 
 	for (int i = 0; i < nhits; i++)
 	{
@@ -634,21 +642,22 @@ tell_line(const Object *object, const UmLine *line, const Hit *hits, int nhits,
 			continue;
 		node->read_by = object->number;
 		if (line->distinct)
-		{
-			/* among those of this line; few */
-			for (g = 0; g < i; g++)
-				if (hits[g].node != node && hits[g].node->read_by == object->number &&
-					strcmp(um_node_text(hits[g].node), um_node_text(node)) == 0)
-					break;
-			if (g < i)
-				continue;
-		}
+			texts[ntexts++] = um_node_text(node);
 		value = line->elements ? value_of(1, whole) : read_number(object, line, node);
 		for (g = 0; g < ngroups && groups[g].group != group; g++)
 			;
 		if (g == ngroups)
 			groups[ngroups++] = (Group) {group, value_of(0, value.number == NULL), node};
 		add_value(&groups[g].value, &value);
+	}
+	if (ntexts > 1)
+	{
+		int			ndistinct = 1;
+
+		qsort(texts, ntexts, sizeof(char *), compare_texts);
+		for (int i = 1; i < ntexts; i++)
+			ndistinct += strcmp(texts[i - 1], texts[i]) != 0;
+		groups[0].value = value_of(ndistinct, whole);
 	}
 	for (int g = 0; g < ngroups; g++)
 		for (int m = 0; m < line->ntold; m++)
@@ -1057,15 +1066,13 @@ look_at_level(Reader *r, UmNode *root, Chunk *chunk)
 			continue;
 		if (is_object)
 		{
-			/* looked at once, though two lines lead to it */
 			Object	   *usage;
 			bool		seen = false;
 
-			for (int j = 0; j < i; j++)
-				seen = seen || (level->hits[j].node == node &&
-								r->shapes->lines[level->hits[j].end.line].meaning == UM_MEANS_USAGE);
-			if (seen)
+			/* once, though two lines lead to it */
+			if (node->is_usage)
 				continue;
+			node->is_usage = true;
 			/* counts that are all null are not told either */
 			for (UmNode *child = um_node_child(node); child != NULL && !seen; child = child->next)
 				seen = child->value.type != jbvNull;
