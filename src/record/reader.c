@@ -39,7 +39,7 @@
 #define MAX_UNREAD		50
 
 /* outside a usage object, numbers of such names could be money */
-static const char *const money_names[] = {"token", "usage", "cost", "bill", "price", "credit"};
+static const char *const money_names[] = {"token", "usage", "cost", "bill", "price", "credit", "providermetadata"};
 
 /* A quantity: of tokens, or of anything else. */
 typedef struct Value
@@ -832,6 +832,9 @@ derive_total(Reader *r, Told *t, int64 bare_input, int64 bare_output)
 		int64		sum = plus(input, output);
 		int64		rest = total - sum;
 
+		/* reasoning that is told is beyond the rest, if it is just that */
+		if (rest > 0 && t->rest < 0 && COUNT(t, UM_METER_REASONING) == rest)
+			t->rest = UM_METER_REASONING;
 		if (rest < 0 || t->rest < 0 || (COUNT(t, t->rest) != 0 && COUNT(t, t->rest) != rest))
 			impossible("\"total\"", total, "the sum of its parts", sum);
 		if (t->rest == UM_METER_REASONING)
@@ -1292,17 +1295,33 @@ read_inner(Reader *r, const Found *found, Told *t)
 	derive(r, t);
 }
 
-/* The model that an inner object names, or NULL. */
+/* The model that an object names, or NULL. */
 static char *
 inner_model(UmNode *node)
 {
 	char	   *path[] = {"model"};
 	UmNode	   *model = um_node_get(node, path, 1);
 
-	if (model == NULL && node->key != NULL && node->folded_length == 5 && memcmp(node->folded, "usage", 5) == 0)
-		model = um_node_get(node->parent, path, 1);
 	return model == NULL || model->value.type != jbvString || um_node_is_empty(model) ? NULL :
 		um_node_text(model);
+}
+
+/* Whose call a usage object tells of: the object round it names the model, or has its name. */
+static char *
+model_round(UmNode *node)
+{
+	char	   *named;
+
+	if (node->key != NULL &&
+		((node->folded_length == 5 && memcmp(node->folded, "usage", 5) == 0) ||
+		 (node->folded_length == 6 && memcmp(node->folded, "tokens", 6) == 0)))
+	{
+		node = node->parent;
+		named = inner_model(node);
+		if (named != NULL)
+			return named;
+	}
+	return node->key == NULL ? NULL : pnstrdup(node->key, node->key_length);
 }
 
 static UmCallRead *
@@ -1430,8 +1449,8 @@ add_inner_calls(Reader *r, UmResponse *response, Told *all, const char *model)
 			if (!used)
 				continue;
 		}
-		else if (named == NULL && found.node->key != NULL)
-			named = pnstrdup(found.node->key, found.node->key_length);
+		else if (named == NULL)
+			named = model_round(found.node);
 		call = add_call(response);
 		call->model = named;
 		call->usage = um_node_jsonb(found.node);
