@@ -20,6 +20,7 @@ SQL_PARTS = \
 	sql/base/setting.sql \
 	sql/base/as_owner.sql \
 	sql/base/audit.sql \
+	sql/base/access.sql \
 	sql/pricing/price.sql \
 	pricing/catalogue.sql \
 	sql/pricing/names.sql \
@@ -63,6 +64,7 @@ SQL_PARTS = \
 	sql/report/advice.sql \
 	sql/report/page.sql \
 	sql/access/audited.sql \
+	sql/access/confine.sql \
 	sql/access/rights.sql \
 	sql/access/grants.sql
 

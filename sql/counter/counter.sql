@@ -96,12 +96,12 @@ COMMENT ON FUNCTION _usage_monitor._added(tid) IS
     'What was added to the row of _counter_row at that ctid since it was stored, as the statement''s snapshot sees it; NaN if that is not known any more, for others have added too often since. Error: 22023 there is no row.';
 
 /*
- * SECURITY DEFINER, for a counter shows the same to everybody, whichever rows
- * of the ledger he may see.
+ * As the owner, for a counter shows the same to everybody who may see it,
+ * whichever rows of the ledger he may see.
  */
-CREATE FUNCTION _usage_monitor._counter_sum(quota_id bigint, subject text, period_start timestamptz)
+CREATE FUNCTION _usage_monitor._counter_sum_as_owner(quota_id bigint, subject text, period_start timestamptz)
 RETURNS numeric
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -112,7 +112,13 @@ DECLARE
     next_day  date := 'infinity';
     result    numeric;
 BEGIN
-    SELECT * INTO own FROM usage_monitor.quota q WHERE q.quota_id = _counter_sum.quota_id;
+    SELECT * INTO own FROM usage_monitor.quota q WHERE q.quota_id = _counter_sum_as_owner.quota_id;
+    IF _usage_monitor._caller_orgs() IS NOT NULL
+       AND (own.org = ANY (_usage_monitor._caller_orgs())
+            OR (own.scope = 'org' AND own.org IS NULL AND subject = ANY (_usage_monitor._caller_orgs()))) IS NOT TRUE
+    THEN
+        RETURN NULL;
+    END IF;
     SELECT d.name, d.condition
       INTO dimension, condition
       FROM (VALUES ('all', 'day_total', 'true'),
@@ -154,11 +160,19 @@ BEGIN
        INTO result
       USING subject, first_day, next_day;
     RETURN result + coalesce((SELECT sum(a.used)
-                                FROM _usage_monitor._adjusted(ARRAY[_counter_sum.quota_id]) a
-                               WHERE a.subject = _counter_sum.subject
-                                 AND a.period_start = _counter_sum.period_start), 0);
+                                FROM _usage_monitor._adjusted(ARRAY[_counter_sum_as_owner.quota_id]) a
+                               WHERE a.subject = _counter_sum_as_owner.subject
+                                 AND a.period_start = _counter_sum_as_owner.period_start), 0);
 END
 $$;
+
+COMMENT ON FUNCTION _usage_monitor._counter_sum_as_owner(bigint, text, timestamptz) IS
+    'What _counter_sum() does, as the owner.';
+
+CREATE FUNCTION _usage_monitor._counter_sum(quota_id bigint, subject text, period_start timestamptz)
+RETURNS numeric
+    LANGUAGE c STABLE COST 100
+    AS 'MODULE_PATHNAME', 'usage_monitor_as_owner';
 
 COMMENT ON FUNCTION _usage_monitor._counter_sum(bigint, text, timestamptz) IS
     'What a counter was as the statement''s snapshot sees it: by the rollups, where its quota counts whole days of the ledger without a filter, and otherwise by the ledger.';

@@ -98,6 +98,8 @@ BEGIN ATOMIC
            SET state = _end_reservation.state, ended_at = now()
          WHERE r.reservation_id = _end_reservation.reservation_id
            AND r.state = 'open'
+               -- another tenant's is as one that does not exist
+           AND (_usage_monitor._caller_orgs() IS NULL OR r.org = ANY (_usage_monitor._caller_orgs('writer')))
         RETURNING r.*
     ), given_back AS (
         -- expired ones hold nothing, and may be about to be removed: not to be waited for
@@ -144,7 +146,7 @@ CREATE FUNCTION _usage_monitor.reserve(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    own_org  CONSTANT text := coalesce(_usage_monitor._trimmed(org), 'default');
+    own_org  CONSTANT text := _usage_monitor._check_org(_usage_monitor._trimmed(org), 'writer');
     tokens   CONSTANT numeric := coalesce(input_tokens, 0)::numeric + coalesce(max_output_tokens, 0);
     estimate CONSTANT numeric := coalesce(
         cost,

@@ -302,12 +302,15 @@ BEGIN
       FROM usage_monitor.usage u
      WHERE u.request_id IS NOT NULL
      GROUP BY u.org, u.request_id
-    HAVING count(*) > 1;
+    HAVING count(*) > 1
+    UNION ALL
+    SELECT 'access', a.key, a.expected, a.found
+      FROM _usage_monitor._verify_access() a;
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.verify() IS
-    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup, ledger, or trigger: one that is not enabled as it was installed, for example after ENABLE TRIGGER ALL; ALTER TABLE ... ENABLE ALWAYS TRIGGER mends it. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
+    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup, ledger, or trigger: one that is not enabled as it was installed, for example after ENABLE TRIGGER ALL; ALTER TABLE ... ENABLE ALWAYS TRIGGER mends it; or access, where who is confined to organisations could see others. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
 
 CREATE FUNCTION _usage_monitor._recount_quota(quota_id bigint) RETURNS void
     LANGUAGE c STRICT

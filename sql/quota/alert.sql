@@ -31,7 +31,7 @@ CREATE UNIQUE INDEX alert_unpriced_once
     WHERE alert_type = 'unpriced';
 
 COMMENT ON TABLE usage_monitor.alert IS
-    'What was raised: one row for each quota, subject, period and level that was reached, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert carries each as JSON.';
+    'What was raised: one row for each quota, subject, period and level that was reached, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert tells of each, as JSON: alert_id, alert_type and level, or, where usage_monitor.notify is full, the row.';
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
 COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; threshold, of an alert_rule; anomaly; unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.level IS 'info, warning, critical, exceeded, or a further threshold such as 50%.';
@@ -141,6 +141,7 @@ BEGIN
        SET acknowledged_at = coalesce(a.acknowledged_at, now()),
            acknowledged_by = coalesce(a.acknowledged_by, signature)
      WHERE a.alert_id = acknowledge_alert.alert_id
+       AND (_usage_monitor._caller_orgs() IS NULL OR _usage_monitor._is_alert_of(a, _usage_monitor._caller_orgs('manager')))
     RETURNING a.* INTO result;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
@@ -170,6 +171,7 @@ BEGIN
        SET resolved_at = coalesce(a.resolved_at, now()),
            resolved_by = coalesce(a.resolved_by, signature)
      WHERE a.alert_id = resolve_alert.alert_id
+       AND (_usage_monitor._caller_orgs() IS NULL OR _usage_monitor._is_alert_of(a, _usage_monitor._caller_orgs('manager')))
     RETURNING a.* INTO result;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING

@@ -123,21 +123,25 @@ END;
 COMMENT ON FUNCTION usage_monitor.default_alert_rules() IS
     'Makes two rules to begin with, and returns those that were not there yet: "daily cost" (10 in the ledger''s currency in a day) and "error rate" (10 % of ten or more calls in an hour).';
 
+CREATE FUNCTION _usage_monitor._notify(id text, whole text, brief text) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_notify';
+
+COMMENT ON FUNCTION _usage_monitor._notify(text, text, text) IS
+    'NOTIFY usage_monitor_alert with what usage_monitor.notify wants of an alert.';
+
 CREATE FUNCTION _usage_monitor._notify_alert(a usage_monitor.alert) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- the most that NOTIFY carries is 7999 bytes; what is longer goes without its details, or not at all
-    SELECT pg_notify('usage_monitor_alert', p.payload)
-      FROM (VALUES (to_jsonb(a)::text),
-                   ((to_jsonb(a) - 'details' - 'message')::text)) AS p (payload)
-     WHERE octet_length(p.payload) < 8000
-     ORDER BY octet_length(p.payload) DESC
-     LIMIT 1;
+    SELECT _usage_monitor._notify(
+               jsonb_build_object('alert_id', a.alert_id, 'alert_type', a.alert_type, 'level', a.level)::text,
+               to_jsonb(a)::text,
+               (to_jsonb(a) - 'details' - 'message')::text);
 END;
 
 COMMENT ON FUNCTION _usage_monitor._notify_alert(usage_monitor.alert) IS
-    'NOTIFY usage_monitor_alert with the alert as JSON.';
+    'NOTIFY usage_monitor_alert with the alert, as usage_monitor.notify has it.';
 
 CREATE FUNCTION _usage_monitor._evaluate_alert_rules(at timestamptz)
 RETURNS TABLE (rule usage_monitor.alert_rule, dimensions jsonb, requests bigint, value numeric)

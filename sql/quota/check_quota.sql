@@ -42,7 +42,7 @@ BEGIN ATOMIC
                _usage_monitor._checked_tags(
                    g.org, g.department, g.project, g.user_id, g.session_id, g.model, g.given_provider,
                    check_quota.tags) AS tags
-          FROM (SELECT coalesce(_usage_monitor._trimmed(check_quota.org), 'default') AS org,
+          FROM (SELECT _usage_monitor._check_org(_usage_monitor._trimmed(check_quota.org)) AS org,
                        nullif(_usage_monitor._trimmed(check_quota.department), '') AS department,
                        nullif(_usage_monitor._trimmed(check_quota.project), '') AS project,
                        nullif(_usage_monitor._trimmed(check_quota.user_id), '') AS user_id,
@@ -72,6 +72,8 @@ BEGIN ATOMIC
                p.period_start, p.period_end, _usage_monitor._quota_amount(q) AS amount,
                coalesce(c.used, 0) AS used,
                coalesce(r.reserved, 0) AS reserved,
+               -- what others use is not told to who is confined to his organisations
+               _usage_monitor._caller_orgs() IS NULL OR q.org IS NOT NULL OR q.scope = 'org' AS is_own,
                CASE q.metric
                    WHEN 'cost' THEN check_quota.cost
                    WHEN 'tokens' THEN coalesce(check_quota.tokens, 0)
@@ -119,14 +121,16 @@ BEGIN ATOMIC
            t.period,
            t.period_start,
            t.period_end,
-           t.amount,
-           t.used,
-           t.reserved,
-           t.amount - t.used - t.reserved,
+           CASE WHEN t.is_own THEN t.amount END,
+           CASE WHEN t.is_own THEN t.used END,
+           CASE WHEN t.is_own THEN t.reserved END,
+           CASE WHEN t.is_own THEN t.amount - t.used - t.reserved END,
            coalesce(t.used + t.reserved + t.wanted <= t.amount, false),
            t.enforcement,
            CASE WHEN t.wanted IS NULL THEN
                _usage_monitor._no_price(check_quota.model)
+                WHEN NOT t.is_own AND t.used + t.reserved + t.wanted > t.amount THEN
+               'no room in a quota that is shared with others'
                 WHEN t.used + t.reserved + t.wanted > t.amount THEN
                format(CASE WHEN t.used + t.reserved > t.amount THEN '%s %s wanted, but %4$s of %3$s are used already%5$s%6$s'
                            ELSE '%s %s wanted, but of %s only %s remain%s%s' END,
@@ -139,7 +143,9 @@ BEGIN ATOMIC
                       CASE t.enforcement WHEN 'block' THEN '' ELSE ' (the quota alerts, and does not block)' END)
            END
       FROM state t
-     ORDER BY coalesce(t.used + t.reserved + t.wanted <= t.amount, false), (t.amount - t.used - t.reserved) / t.amount, t.quota_id;
+     ORDER BY coalesce(t.used + t.reserved + t.wanted <= t.amount, false),
+              CASE WHEN t.is_own THEN (t.amount - t.used - t.reserved) / t.amount END,
+              t.quota_id;
 END;
 
 SELECT _usage_monitor._run_as_owner('check_quota');

@@ -236,13 +236,6 @@ COMMENT ON COLUMN _usage_monitor._correction.xid IS 'The transaction that change
 COMMENT ON COLUMN _usage_monitor._correction.row_xid IS 'The transaction that recorded it.';
 COMMENT ON COLUMN _usage_monitor._correction.sign IS '-1: the row as it was; 1: as it is. Its columns follow, as in usage.';
 
-CREATE FUNCTION _usage_monitor._rollups_apply() RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_rollups_apply';
-
-COMMENT ON FUNCTION _usage_monitor._rollups_apply() IS
-    'May the caller''s query use the rollups, and the archive? Not if row security holds for him on the ledger, for they know no rows: his views read the ledger.';
-
 CREATE FUNCTION _usage_monitor._exact_ms(duration_ms double precision) RETURNS numeric
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_exact_ms';
@@ -325,10 +318,10 @@ COMMENT ON TABLE _usage_monitor._archive_session IS
 
 SELECT pg_catalog.pg_extension_config_dump('_usage_monitor._archive_session', '');
 
-CREATE VIEW _usage_monitor._archived_session AS
+CREATE VIEW _usage_monitor._archived_session WITH (security_barrier = true) AS
 SELECT *
   FROM _usage_monitor._archive_session
- WHERE _usage_monitor._rollups_apply();
+ WHERE _usage_monitor._rolled_up(org);
 
 COMMENT ON VIEW _usage_monitor._archived_session IS 'What the reader may see of _archive_session.';
 
@@ -378,8 +371,10 @@ DECLARE
     dimension _usage_monitor._rollup_dimension;
 BEGIN
     FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
-        EXECUTE format('CREATE VIEW _usage_monitor.%I AS SELECT * FROM _usage_monitor.%I WHERE _usage_monitor._rollups_apply()',
-                       '_archived_' || dimension.name, '_archive_' || dimension.name);
+        -- a barrier: conditions of the reader's come after
+        EXECUTE format('CREATE VIEW _usage_monitor.%I WITH (security_barrier = true) AS SELECT * FROM _usage_monitor.%I WHERE %s',
+                       '_archived_' || dimension.name, '_archive_' || dimension.name,
+                       CASE WHEN dimension.by_org THEN '_usage_monitor._rolled_up(org)' ELSE '_usage_monitor._rollups_apply()' END);
         EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_archived_' || dimension.name,
                        'What the reader may see of _archive_' || dimension.name || '.');
     END LOOP;
@@ -435,14 +430,22 @@ END
 $$;
 
 /*
- * The days that there is more of than the rollups have.
+ * The days that there is more of than the rollups have; whose the archived
+ * ones are does not matter.
  */
+CREATE VIEW _usage_monitor._archived_days AS
+SELECT a.day
+  FROM _usage_monitor._archive_day_total a
+ WHERE _usage_monitor._rollups_apply(_usage_monitor._own_orgs());
+
+COMMENT ON VIEW _usage_monitor._archived_days IS 'The days that the archive has something of.';
+
 CREATE VIEW _usage_monitor._open_days WITH (security_invoker = true) AS
 SELECT t.day
   FROM _usage_monitor._tail_day_total t
 UNION ALL
 SELECT a.day
-  FROM _usage_monitor._archived_day_total a;
+  FROM _usage_monitor._archived_days a;
 
 COMMENT ON VIEW _usage_monitor._open_days IS
     'The days that tail or archive add to; some more than once.';
@@ -452,8 +455,9 @@ COMMENT ON VIEW _usage_monitor._open_days IS
  * archived, and the tail.  Whoever reads them sums up.
  *
  * Rollups know no rows, so who is subject to row security on the ledger, and
- * be it the owner, sees nothing of them: a policy says so, also to those who
- * read the tables themselves.  To him all of the ledger is tail.  The archive
+ * be it the owner, sees nothing of them, unless it is there only to confine him
+ * to organisations: a policy says so, also to those who read the tables
+ * themselves.  To him all of the ledger is tail.  The archive
  * has no policy, with which nobody but a superuser could dump it; it is read
  * through views with the rights of their owner, and granted to nobody.
  */
@@ -462,28 +466,50 @@ DECLARE
     dimension _usage_monitor._rollup_dimension;
     measures  text;
     parts     text;
+    own       text;
+    own_open  text;
 BEGIN
     SELECT string_agg(quote_ident(m.name), ', ')
       INTO measures
       FROM _usage_monitor._rollup_measures() m (name);
 
     EXECUTE 'ALTER TABLE _usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
-    EXECUTE 'CREATE POLICY rollups_apply ON _usage_monitor._correction USING (_usage_monitor._rollups_apply())';
+    EXECUTE 'CREATE POLICY rollups_apply ON _usage_monitor._correction USING (_usage_monitor._rolled_up(org))';
 
     FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
         EXECUTE format('ALTER TABLE _usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
-        EXECUTE format('CREATE POLICY rollups_apply ON _usage_monitor.%I USING (_usage_monitor._rollups_apply())', '_rollup_' || dimension.name);
+        EXECUTE format('CREATE POLICY rollups_apply ON _usage_monitor.%I USING (%s)', '_rollup_' || dimension.name,
+                       CASE WHEN dimension.by_org THEN '_usage_monitor._rolled_up(org)' ELSE '_usage_monitor._rollups_apply()' END);
 
         parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %1$s FROM _usage_monitor.%2$I a UNION ALL '
                         'SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM _usage_monitor.%3$I t',
                         measures, '_archived_' || dimension.name, '_tail_' || dimension.name);
+        own := '';
+        own_open := '';
+        -- Who is confined to organisations has no total but that of his organisations.  Behind a barrier it
+        -- costs nobody else the planning; it lets conditions on days through.
+        IF NOT dimension.by_org THEN
+            EXECUTE format($view$
+                CREATE VIEW _usage_monitor.%2$I WITH (security_invoker = true, security_barrier = true) AS
+                SELECT d.day, d.hour, NULL::text COLLATE "C" AS org, d.key1, d.key2, d.key3, %1$s FROM _usage_monitor.%3$I d
+                $view$,
+                measures, '_own_' || dimension.name, '_rollup_' || replace(dimension.name, '_total', ''));
+            EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_own_' || dimension.name,
+                           'What _rollup_' || dimension.name || ' would have of the organisations that the reader sees.');
+            parts := parts || format(' UNION ALL SELECT a.day, a.hour, NULL, a.key1, a.key2, a.key3, %1$s FROM _usage_monitor.%2$I a WHERE _usage_monitor._confinement() > 0',
+                                     measures, '_archived_' || replace(dimension.name, '_total', ''));
+            own := format(' UNION ALL SELECT o.day, o.hour, o.org, o.key1, o.key2, o.key3, %1$s FROM _usage_monitor.%2$I o WHERE _usage_monitor._confinement() > 0',
+                          measures, '_own_' || dimension.name);
+            -- the rows of one organisation need no adding up, where nothing is to be added
+            own_open := own || ' AND (_usage_monitor._confinement() > 1 OR o.day IN (SELECT d.day FROM _usage_monitor._open_days d))';
+        END IF;
         EXECUTE format($view$
             CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
               FROM _usage_monitor.%I r
             UNION ALL %s
             $view$,
-            '_live_' || dimension.name, measures, '_rollup_' || dimension.name, parts);
+            '_live_' || dimension.name, measures, '_rollup_' || dimension.name, parts || own);
         EXECUTE format($view$
             CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
@@ -491,7 +517,7 @@ BEGIN
              WHERE r.day IN (SELECT o.day FROM _usage_monitor._open_days o)
             UNION ALL %s
             $view$,
-            '_open_' || dimension.name, measures, '_rollup_' || dimension.name, parts);
+            '_open_' || dimension.name, measures, '_rollup_' || dimension.name, parts || own_open);
         EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_live_' || dimension.name,
                        format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
         EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_open_' || dimension.name,

@@ -5,7 +5,8 @@
  * In a function that is SECURITY DEFINER nobody can tell who called it:
  * neither the session's user nor the role that it has set need be whose code
  * did.  So the public functions that ask are these here, and what they do is
- * in functions of the same name and arguments in the private schema.
+ * in functions of the same name and arguments in the private schema; what a
+ * private one does, in one whose name ends with _as_owner.
  */
 #include "postgres.h"
 
@@ -36,18 +37,20 @@ find_private(FmgrInfo *public)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(public->fn_oid));
 	Form_pg_proc form;
+	Oid			schema = get_namespace_oid(UM_PRIVATE_SCHEMA, false);
 	FmgrInfo   *private;
+	NameData	name;
 	Oid			function;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", public->fn_oid);
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	/* not LookupFuncName(): the user need not be able to look into that schema */
-	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, NameGetDatum(&form->proname),
-							   PointerGetDatum(&form->proargtypes),
-							   ObjectIdGetDatum(get_namespace_oid(UM_PRIVATE_SCHEMA, false)));
+	namestrcpy(&name, psprintf("%s%s", NameStr(form->proname), form->pronamespace == schema ? "_as_owner" : ""));
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, NameGetDatum(&name),
+							   PointerGetDatum(&form->proargtypes), ObjectIdGetDatum(schema));
 	if (!OidIsValid(function))
-		elog(ERROR, "there is no function \"%s\" to run as the owner", NameStr(form->proname));
+		elog(ERROR, "there is no function \"%s\" to run as the owner", NameStr(name));
 	ReleaseSysCache(tuple);
 
 	private = MemoryContextAllocZero(public->fn_mcxt, sizeof(FmgrInfo));

@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -54,6 +55,7 @@ static const struct
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
 	[UM_ROLLUP_STATE] = {"_rollup_state", -1},
 	[UM_CORRECTION] = {"_correction", -1},
+	[UM_ACCESS] = {"access", UM_TOPIC_ACCESS},
 };
 
 static Oid	relation_oid[UM_RELATION_COUNT];
@@ -75,6 +77,9 @@ relation_changed(Datum arg, Oid relid)
 		relation_generation[r]++;
 		if (relations[r].topic >= 0)
 			generation[relations[r].topic]++;
+		/* plans are made for what their user was confined to */
+		if (r == UM_ACCESS)
+			ResetPlanCache();
 	}
 }
 

@@ -40,6 +40,7 @@ typedef enum UmRelation
 	UM_USAGE_ID_SEQ,
 	UM_ROLLUP_STATE,
 	UM_CORRECTION,
+	UM_ACCESS,
 	UM_RELATION_COUNT
 } UmRelation;
 
@@ -51,6 +52,7 @@ typedef enum UmTopic
 	UM_TOPIC_SHAPE,
 	UM_TOPIC_QUOTA,
 	UM_TOPIC_LEDGER,			/* its partitions */
+	UM_TOPIC_ACCESS,
 	UM_TOPIC_COUNT
 } UmTopic;
 

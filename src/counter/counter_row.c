@@ -31,6 +31,7 @@
 #include "counter/counter_row.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "quota/quota_cache.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
@@ -769,7 +770,7 @@ has_block(Relation relation, BlockNumber block)
 
 /*
  * _added(ctid): what was added to a row of a counter in place, as the statement's
- * snapshot sees it; NaN if that is not known any more.
+ * snapshot sees it; NaN if that is not known any more, or not the user's to know.
  */
 Datum
 usage_monitor_added(PG_FUNCTION_ARGS)
@@ -779,6 +780,8 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 	Relation	relation = table_open(um_relation(UM_COUNTER_ROW), AccessShareLock);
 	UmCell		cell;
 	int128		used;
+	int64		quota_id = 0;
+	text	   *subject = NULL;
 
 	if (ItemPointerIsValid(tid) && has_block(relation, ItemPointerGetBlockNumber(tid)))
 	{
@@ -794,6 +797,8 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 			um_table_columns(&columns, relation);
 			um_tuple_deform(&columns, relation, &tuple, values, nulls);
 			cell = read_cell(values);
+			quota_id = DatumGetInt64(values[COL_QUOTA_ID]);
+			subject = DatumGetTextPCopy(values[COL_SUBJECT]);
 		}
 		UnlockReleaseBuffer(buffer);
 	}
@@ -805,7 +810,8 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 				 errmsg("no row of a counter is at %s",
 						DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(tid)))),
 				 errhint("Give the ctid of a row of _usage_monitor._counter_row.")));
-	if (!um_cell_as_of(&cell, GetActiveSnapshot(), &used))
+	if (!um_quota_may_see(quota_id, (UmString) {VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject)}) ||
+		!um_cell_as_of(&cell, GetActiveSnapshot(), &used))
 		PG_RETURN_DATUM(DirectFunctionCall3(numeric_in, CStringGetDatum("NaN"),
 											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	PG_RETURN_NUMERIC(um_decimal_to_numeric(used, UM_CELL_SCALE));

@@ -451,6 +451,9 @@ usage_monitor_pending_usage(PG_FUNCTION_ARGS)
 		bool		nulls[4] = {0};
 		bool		live;
 
+		/* the transaction may have recorded as somebody else before */
+		if (!um_quota_may_see(sorted[i]->name.quota_id, sorted[i]->name.subject))
+			continue;
 		values[0] = Int64GetDatum(sorted[i]->name.quota_id);
 		values[1] = PointerGetDatum(cstring_to_text_with_len(sorted[i]->name.subject.data,
 															 sorted[i]->name.subject.length));

@@ -17,6 +17,7 @@
 #include "counter/reserved.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "quota/quota_cache.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -226,7 +227,8 @@ usage_monitor_changed_quotas(PG_FUNCTION_ARGS)
 		Datum		value = Int64GetDatum(change->quota_id);
 		bool		isnull = false;
 
-		if (change->recount && find_change(change->quota_id) == change)
+		if (change->recount && find_change(change->quota_id) == change &&
+			um_quota_may_see(change->quota_id, (UmString) {NULL, 0}))
 			tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
 	}
 	return (Datum) 0;

@@ -10,6 +10,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/access.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "base/error.h"
@@ -71,6 +72,20 @@ open_row(UmRow *row, Relation relation, HeapTuple tuple)
 	row->values = palloc(sizeof(Datum) * row->desc->natts);
 	row->nulls = palloc(sizeof(bool) * row->desc->natts);
 	heap_deform_tuple(tuple, row->desc, row->values, row->nulls);
+}
+
+/*
+ * Refuses a row of an organisation that who records is not for, before
+ * anything is said of what that has.
+ */
+static void
+confine(UmRow *row)
+{
+	UmString	org = um_row_text(row, UM_COL_ORG);
+	text	   *instead = um_check_org(UM_TO_RECORD, org.data, org.length);
+
+	if (instead != NULL)
+		SET(row, ORG, PointerGetDatum(instead));
 }
 
 static void
@@ -358,6 +373,7 @@ before_insert(UmRow *row, Relation relation)
 	}
 
 	um_row_check(row, NULL, &use);
+	confine(row);
 	um_request_check_partition(relation);
 	if (um_request_is_retry(relation, row))
 		return false;
@@ -405,6 +421,7 @@ before_update(UmRow *old, UmRow *row, Relation relation)
 
 	is_reported = changed(old, row, costs, lengthof(costs)) && !IS_NULL(row, COST);
 	um_row_check(row, old, &use);
+	confine(row);
 	if (changed(old, row, request, lengthof(request)) &&
 		um_request_is_retry(relation, row))
 		ereport(ERROR,

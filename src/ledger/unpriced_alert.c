@@ -61,8 +61,7 @@ static UmQuery insert_alert = {
 	" pg_catalog.format('model \"%s\" has calls without a cost on %s', $1, pg_catalog.to_char($2, 'YYYY-MM-DD')),"
 	" pg_catalog.jsonb_build_object('model', $1, 'day', $2)"
 	" ON CONFLICT DO NOTHING"
-	" RETURNING pg_catalog.to_jsonb(a)::text,"
-	" (pg_catalog.to_jsonb(a) - 'details' - 'message')::text",
+	" RETURNING " UM_ALERT_PAYLOADS,
 	.nargs = 2,
 	.argtypes = {TEXTOID, DATEOID}
 };

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/access.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "base/setting.h"
@@ -458,6 +459,7 @@ read_arguments(FunctionCallInfo fcinfo, UmCall *call, UmUse *use)
 	};
 	const char *tier;
 	int			tier_length = 0;
+	text	   *instead;
 
 	call->model = text_argument(fcinfo, 0, &call->model_length);
 	if (call->model == NULL || PG_ARGISNULL(13))
@@ -478,6 +480,12 @@ read_arguments(FunctionCallInfo fcinfo, UmCall *call, UmUse *use)
 	call->org = text_argument(fcinfo, 12, &call->org_length);
 	if (call->org == NULL)
 		call->org = "";			/* nobody's contract */
+	else if ((instead = um_check_org(UM_TO_SEE, call->org, call->org_length)) != NULL)
+	{
+		/* contract prices are no other tenant's business */
+		call->org = VARDATA_ANY(instead);
+		call->org_length = VARSIZE_ANY_EXHDR(instead);
+	}
 	call->ts = PG_GETARG_TIMESTAMPTZ(13);
 	return true;
 }

@@ -8,8 +8,10 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "commands/trigger.h"
+#include "fmgr.h"
 #include "quota/alert.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define CHANNEL "usage_monitor_alert"
@@ -24,20 +26,74 @@ static UmQuery insert_alert = {
 	" n.used, n.amount, n.message, n.details"
 	" FROM _usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6, $7) n"
 	" ON CONFLICT DO NOTHING"
-	" RETURNING pg_catalog.to_jsonb(a)::text,"
-	" (pg_catalog.to_jsonb(a) - 'details' - 'message')::text",
+	" RETURNING " UM_ALERT_PAYLOADS,
 	.nargs = 7,
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID}
 };
 
+/* What a notification says of the alert. */
+typedef enum NotifyContent
+{
+	NOTIFY_ID,
+	NOTIFY_FULL
+} NotifyContent;
+
+static const struct config_enum_entry notify_contents[] = {
+	{"id", NOTIFY_ID, false},
+	{"full", NOTIFY_FULL, false},
+	{NULL, 0, false}
+};
+
+static int	notify_content = NOTIFY_ID;
+
+PG_FUNCTION_INFO_V1(usage_monitor_notify);
+
+/* Defines the setting. */
+void
+um_alert_init(void)
+{
+	/* what everybody who can connect may hear is the administrator's choice */
+	DefineCustomEnumVariable("usage_monitor.notify",
+							 "Sets what NOTIFY usage_monitor_alert carries: the alert's number, type and level, or all of it.",
+							 "Every role of the database can listen. The rest is in usage_monitor.alert.",
+							 &notify_content,
+							 NOTIFY_ID,
+							 notify_contents,
+							 PGC_SUSET,
+							 0, NULL, NULL, NULL);
+}
+
 /*
- * Inserts an alert by a query that returns it as JSON, whole and short, and
- * notifies if it did.  The last thing before commit: triggers of the table, also
- * deferred ones, are fired here, by the rights and with the search_path of the
- * table's owner that the insertion has.
+ * Notifies of an alert, by the payload that is wanted: all of it where that is
+ * set, or, if that is too long, without its details; else its number.
+ */
+static void
+notify(const char *id, const char *whole, const char *brief)
+{
+	const char *payload = notify_content == NOTIFY_ID ? id :
+		strlen(whole) < MAX_PAYLOAD ? whole :
+		strlen(brief) < MAX_PAYLOAD ? brief : id;
+
+	Async_Notify(CHANNEL, payload);
+}
+
+/* _notify(id, whole, brief): the same, for alerts that SQL raises. */
+Datum
+usage_monitor_notify(PG_FUNCTION_ARGS)
+{
+	notify(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)),
+		   text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	PG_RETURN_VOID();
+}
+
+/*
+ * Inserts an alert by a query that returns UM_ALERT_PAYLOADS, and notifies if
+ * it did.  The last thing before commit: triggers of the table, also deferred
+ * ones, are fired here, by the rights and with the search_path of the table's
+ * owner that the insertion has.
  */
 void
-um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
+um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool must_notify)
 {
 	UmSpi		spi;
 
@@ -45,15 +101,12 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
 	um_spi_modify(query, values, nulls);
 	/* triggers that somebody has put on alerts: the server has fired all that were deferred before */
 	AfterTriggerFireDeferred();
-	if (SPI_processed == 1 && notify)
+	if (SPI_processed == 1 && must_notify)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
-		char	   *payload = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 
-		if (strlen(payload) >= MAX_PAYLOAD)
-			payload = SPI_getvalue(row, SPI_tuptable->tupdesc, 2);
-		if (strlen(payload) < MAX_PAYLOAD)
-			Async_Notify(CHANNEL, payload);
+		notify(SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2), SPI_getvalue(row, desc, 3));
 	}
 	um_spi_end(&spi);
 }
@@ -68,7 +121,7 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool notify)
  */
 void
 um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level,
-			   Numeric used, bool notify)
+			   Numeric used, bool must_notify)
 {
 	Datum		values[7];
 	bool		has_user = user.length > 0;
@@ -83,5 +136,5 @@ um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level
 	values[6] = !has_user ? (Datum) 0 :
 		PointerGetDatum(cstring_to_text_with_len(user.data, user.length));
 
-	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n", notify);
+	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n", must_notify);
 }

@@ -13,6 +13,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/access.h"
 #include "base/catalog.h"
 #include "base/table_columns.h"
 #include "catalog/pg_collation.h"
@@ -643,4 +644,25 @@ um_quota_by_id(int64 quota_id)
 		entry = hash_search(by_id, &quota_id, HASH_FIND, NULL);
 	}
 	return entry != NULL ? entry->quota : NULL;
+}
+
+/*
+ * May the current user see what a subject has used of a quota?  Who is confined
+ * to organisations sees what is counted of them alone; of a quota that does
+ * not count now he sees nothing.  Without a subject: may he of any?
+ */
+bool
+um_quota_may_see(int64 quota_id, UmString subject)
+{
+	const UmQuota *quota;
+
+	if (!um_access()->is_confined)
+		return true;
+	quota = um_quota_by_id(quota_id);
+	if (quota == NULL)
+		return false;
+	if (quota->org != NULL)
+		return um_may_see(quota->org, strlen(quota->org));
+	return quota->scope == UM_SCOPE_ORG &&
+		(subject.data == NULL || um_may_see(subject.data, subject.length));
 }

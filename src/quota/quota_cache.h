@@ -13,6 +13,7 @@ extern UmQuota *um_quotas_of(UmScope scope, UmString subject);
 extern UmQuota *um_quotas_of_each(UmScope scope);
 extern bool um_quotas_any_of(UmScope scope);
 extern UmQuota *um_quota_by_id(int64 quota_id);
+extern bool um_quota_may_see(int64 quota_id, UmString subject);
 extern const char *um_scope_name(UmScope scope);
 
 #endif							/* UM_QUOTA_CACHE_H */

@@ -12,6 +12,7 @@
 #include <ctype.h>
 
 #include "access/htup_details.h"
+#include "base/access.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "base/setting.h"
@@ -447,6 +448,7 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 	Row			row;
 	char	   *request_id;
 	char	   *org;
+	text	   *own_org;
 	bool		success;
 	bool		replaced = false;
 	bool		take_cost;
@@ -462,7 +464,10 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 
 	memset(row.nulls, 'n', sizeof(row.nulls));
 	org = text_argument(fcinfo, ORG);
-	set_text(&row, P_ORG, org ? org : "default");
+	if (org == NULL)
+		org = "default";
+	own_org = um_check_org(UM_TO_RECORD, org, strlen(org));
+	set(&row, P_ORG, PointerGetDatum(own_org != NULL ? own_org : cstring_to_text(org)));
 	set_argument(&row, P_DEPARTMENT, fcinfo, DEPARTMENT);
 	set_argument(&row, P_PROJECT, fcinfo, PROJECT);
 	set_argument(&row, P_USER_ID, fcinfo, USER_ID);

@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/access.h"
 #include "base/catalog.h"
 #include "executor/nodeHash.h"
 #include "fmgr.h"
@@ -67,6 +68,7 @@ typedef struct TailSums
 
 	/* of when and for whom they were begun */
 	Oid			user;
+	ArrayType  *orgs;			/* that he is confined to; NULL: he is not */
 	uint64		setting;
 	uint64		ledger;
 } TailSums;
@@ -156,6 +158,8 @@ begin(const char *name, const UmWatermark *base)
 	um_watermark_copy(&tail->base, base);
 	um_watermark_copy(&tail->seen, base);
 	tail->user = GetUserId();
+	tail->orgs = um_access()->orgs[UM_TO_SEE] == NULL ? NULL :
+		DatumGetArrayTypePCopy(PointerGetDatum(um_access()->orgs[UM_TO_SEE]));
 	tail->setting = um_generation(UM_TOPIC_SETTING);
 	tail->ledger = um_generation(UM_TOPIC_LEDGER);
 	start_sums(tail);
@@ -238,6 +242,7 @@ recall(const char *name, const UmWatermark *base, const UmWatermark *now)
 		if (strcmp(tail->dimension.name, name) != 0)
 			continue;
 		if (tail->is_right && tail->user == GetUserId() &&
+			um_access_equal(tail->orgs, um_access()->orgs[UM_TO_SEE]) &&
 			tail->setting == um_generation(UM_TOPIC_SETTING) &&
 			tail->ledger == um_generation(UM_TOPIC_LEDGER) &&
 			um_watermark_equal(&tail->base, base) &&

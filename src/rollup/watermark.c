@@ -18,15 +18,11 @@
 #include "base/table_columns.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "rollup/watermark.h"
 #include "utils/array.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
-
-PG_FUNCTION_INFO_V1(usage_monitor_rollups_apply);
 
 /*
  * A transaction that was in progress, and is older than the mark by more than
@@ -194,18 +190,4 @@ um_watermark_xids(const int64 *xids, int count)
 		values[i] = Int64GetDatum(xids[i]);
 	return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64),
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-/* Is the caller's view of the ledger less than all of it? */
-bool
-um_has_row_security(void)
-{
-	return check_enable_rls(um_relation(UM_USAGE), InvalidOid, true) == RLS_ENABLED;
-}
-
-/* _rollups_apply(): may the caller's query use the rollups at all? */
-Datum
-usage_monitor_rollups_apply(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(!um_has_row_security());
 }

@@ -29,6 +29,5 @@ extern int64 um_watermark_start(const UmWatermark *mark);
 extern int	um_watermark_stragglers(const UmWatermark *mark);
 extern Datum um_watermark_xids(const int64 *xids, int count);
 extern bool um_watermark_covers(const UmWatermark *mark, int64 xid);
-extern bool um_has_row_security(void);
 
 #endif							/* UM_WATERMARK_H */

@@ -213,7 +213,7 @@ ORDER BY 1;
 SELECT c.oid::regclass AS security_definer_view
 FROM pg_class AS c
 WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (coalesce(c.reloptions, '{}'))
-  AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE _usage_monitor._rollups_apply\(\)');
+  AND NOT (c.relname ~ '^_archived_' AND pg_get_viewdef(c.oid) ~ 'WHERE _usage_monitor._(rollups_apply|rolled_up)\(');
 
 DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_writer, regress_granted_writer, regress_reader, regress_manager, regress_nobody;

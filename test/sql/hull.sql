@@ -79,7 +79,7 @@ EXCEPTION WHEN OTHERS THEN
     INSERT INTO pg_temp.outcome VALUES (what, name, SQLSTATE, SQLERRM);
 END
 $$;
-CREATE TEMP TABLE like_ledger (LIKE usage_monitor.usage INCLUDING DEFAULTS);
+CREATE TEMP TABLE like_ledger AS SELECT * FROM usage_monitor.usage LIMIT 0;
 CREATE TEMP TABLE wrong_types ();
 DO $$
 DECLARE
@@ -165,7 +165,7 @@ SELECT DISTINCT o.what, o.name, o.message
  WHERE o.state = '42501'
    AND o.message ~ 'permission denied'
    AND EXISTS (SELECT FROM usage_monitor.access_right r
-                WHERE r.name = o.name AND o.what IN (r.access, CASE r.access WHEN 'reader' THEN 'manager' END))
+                WHERE r.name = o.name AND NOT r.is_needed AND o.what IN (r.access, CASE r.access WHEN 'reader' THEN 'manager' END))
  ORDER BY 1, 2, 3;
 -- and who is not, is refused
 SELECT DISTINCT o.what, o.name, o.state, o.message
