@@ -94,6 +94,7 @@ for my $version (split /\n/, value($node, qq{SELECT source FROM pg_extension_upd
 
 	my $open = $node->background_psql($database, on_error_stop => 0);
 	$open->query($across[0]);
+	like($open->{stderr}, qr/version \Q$version\E in this database, but its library has version \Q$today\E/, "$name: the library says that it is newer");
 	my $stderr = '';
 	$node->psql($database, 'ALTER EXTENSION usage_monitor UPDATE', stderr => \$stderr);
 	is($stderr, '', "$name: it is upgraded");
@@ -109,6 +110,23 @@ for my $version (split /\n/, value($node, qq{SELECT source FROM pg_extension_upd
 	is(value($node, 'SELECT count(*) FROM usage_monitor.verify()', $database), '0', "$name: verify() finds nothing");
 }
 
-unlink glob("$directory/usage_monitor--$earlier*.sql");
+# The other way round: the script is newer than the library, in sessions old and new.
+my $newer = "$directory/usage_monitor--$today--100.0.sql";
+
+Installation::write_file($newer, "ALTER TABLE usage_monitor.usage ALTER COLUMN model SET STATISTICS 200;\n");
+my @sessions = $node->background_psql('fresh', on_error_stop => 0);
+$sessions[0]->query($across[0]);
+$node->safe_psql('fresh', q{ALTER EXTENSION usage_monitor UPDATE TO '100.0'});
+push @sessions, $node->background_psql('fresh', on_error_stop => 0);
+for (@sessions)
+{
+	$_->query($across[1]);
+	like($_->{stderr}, qr/version 100\.0 in this database, but its library has version \Q$today\E.*Install the library of that version/s, 'the library says that it is older');
+	$_->quit;
+}
+is(value($node, q{SELECT count(*), count(cost) FROM usage_monitor.usage WHERE ts = '2025-06-02Z'}, 'fresh'), '3|3', 'and works all the same');
+is(value($node, 'SELECT count(*) FROM usage_monitor.verify()', 'fresh'), '0', 'and rightly');
+
+unlink $newer, glob("$directory/usage_monitor--$earlier*.sql");
 $node->stop;
 done_testing();

@@ -102,10 +102,10 @@ sub make_earlier_version
 	$earlier =~ s/^(CREATE TABLE \Q$table\E \((?:\n    .*)*?)\n    \Q$column\E .*/$1/m;
 	$earlier =~ s/,(\n\);)/$1/ if $earlier =~ /^CREATE TABLE \Q$table\E \((?:\n    .*)*?,\n\);/m;
 	$earlier =~ s/^COMMENT ON COLUMN \Q$table.$column\E IS\b.*?;\n//ms;
-	append_to_file_new("$directory/usage_monitor--0.0.1.sql", $earlier, "\nDROP VIEW $view;\nDROP FUNCTION $function;\n");
+	write_file("$directory/usage_monitor--0.0.1.sql", $earlier, "\nDROP VIEW $view;\nDROP FUNCTION $function;\n");
 
 	# the way from it to today's
-	append_to_file_new("$directory/usage_monitor--0.0.1--$today.sql",
+	write_file("$directory/usage_monitor--0.0.1--$today.sql",
 		"ALTER TABLE $table ADD COLUMN $line;\n",
 		$node->safe_psql($database, qq{
 			SELECT format('COMMENT ON COLUMN $table.$column IS %L;', col_description('$table'::regclass, attnum))
@@ -125,7 +125,7 @@ sub make_earlier_version
 	return '0.0.1';
 }
 
-sub append_to_file_new
+sub write_file
 {
 	my ($file, @text) = @_;
 
