@@ -7,7 +7,11 @@
 
 #include "utils/relcache.h"
 
+#ifndef pg_noreturn				/* before PostgreSQL 18 */
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 extern void um_version_compare(void);
-extern void um_refuse_missing_column(const char *column, Relation relation) pg_attribute_noreturn();
+pg_noreturn extern void um_refuse_missing_column(const char *column, Relation relation);
 
 #endif							/* UM_VERSION_CHECK_H */
