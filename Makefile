@@ -69,7 +69,7 @@ SQL_PARTS = \
 	sql/access/grants.sql
 
 OBJS = $(patsubst $(SOURCE)/%.c,%.o,$(sort $(wildcard $(SOURCE)/src/*.c $(SOURCE)/src/*/*.c)))
-DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/sql/$(EXTENSION)--*--*.sql))
+DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/sql/$(EXTENSION)--*.sql))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = pricing/catalogue.sql sql/record/usage_field_lines.sql
 
