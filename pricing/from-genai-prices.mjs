@@ -56,6 +56,22 @@ const IGNORED = new Set(['input_audio_hours', 'storage_searches_kcount', 'output
 const TOKENS = ['input', 'output', 'cache_read', 'cache_write', 'cache_write_1h', 'reasoning']
 const GPT = /^gpt-(5(\.[1-9])?|6)(-(mini|nano|pro|sol|terra|luna|astra))?$/
 const GPT_SOURCE = 'https://developers.openai.com/api/docs/pricing'
+/*
+ * What is billed beside the tokens, and the package does not say: searches of
+ * Google's, by generation, OpenAI's tools, and what Anthropic multiplies by
+ * where a call is served in the United States only.
+ */
+const searches = (id, list) => list.some(([meter]) => meter === 'web_search')
+const TOOLS = [
+  { provider: 'google', meter: 'web_search', amount: '14', per: '1000', admits: (id) => id.startsWith('gemini-3') },
+  { provider: 'google', meter: 'web_search', amount: '35', per: '1000',
+    admits: (id) => id.startsWith('gemini-2') && !id.includes('embedding') },
+  { provider: 'openai', meter: 'file_search', amount: '2.5', per: '1000', admits: searches },
+  { provider: 'anthropic', meter: 'us_inference', amount: '1.1', per: '1',
+    admits: (id) => /^claude-(opus-4-[678]|opus-5|sonnet-4-6|sonnet-5|haiku-5|fable)/.test(id) },
+  { provider: 'openai', meter: 'code_interpreter', amount: '0.03', per: '1', admits: searches },
+]
+
 const TIERS = [
   /* Older models are in openai-tiers.csv: their discounts are not uniform. */
   { provider: 'openai', tier: 'batch', factor: 0.5, meters: TOKENS, admits: (id) => GPT.test(id), source: GPT_SOURCE },
@@ -273,6 +289,10 @@ function rows(provider, name, model, asOf) {
         out.push([provider.id, name, tier, 'USD', from, to, meter, scaled, per === 1000000 ? '' : String(per),
           context ? String(context) : '', '', start, end, '', start ? 'UTC' : '', source, asOf])
       }
+  for (const { meter, amount, per, admits } of TOOLS.filter((t) => t.provider === provider.id))
+    for (const [from, to, list] of ranges(model.prices))
+      if (admits(model.id, list) && !list.some(([m]) => m === meter))
+        out.push([provider.id, name, '', 'USD', from, to, meter, amount, per, '', '', '', '', '', '', source, asOf])
   return out
 }
 

@@ -25,7 +25,6 @@
 PG_FUNCTION_INFO_V1(usage_monitor_cost);
 PG_FUNCTION_INFO_V1(usage_monitor_cost_breakdown);
 PG_FUNCTION_INFO_V1(usage_monitor_provider_of);
-PG_FUNCTION_INFO_V1(usage_monitor_resolved_model);
 
 static Numeric
 numeric_times(Numeric a, Numeric b)
@@ -211,6 +210,11 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *item
 			cost->unpriced_meter = m;
 			return -1;
 		}
+		if (m == UM_METER_US_INFERENCE)
+		{
+			cost->multiplier = item->rate->unit_price;
+			continue;
+		}
 		/* how many is not known: only if they are free does it not matter */
 		if (unknown)
 		{
@@ -333,13 +337,23 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 
 	if (list->scale >= 0 && sum_as_integers(items, nitems, side, &total))
 	{
-		if (!total_only)
+		if (!total_only || cost->multiplier != NULL)
 			for (int s = 0; s < UM_SIDES; s++)
 				cost->side[s] = um_decimal_to_numeric(side[s], list->scale);
 		cost->total = um_decimal_to_numeric(total, list->scale);
 	}
 	else
 		sum_as_numeric(items, nitems, cost->side, &cost->total);
+
+	if (cost->multiplier != NULL)
+	{
+		cost->total = cost->side[UM_SIDE_OTHER];
+		for (int s = UM_SIDE_INPUT; s <= UM_SIDE_OUTPUT; s++)
+		{
+			cost->side[s] = without_trailing_zeros(numeric_times(cost->side[s], cost->multiplier));
+			cost->total = without_trailing_zeros(numeric_plus(cost->total, cost->side[s]));
+		}
+	}
 
 	/* a contract price is what was agreed; of any other the discount is taken */
 	if (price->org == NULL &&
@@ -391,6 +405,8 @@ um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost, UmPart *parts)
 		part->price = items[i].price;
 		part->rate = items[i].rate;
 		part->cost = item_cost(&items[i]);
+		if (cost->multiplier != NULL && um_meters[part->meter].side != UM_SIDE_OTHER)
+			part->cost = numeric_times(part->cost, cost->multiplier);
 		if (cost->discount != NULL)
 			part->cost = numeric_times(part->cost, discount_factor(cost->discount));
 		if (cost->exchange_rate != NULL)
@@ -622,24 +638,4 @@ usage_monitor_provider_of(PG_FUNCTION_ARGS)
 	if (list->provider == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(list->provider));
-}
-
-/* _resolved_model(provider, model): what the price book calls the model; as written where it does not know it. */
-Datum
-usage_monitor_resolved_model(PG_FUNCTION_ARGS)
-{
-	text	   *provider = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	text	   *model;
-	const UmPriceList *list;
-
-	if (PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	model = PG_GETARG_TEXT_PP(1);
-	AcceptInvalidationMessages();
-	list = um_price_list(provider != NULL ? VARDATA_ANY(provider) : NULL,
-						 provider != NULL ? (int) VARSIZE_ANY_EXHDR(provider) : -1,
-						 VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
-	if (list->model == NULL)
-		PG_RETURN_TEXT_P(model);
-	PG_RETURN_TEXT_P(cstring_to_text(list->model));
 }

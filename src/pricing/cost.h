@@ -44,6 +44,7 @@ typedef struct UmCost
 	Numeric		price_total;	/* in the price's currency */
 	Numeric		exchange_rate;	/* NULL: the same currency */
 	Numeric		discount;		/* percent, NULL: none */
+	Numeric		multiplier;		/* of what tokens cost, NULL: none */
 } UmCost;
 
 /* What one meter contributed. */

@@ -16,6 +16,9 @@ typedef enum UmSide
 #define UM_SIDES 3
 
 /*
+ * us_inference is no quantity but a circumstance: where a call was served in
+ * one country only, its rate multiplies what the tokens cost.
+ *
  * name, side, the meter that prices it where it has no rate of its own.  A
  * meter stands behind the one that it falls back to.
  */
@@ -46,7 +49,8 @@ typedef enum UmSide
 	M(SESSION, "session", OTHER, NONE) \
 	M(FILE_SEARCH, "file_search", OTHER, NONE) \
 	M(CODE_INTERPRETER, "code_interpreter", OTHER, NONE) \
-	M(CLASSIFICATION, "classification", OTHER, NONE)
+	M(CLASSIFICATION, "classification", OTHER, NONE) \
+	M(US_INFERENCE, "us_inference", OTHER, NONE)
 
 typedef enum UmMeter
 {

@@ -46,9 +46,7 @@ typedef struct UmQuota
 	char	   *subject;		/* NULL: each one on its own */
 	char	   *org;			/* filters; NULL: any */
 	char	   *provider;
-	bool		exact;			/* goes by the names of models as they were recorded */
-	int			nmodels;		/* -1: any */
-	char	  **models;			/* names and patterns */
+	char	   *model;
 	UmMetric	metric;
 	Numeric		amount;
 	int			nlevels;
