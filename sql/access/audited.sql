@@ -16,6 +16,7 @@ BEGIN
                        ('provider_alias', 'INSERT OR UPDATE OR DELETE', '{alias}'),
                        ('model_alternative', 'INSERT OR UPDATE OR DELETE', '{model, alternative}'),
                        ('exchange_rate', 'INSERT OR UPDATE OR DELETE', '{from_currency, to_currency}'),
+                       ('ignored_model', 'INSERT OR UPDATE OR DELETE', '{pattern}'),
                        ('discount', 'INSERT OR UPDATE OR DELETE', '{org, provider, model}'),
                        ('quota', 'INSERT OR UPDATE OR DELETE', '{quota_id, name}'),
                        ('quota_raise', 'INSERT OR UPDATE OR DELETE', '{raise_id, quota_id}'),

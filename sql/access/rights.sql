@@ -48,10 +48,10 @@ SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT', v.by_org
   FROM (VALUES
            (false, '{access, access_right, audit_log, closed_period}'),
            (true, '{
-               alert, alert_rule, discount, exchange_rate, model_alias, model_alternative, price, price_rate,
+               alert, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate,
                provider_alias, quota, quota_adjustment, quota_raise, request_conflict, reservation, setting, unread_fields,
                usage, usage_field,
-               active_alert, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total,
+               active_alert, alert_rule_status, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total,
                daily_usage, department_usage, duration_distribution, hourly_total, hourly_usage, model_efficiency,
                model_total, model_usage, monthly_total, monthly_usage, operation_total, operation_usage,
                optimization_suggestion, organisation_usage, pattern_total, project_usage, provider_total,
@@ -74,7 +74,7 @@ SELECT 'reader', 'table', c.oid::regclass::text, 'SELECT', true, true
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name, t.name = 'quota'
   FROM unnest('{
-           alert_rule, discount, exchange_rate, model_alias, model_alternative, price, price_rate, provider_alias, quota,
+           alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate, provider_alias, quota,
            usage_field
        }'::text[]) t (name)
  CROSS JOIN unnest('{INSERT, UPDATE, DELETE}'::text[]) p (name);
@@ -97,7 +97,7 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
            ('manager', false, '{
                check_alert_rules, check_anomalies, close_period, configure, default_alert_rules, erase_user,
                fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
-               reprice, reread, reset_quota, set_budget, set_price, void_call
+               reprice, reread, reset_quota, resolve_alerts, set_budget, set_price, void_call
            }')) AS f (access, by_org, names)
  CROSS JOIN unnest(f.names::text[]) n (name)
   LEFT JOIN pg_proc p ON p.pronamespace = 'usage_monitor'::regnamespace AND p.proname = n.name;

@@ -126,13 +126,12 @@ BEGIN
                    ('department', 'project', 'r.key2 = $1'),
                    ('project', 'project', 'r.key1 = $1'),
                    ('user', 'user', 'r.key1 = $1'),
-                   ('model', 'model_total', 'r.key1 = $1'),
                    ('provider', 'model_total', 'r.key2 = $1'),
                    ('tag', 'tag', 'r.key1 || ''='' || r.key2 = $1')) AS d (scope, name, condition)
      WHERE d.scope = own.scope
        AND own.period <> 'hour'
        AND own.time_zone = usage_monitor.ledger_time_zone()
-       AND num_nonnulls(own.org, own.provider, own.model) = 0
+       AND num_nonnulls(own.org, own.provider, own.counted_models) = 0
        AND _usage_monitor._rollups_apply();
     IF dimension IS NULL THEN
         RETURN _usage_monitor._ledger_sum(quota_id, subject, period_start);

@@ -17,6 +17,7 @@ CREATE TABLE usage_monitor.usage (
     session_id                     text COLLATE "C",
     provider                       text COLLATE "C",
     model                          text COLLATE "C" NOT NULL,
+    resolved_model                 text COLLATE "C",
     operation                      text COLLATE "C",
     source                         text COLLATE "C",
     service_tier                   text COLLATE "C" NOT NULL DEFAULT 'standard',
@@ -89,6 +90,7 @@ COMMENT ON COLUMN usage_monitor.usage.user_id IS 'Who made the call.';
 COMMENT ON COLUMN usage_monitor.usage.session_id IS 'Session or conversation (gen_ai.conversation.id).';
 COMMENT ON COLUMN usage_monitor.usage.provider IS 'Who bills (gen_ai.provider.name); filled from the price book where the client does not say.';
 COMMENT ON COLUMN usage_monitor.usage.model IS 'The model that answered (gen_ai.response.model); mandatory.';
+COMMENT ON COLUMN usage_monitor.usage.resolved_model IS 'What the price book called the model when the call was recorded, whatever spelling, date or region it was recorded with; the model as written where the book did not know it. Filled by the extension; quotas of models go by it.';
 COMMENT ON COLUMN usage_monitor.usage.operation IS 'What was done: chat, embeddings, ... (gen_ai.operation.name).';
 COMMENT ON COLUMN usage_monitor.usage.source IS 'The application or feature that called.';
 COMMENT ON COLUMN usage_monitor.usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority or fast.';

@@ -3,27 +3,44 @@
  * anew from it.
  */
 CREATE FUNCTION _usage_monitor._subjects(u usage_monitor.usage)
-RETURNS TABLE (scope text, subject text, key text)
+RETURNS TABLE (scope text, subject text, key text, spelling text)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 8
 BEGIN ATOMIC
-    SELECT v.scope, v.subject, NULL::text
+    SELECT v.scope, v.subject, NULL::text, NULL::text
       FROM (VALUES ('all', ''),
                    ('org', u.org),
                    ('department', u.department),
                    ('project', u.project),
                    ('user', u.user_id),
                    ('session', u.session_id),
-                   ('model', u.model),
+                   ('model', CASE WHEN coalesce(u.resolved_model, u.model) = u.model THEN u.model END),
                    ('provider', u.provider)) AS v (scope, subject)
      WHERE v.subject IS NOT NULL
     UNION ALL
-    SELECT 'tag', t.key || '=' || t.value, t.key
+    -- a model that the price book calls otherwise
+    SELECT 'model', v.subject, NULL, v.spelling
+      FROM (VALUES (u.resolved_model, 'resolved'), (u.model, 'recorded')) AS v (subject, spelling)
+     WHERE u.resolved_model <> u.model
+    UNION ALL
+    SELECT 'tag', t.key || '=' || t.value, t.key, NULL
       FROM pg_catalog.jsonb_each_text(u.tags) t
      WHERE t.value IS NOT NULL;
 END;
 
 COMMENT ON FUNCTION _usage_monitor._subjects(usage_monitor.usage) IS
     'The subjects of a row of the ledger, by scope.';
+
+CREATE FUNCTION _usage_monitor._passes_model(counted_models text[], exact boolean, model text, resolved_model text)
+RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN counted_models IS NULL
+    OR EXISTS (SELECT
+                 FROM unnest(counted_models) AS p (pattern)
+                WHERE model LIKE _usage_monitor._like_pattern(p.pattern)
+                   OR (NOT exact AND resolved_model LIKE _usage_monitor._like_pattern(p.pattern)));
+
+COMMENT ON FUNCTION _usage_monitor._passes_model(text[], boolean, text, text) IS
+    'Whether a quota of those models counts a call, by the name that it was recorded with or (unless exact) what the price book called it.';
 
 CREATE FUNCTION _usage_monitor._expected_counters()
 RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
@@ -35,19 +52,20 @@ BEGIN ATOMIC
           FROM usage_monitor.quota q
          WHERE q.enabled
     ), counted AS (
-        SELECT s.scope, s.subject, s.key,
-               u.org, u.provider, u.model, u.ts, u.cost, u.total_tokens
+        SELECT s.scope, s.subject, s.key, s.spelling,
+               u.org, u.provider, u.model, u.resolved_model, u.ts, u.cost, u.total_tokens
           FROM usage_monitor.usage u
          CROSS JOIN LATERAL _usage_monitor._subjects(u) s
          WHERE s.scope IN (SELECT w.scope FROM wanted w)
     ), matched AS (
         -- quotas of one subject: many, joined by hash
         SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day,
-               w.org AS only_org, w.provider AS only_provider, w.model AS only_model, c.*
+               w.org AS only_org, w.provider AS only_provider, w.counted_models, w.exact, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject = c.subject
+         WHERE NOT (w.exact AND coalesce(c.spelling = 'resolved', false))
         UNION ALL
-        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.counted_models, w.exact, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject = c.key
          WHERE NOT EXISTS (
@@ -55,10 +73,11 @@ BEGIN ATOMIC
                     WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
         UNION ALL
         -- quotas of each subject: few
-        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.model, c.*
+        SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.counted_models, w.exact, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject IS NULL
-         WHERE NOT EXISTS (
+         WHERE (c.spelling IS NULL OR w.exact = (c.spelling = 'recorded'))
+           AND NOT EXISTS (
                    SELECT FROM usage_monitor.quota o
                     WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
     )
@@ -76,7 +95,7 @@ BEGIN ATOMIC
              WHERE (m.metric <> 'cost' OR m.cost IS NOT NULL)
                AND (m.only_org IS NULL OR m.only_org = m.org)
                AND (m.only_provider IS NULL OR m.only_provider = m.provider)
-               AND (m.only_model IS NULL OR m.only_model = m.model)
+               AND _usage_monitor._passes_model(m.counted_models, m.exact, m.model, m.resolved_model)
             UNION ALL
             SELECT a.quota_id, a.subject, a.period_start, a.used
               FROM _usage_monitor._adjusted(ARRAY(SELECT w.quota_id FROM wanted w)) a) x

@@ -36,6 +36,9 @@ BEGIN
                              usage_monitor.ledger_day(voided.ts)),
             HINT = format('SELECT usage_monitor.reopen_period(%L) opens them again.', usage_monitor.ledger_day(voided.ts));
     END IF;
+    IF voided.cost IS NULL THEN
+        PERFORM _usage_monitor._close_unpriced_alerts();
+    END IF;
     INSERT INTO usage_monitor.audit_log (what, old, details)
     VALUES ('void_call', jsonb_strip_nulls(to_jsonb(voided)),
             jsonb_build_object('usage_id', voided.usage_id, 'reason', void_call.reason));

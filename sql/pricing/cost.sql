@@ -29,3 +29,10 @@ CREATE FUNCTION _usage_monitor._provider_of(model text) RETURNS text
 
 COMMENT ON FUNCTION _usage_monitor._provider_of(text) IS
     'Whom the ledger takes for the provider of a call that names none; NULL: nobody.';
+
+CREATE FUNCTION _usage_monitor._resolved_model(provider text, model text) RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_resolved_model';
+
+COMMENT ON FUNCTION _usage_monitor._resolved_model(text, text) IS
+    'What the price book calls the model: the name of the price that it leads to, contract prices and prices of any model apart; as written where there is none.';

@@ -226,6 +226,7 @@ BEGIN
             HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
     END IF;
     NEW.provider := _usage_monitor._canonical_provider(NEW.provider);
+    NEW.model := _usage_monitor._resolved_model(NEW.provider, NEW.model);
     RETURN NEW;
 END
 $$;

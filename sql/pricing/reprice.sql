@@ -217,6 +217,7 @@ BEGIN
                               open_from),
                         reprice.model);
         END IF;
+        PERFORM _usage_monitor._close_unpriced_alerts();
         INSERT INTO usage_monitor.audit_log (what, details)
         VALUES ('reprice', jsonb_build_object(
                    'since', reprice.since,

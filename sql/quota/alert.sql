@@ -188,6 +188,92 @@ SELECT _usage_monitor._run_as_owner('resolve_alert');
 COMMENT ON FUNCTION usage_monitor.resolve_alert(bigint, text) IS
     'Notes that the alert is done with, and returns it; it leaves active_alert. by: as for acknowledge_alert(). Errors: P0002 no such alert, 42501 another name.';
 
+CREATE FUNCTION _usage_monitor.resolve_alerts(
+    alert_type text DEFAULT NULL,
+    level text DEFAULT NULL,
+    quota text DEFAULT NULL,
+    subject text DEFAULT NULL,
+    before timestamptz DEFAULT NULL,
+    by text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    signature CONSTANT text := _usage_monitor._signature(by);
+    resolved  bigint;
+BEGIN
+    IF num_nonnulls(alert_type, level, quota, subject, before) = 0 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = 'resolve_alerts() must be told which alerts',
+            HINT = 'For example resolve_alerts(''unpriced''), resolve_alerts(subject => ''alice''), or for all of them resolve_alerts(before => now()).';
+    END IF;
+    UPDATE usage_monitor.alert a
+       SET resolved_at = now(),
+           resolved_by = signature
+     WHERE a.resolved_at IS NULL
+       AND (resolve_alerts.alert_type IS NULL OR a.alert_type = resolve_alerts.alert_type)
+       AND (resolve_alerts.level IS NULL OR a.level = resolve_alerts.level)
+       AND (resolve_alerts.subject IS NULL OR a.subject = resolve_alerts.subject)
+       AND (resolve_alerts.before IS NULL OR a.raised_at <= resolve_alerts.before)
+       AND (resolve_alerts.quota IS NULL
+            OR a.details ->> 'quota' = resolve_alerts.quota
+            OR a.quota_id = (SELECT q.quota_id FROM usage_monitor.quota q WHERE q.name = resolve_alerts.quota));
+    GET DIAGNOSTICS resolved = ROW_COUNT;
+    RETURN resolved;
+END
+$$;
+
+SELECT _usage_monitor._run_as_owner('resolve_alerts');
+
+COMMENT ON FUNCTION usage_monitor.resolve_alerts(text, text, text, text, timestamptz, text) IS
+    'Notes that all open alerts of that type, level, quota (by name) and subject that were raised until then are done with, and returns how many. What is NULL may be any; one must be given. by: as for acknowledge_alert(). Errors: UM008 all are NULL, 42501 another name.';
+
+/*
+ * What need not have a price: models that clients name where no model was
+ * asked.
+ */
+CREATE TABLE usage_monitor.ignored_model (
+    pattern text COLLATE "C" NOT NULL,
+    reason  text,
+    CONSTRAINT ignored_model_pkey PRIMARY KEY (pattern),
+    CONSTRAINT ignored_model_pattern_check CHECK (pattern <> '')
+);
+
+COMMENT ON TABLE usage_monitor.ignored_model IS
+    'Models whose calls raise no alert when they have no price; they are in unpriced_usage all the same.';
+COMMENT ON COLUMN usage_monitor.ignored_model.pattern IS 'The name as it is recorded; * stands for any run of characters.';
+COMMENT ON COLUMN usage_monitor.ignored_model.reason IS 'Why it needs no price.';
+
+INSERT INTO usage_monitor.ignored_model (pattern, reason)
+VALUES ('<synthetic>', 'what Claude Code calls messages that it has made up itself');
+
+-- that one comes with the extension
+SELECT pg_catalog.pg_extension_config_dump('usage_monitor.ignored_model', 'WHERE pattern <> ''<synthetic>''');
+
+CREATE FUNCTION _usage_monitor._close_unpriced_alerts() RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE usage_monitor.alert a
+       SET resolved_at = now(),
+           resolved_by = 'usage_monitor'
+     WHERE a.alert_type = 'unpriced'
+       AND a.resolved_at IS NULL
+       AND a.details ? 'day'
+       AND NOT EXISTS (
+               SELECT
+                 FROM usage_monitor.usage u
+                WHERE u.cost IS NULL
+                  AND u.model = a.subject
+                  AND u.ts >= a.period_start
+                  AND u.ts < usage_monitor.period_end(a.period_start, 'day', usage_monitor.ledger_time_zone()));
+END;
+
+COMMENT ON FUNCTION _usage_monitor._close_unpriced_alerts() IS
+    'Resolves the alerts of models and days that have no call without a cost any more.';
+
 CREATE VIEW usage_monitor.active_alert WITH (security_invoker = true) AS
 SELECT a.alert_id,
        a.alert_type,
@@ -211,7 +297,12 @@ SELECT a.alert_id,
             ELSE a.details #>> '{dimensions,org}'
        END AS org,
        coalesce(q.metric, a.details ->> 'metric', CASE a.alert_type WHEN 'anomaly' THEN 'cost' END) AS metric,
-       q.period
+       q.period,
+       coalesce(CASE q.scope WHEN 'model' THEN a.subject END,
+                q.model,
+                CASE a.alert_type WHEN 'unpriced' THEN a.subject END,
+                a.details #>> '{dimensions,model}',
+                a.details ->> 'model') AS model
   FROM usage_monitor.alert a
   LEFT JOIN usage_monitor.quota q ON q.quota_id = a.quota_id
  WHERE a.resolved_at IS NULL

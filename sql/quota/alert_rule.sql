@@ -33,7 +33,7 @@ COMMENT ON COLUMN usage_monitor.alert_rule.min_requests IS 'With fewer calls in 
 COMMENT ON COLUMN usage_monitor.alert_rule.dimensions IS 'Each combination of these is looked at on its own: some of org, department, project, user_id, session_id, provider, model, operation, source. NULL or empty: everything together.';
 COMMENT ON COLUMN usage_monitor.alert_rule.org IS 'Looks only at calls of this organisation; NULL: of any.';
 COMMENT ON COLUMN usage_monitor.alert_rule.provider IS 'Looks only at calls recorded with this provider; NULL: any.';
-COMMENT ON COLUMN usage_monitor.alert_rule.model IS 'Looks only at calls recorded with this model; NULL: any.';
+COMMENT ON COLUMN usage_monitor.alert_rule.model IS 'Looks only at calls of this model, by any name that leads to it in the price book; NULL: any.';
 COMMENT ON COLUMN usage_monitor.alert_rule.severity IS 'Level of the alert: info, warning or critical.';
 COMMENT ON COLUMN usage_monitor.alert_rule.enabled IS 'False: not looked at.';
 
@@ -178,7 +178,7 @@ BEGIN ATOMIC
          WHERE r.enabled
            AND (r.org IS NULL OR r.org = u.org)
            AND (r.provider IS NULL OR r.provider = u.provider)
-           AND (r.model IS NULL OR r.model = u.model)
+           AND (r.model IS NULL OR r.model = u.model OR _usage_monitor._resolved_model(r.provider, r.model) = u.resolved_model)
          GROUP BY r.alert_rule_id, 2, 3, 4, 5, 6, 7, 8, 9, 10
     )
     SELECT r,
@@ -209,6 +209,7 @@ DECLARE
 BEGIN
     -- two at once would raise the same alert: one after the other
     LOCK TABLE usage_monitor.alert_rule IN SHARE UPDATE EXCLUSIVE MODE;
+    PERFORM _usage_monitor._close_unpriced_alerts();
 
     FOR raised IN
         INSERT INTO usage_monitor.alert AS a (
@@ -268,3 +269,30 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.check_alert_rules(timestamptz) IS
     'Looks at every enabled alert_rule over the window that ends at that instant (its start is not in it), raises an alert of type threshold for each combination of dimensions that has reached its threshold, and returns these. There is no second one while the first is unresolved and its window overlaps. Have it called now and then, for example by pg_cron: SELECT cron.schedule(''alert rules'', ''* * * * *'', ''SELECT usage_monitor.check_alert_rules()'').';
+
+CREATE VIEW usage_monitor.alert_rule_status WITH (security_invoker = true) AS
+SELECT (e.rule).alert_rule_id,
+       (e.rule).name,
+       (e.rule).metric,
+       e.dimensions,
+       e.requests,
+       CASE WHEN (e.rule).metric IN ('cost', 'tokens', 'requests') THEN trim_scale(e.value)
+            ELSE trim_scale(round(e.value, 6)) END AS value,
+       (e.rule).threshold,
+       (e.rule).severity,
+       (e.rule).window_length,
+       coalesce(e.value >= (e.rule).threshold AND e.requests >= (e.rule).min_requests, false) AS is_reached
+  FROM _usage_monitor._evaluate_alert_rules(now()) e;
+
+COMMENT ON VIEW usage_monitor.alert_rule_status IS
+    'What the enabled rules say now, by the calls that the reader may see: a row for each combination of dimensions that had calls in the window.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.alert_rule_id IS 'The rule.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.name IS 'Its name.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.metric IS 'What it looks at.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.dimensions IS 'Whose calls: the rule''s dimensions with their values.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.requests IS 'How many calls the window has.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.value IS 'The metric''s value, in its unit.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.threshold IS 'The value at which an alert is raised.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.severity IS 'The level that the alert has.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.window_length IS 'How far back the window reaches.';
+COMMENT ON COLUMN usage_monitor.alert_rule_status.is_reached IS 'Would check_alert_rules() raise an alert, or keep the one that is open?';

@@ -39,6 +39,7 @@ BEGIN ATOMIC
         -- as the ledger will have it
         SELECT g.*,
                coalesce(g.given_provider, _usage_monitor._provider_of(g.model)) AS provider,
+               _usage_monitor._resolved_model(g.given_provider, g.model) AS resolved_model,
                _usage_monitor._checked_tags(
                    g.org, g.department, g.project, g.user_id, g.session_id, g.model, g.given_provider,
                    check_quota.tags) AS tags
@@ -50,7 +51,7 @@ BEGIN ATOMIC
                        _usage_monitor._trimmed(check_quota.model) AS model,
                        nullif(_usage_monitor._trimmed(check_quota.provider), '') AS given_provider) g
     ), subject AS (
-        SELECT v.scope, v.subject, NULL::text AS key
+        SELECT v.scope, v.subject, NULL::text AS key, NULL::text AS spelling
           FROM call c
          CROSS JOIN LATERAL (
                VALUES ('all', ''),
@@ -59,11 +60,17 @@ BEGIN ATOMIC
                       ('project', c.project),
                       ('user', c.user_id),
                       ('session', c.session_id),
-                      ('model', c.model),
+                      ('model', CASE WHEN c.resolved_model = c.model THEN c.model END),
                       ('provider', c.provider)) AS v (scope, subject)
          WHERE v.subject IS NOT NULL
         UNION ALL
-        SELECT 'tag', t.key || '=' || t.value, t.key
+        -- a model that the price book calls otherwise
+        SELECT 'model', v.subject, NULL, v.spelling
+          FROM call c
+         CROSS JOIN LATERAL (VALUES (c.resolved_model, 'resolved'), (c.model, 'recorded')) AS v (subject, spelling)
+         WHERE c.resolved_model <> c.model
+        UNION ALL
+        SELECT 'tag', t.key || '=' || t.value, t.key, NULL
           FROM call c
          CROSS JOIN LATERAL jsonb_each_text(c.tags) t
          WHERE t.value IS NOT NULL
@@ -111,7 +118,10 @@ BEGIN ATOMIC
                     WHERE o.overrides = q.quota_id AND o.scope = s.scope AND o.subject = s.subject AND o.enabled)
            AND (q.org IS NULL OR q.org = (SELECT c.org FROM call c))
            AND (q.provider IS NULL OR q.provider = (SELECT c.provider FROM call c))
-           AND (q.model IS NULL OR q.model = (SELECT c.model FROM call c))
+           AND (SELECT _usage_monitor._passes_model(q.counted_models, q.exact, c.model, c.resolved_model) FROM call c)
+           AND CASE WHEN s.spelling IS NULL THEN true
+                    WHEN q.subject IS NULL THEN q.exact = (s.spelling = 'recorded')
+                    ELSE NOT (q.exact AND s.spelling = 'resolved') END
     )
     SELECT t.quota_id,
            t.name,

@@ -24,6 +24,9 @@ CREATE TABLE usage_monitor.quota (
     enabled            boolean NOT NULL DEFAULT true,
     revision           integer NOT NULL DEFAULT 1,
     created_at         timestamptz,
+    exact              boolean NOT NULL DEFAULT false,
+    models             text[],
+    counted_models     text[],
     CONSTRAINT quota_pkey PRIMARY KEY (quota_id),
     CONSTRAINT quota_name_key UNIQUE (name)
     -- parent and overrides are kept true by triggers: keys to the own table
@@ -44,7 +47,7 @@ COMMENT ON COLUMN usage_monitor.quota.scope IS 'Whose usage counts: all, org, de
 COMMENT ON COLUMN usage_monitor.quota.subject IS 'Which one: the organisation''s name, the user_id, ...; for a tag key=value, or key for each of its values on its own. NULL: each one on its own (scope all has none).';
 COMMENT ON COLUMN usage_monitor.quota.org IS 'Counts only calls of this organisation; NULL: of any.';
 COMMENT ON COLUMN usage_monitor.quota.provider IS 'Counts only calls recorded with this provider; NULL: any.';
-COMMENT ON COLUMN usage_monitor.quota.model IS 'Counts only calls recorded with this model; NULL: any.';
+COMMENT ON COLUMN usage_monitor.quota.model IS 'Counts only calls of this model, by any name that leads to it in the price book; * stands for any run of characters. NULL: any.';
 COMMENT ON COLUMN usage_monitor.quota.metric IS 'What is counted: cost (in the ledger''s currency), tokens or requests.';
 COMMENT ON COLUMN usage_monitor.quota.amount IS 'The limit, above zero, in the unit of the metric.';
 COMMENT ON COLUMN usage_monitor.quota.period IS 'hour, day, week (from Monday), month, year or lifetime.';
@@ -57,6 +60,10 @@ COMMENT ON COLUMN usage_monitor.quota.enforcement IS 'alert: raises alerts only;
 COMMENT ON COLUMN usage_monitor.quota.enabled IS 'False: neither counts nor alerts.';
 COMMENT ON COLUMN usage_monitor.quota.revision IS 'Goes up with every change; kept by the extension.';
 COMMENT ON COLUMN usage_monitor.quota.created_at IS 'When it was made; kept by the extension. A row that arrives with it is restored, and raises nothing by itself.';
+
+COMMENT ON COLUMN usage_monitor.quota.exact IS 'True: a model is meant by just the name that calls were recorded with.';
+COMMENT ON COLUMN usage_monitor.quota.models IS 'Counts calls of these models, besides that of model; * as there.';
+COMMENT ON COLUMN usage_monitor.quota.counted_models IS 'The names of model and models, and what the price book called them when the quota was last written; filled by the extension.';
 
 CREATE TABLE _usage_monitor._counter_row (
     quota_id       bigint NOT NULL,
@@ -183,7 +190,7 @@ COMMENT ON FUNCTION _usage_monitor._quota_amount(usage_monitor.quota) IS
 CREATE FUNCTION _usage_monitor._counts(q usage_monitor.quota) RETURNS text
     LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT pg_catalog.jsonb_build_array(q.scope, q.subject, q.org, q.provider, q.model,
+    SELECT pg_catalog.jsonb_build_array(q.scope, q.subject, q.org, q.provider, q.exact, q.counted_models,
                                         q.metric, q.period, q.billing_day, q.time_zone)::text;
 END;
 
@@ -328,6 +335,31 @@ BEGIN
             HINT = 'They are shares of the amount, for example ARRAY[0.25, 0.5].';
     END IF;
 
+    -- a model is meant by whatever name, unless the quota says exact
+    IF NEW.scope = 'model' AND NEW.subject LIKE '%*%' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM004',
+            MESSAGE = format('column "subject" of quota "%s" must be one model, but is "%s"', NEW.name, NEW.subject),
+            HINT = format('For a family: usage_monitor.set_quota(%L, ''all'', amount => ..., model => %L).', NEW.name, NEW.subject);
+    END IF;
+    IF NEW.models = '{}' OR '' = ANY (NEW.models) OR array_position(NEW.models, NULL) IS NOT NULL OR NEW.model = '' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM004',
+            MESSAGE = format('columns "model" and "models" of quota "%s" must not have empty names', NEW.name),
+            HINT = 'Leave both NULL to count calls of any model.';
+    END IF;
+    IF NEW.scope = 'model' AND NOT NEW.exact THEN
+        NEW.subject := _usage_monitor._resolved_model(NEW.provider, NEW.subject);
+    END IF;
+    NEW.counted_models := nullif(ARRAY(
+        SELECT DISTINCT n.name
+          FROM unnest(NEW.models || NEW.model) AS m (name)
+         CROSS JOIN LATERAL (VALUES (m.name),
+                                    (CASE WHEN m.name LIKE '%*%' OR NEW.exact THEN m.name
+                                          ELSE _usage_monitor._resolved_model(NEW.provider, m.name) END)) AS n (name)
+         WHERE m.name IS NOT NULL
+         ORDER BY 1), '{}');
+
     IF TG_OP = 'INSERT' THEN
         NEW.created_at := coalesce(NEW.created_at, now());
     ELSE
@@ -434,9 +466,9 @@ CREATE TRIGGER quota_made
 CREATE TRIGGER quota_counts_otherwise
     AFTER UPDATE ON usage_monitor.quota
     FOR EACH ROW
-    WHEN ((OLD.scope, OLD.subject, OLD.org, OLD.provider, OLD.model, OLD.metric, OLD.period, OLD.billing_day, OLD.time_zone, OLD.enabled, OLD.overrides)
+    WHEN ((OLD.scope, OLD.subject, OLD.org, OLD.provider, OLD.exact, OLD.counted_models, OLD.metric, OLD.period, OLD.billing_day, OLD.time_zone, OLD.enabled, OLD.overrides)
           IS DISTINCT FROM
-          (NEW.scope, NEW.subject, NEW.org, NEW.provider, NEW.model, NEW.metric, NEW.period, NEW.billing_day, NEW.time_zone, NEW.enabled, NEW.overrides))
+          (NEW.scope, NEW.subject, NEW.org, NEW.provider, NEW.exact, NEW.counted_models, NEW.metric, NEW.period, NEW.billing_day, NEW.time_zone, NEW.enabled, NEW.overrides))
     EXECUTE FUNCTION _usage_monitor._quota_changed('recount');
 
 CREATE TRIGGER quota_limits_otherwise
@@ -487,6 +519,49 @@ CREATE TRIGGER refuse_truncate
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_quota_id_seq', '');
 
+CREATE FUNCTION _usage_monitor._has_matched(q usage_monitor.quota) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- the view that knows the subjects of the scope, and its column
+    known CONSTANT text[] := CASE q.scope
+        WHEN 'org' THEN '{daily_usage, org}'
+        WHEN 'department' THEN '{department_usage, department}'
+        WHEN 'project' THEN '{project_usage, project}'
+        WHEN 'user' THEN '{user_usage, user_id}'
+        WHEN 'provider' THEN '{provider_total, provider}'
+        ELSE '{model_total, model}' END::text[];
+    found boolean := true;
+BEGIN
+    IF NOT has_table_privilege('usage_monitor.' || known[1], 'SELECT')
+       OR NOT has_table_privilege('usage_monitor.model_total', 'SELECT')
+       OR NOT _usage_monitor._ledger_has_rows()
+    THEN
+        RETURN true;
+    END IF;
+    IF q.subject IS NOT NULL AND q.scope NOT IN ('model', 'session', 'tag') THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM usage_monitor.%I u WHERE u.%I = $1)', known[1], known[2])
+           INTO found
+          USING q.subject;
+    END IF;
+    IF found AND (q.counted_models IS NOT NULL OR (q.scope = 'model' AND q.subject IS NOT NULL)) THEN
+        SELECT EXISTS (
+                   SELECT
+                     FROM (SELECT DISTINCT m.provider, m.model FROM usage_monitor.model_total m) m
+                    CROSS JOIN LATERAL _usage_monitor._resolved_model(m.provider, m.model) AS r (resolved_model)
+                    WHERE _usage_monitor._passes_model(q.counted_models, q.exact, m.model, r.resolved_model)
+                      AND (q.scope <> 'model' OR q.subject IS NULL
+                           OR q.subject IN (m.model, CASE WHEN NOT q.exact THEN r.resolved_model END)))
+          INTO found;
+    END IF;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._has_matched(usage_monitor.quota) IS
+    'False: the ledger has calls, and none of them ever was of the subject and the models that the quota counts, as far as the rollups know.';
+
 CREATE FUNCTION usage_monitor.set_quota(
     name text,
     scope text,
@@ -506,7 +581,9 @@ CREATE FUNCTION usage_monitor.set_quota(
     hourly numeric DEFAULT NULL,
     billing_day integer DEFAULT 1,
     thresholds numeric[] DEFAULT NULL,
-    overrides text DEFAULT NULL
+    overrides text DEFAULT NULL,
+    exact boolean DEFAULT false,
+    models text[] DEFAULT NULL
 ) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -516,6 +593,7 @@ DECLARE
     own_window record;
     made       bigint;
     result     bigint;
+    own        usage_monitor.quota;
 BEGIN
     IF overrides IS NOT NULL
        AND NOT EXISTS (SELECT FROM usage_monitor.quota q WHERE q.name = set_quota.overrides)
@@ -541,12 +619,13 @@ BEGIN
          WHERE q.name = set_quota.overrides || own_window.suffix;
         INSERT INTO usage_monitor.quota AS q (
             name, scope, subject, amount, period, billing_day, metric, warning_threshold,
-            critical_threshold, thresholds, enforcement, time_zone, org, provider, model, overrides)
+            critical_threshold, thresholds, enforcement, time_zone, org, provider, model, overrides,
+            exact, models)
         VALUES (
             set_quota.name || own_window.suffix, set_quota.scope, set_quota.subject, own_window.amount, own_window.period,
             own_window.billing_day, set_quota.metric, set_quota.warning, set_quota.critical,
             set_quota.thresholds, set_quota.enforcement, set_quota.time_zone, set_quota.org,
-            set_quota.provider, set_quota.model, overridden)
+            set_quota.provider, set_quota.model, overridden, coalesce(set_quota.exact, false), set_quota.models)
         ON CONFLICT ON CONSTRAINT quota_name_key DO UPDATE
         SET scope = excluded.scope,
             subject = excluded.subject,
@@ -562,13 +641,24 @@ BEGIN
             org = excluded.org,
             provider = excluded.provider,
             model = excluded.model,
-            overrides = excluded.overrides
+            overrides = excluded.overrides,
+            exact = excluded.exact,
+            models = excluded.models
         RETURNING q.quota_id INTO made;
         result := coalesce(result, made);
     END LOOP;
+
+    SELECT q.* INTO own FROM usage_monitor.quota q WHERE q.quota_id = result;
+    IF NOT _usage_monitor._has_matched(own) THEN
+        RAISE NOTICE USING
+            MESSAGE = format('no call has been recorded yet that quota "%s" would count', own.name),
+            HINT = format('Is %s misspelt? The quota counts from the first such call on.',
+                          concat_ws(' or ', quote_literal(own.subject), quote_literal(own.model),
+                                    (SELECT string_agg(quote_literal(m.name), ', ') FROM unnest(own.models) AS m (name))));
+    END IF;
     RETURN result;
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.set_quota(text, text, text, numeric, text, text, numeric, numeric, text, text, text, text, text, numeric, numeric, numeric, integer, numeric[], text) IS
-    'Makes the quota of that name, or changes it, and returns its quota_id. subject NULL: each subject on its own. total is another word for amount; daily and hourly make two more quotas, "name (daily)" and "name (hourly)". thresholds: further shares at which to alert; billing_day: when months begin; overrides: the name of the quota for each subject that this one stands in for, total for total, daily for daily and hourly for hourly. It counts what the period already holds. Errors: UM004 name or subject, UM006 amount, UM007 thresholds, UM008 unknown scope, period, metric, enforcement, time zone, billing day or what cannot be overridden, P0002 no such quota';
+COMMENT ON FUNCTION usage_monitor.set_quota(text, text, text, numeric, text, text, numeric, numeric, text, text, text, text, text, numeric, numeric, numeric, integer, numeric[], text, boolean, text[]) IS
+    'Makes the quota of that name, or changes it, and returns its quota_id. subject NULL: each subject on its own. total is another word for amount; daily and hourly make two more quotas, "name (daily)" and "name (hourly)". thresholds: further shares at which to alert; billing_day: when months begin; overrides: the name of the quota for each subject that this one stands in for, total for total, daily for daily and hourly for hourly. model, models: which models count, by whatever name leads to them in the price book, and with * for any run of characters; exact: by just the names that calls are recorded with. It counts what the period already holds. Errors: UM004 name or subject, UM006 amount, UM007 thresholds, UM008 unknown scope, period, metric, enforcement, time zone, billing day or what cannot be overridden, P0002 no such quota';

@@ -198,6 +198,7 @@ BEGIN
                        ('alert', 'org', 'Organisation that the alert is about; NULL: all of them, or not one alone.'),
                        ('alert', 'metric', 'Unit of used and amount: that of the quota, or what the alert rule measures; cost of an anomaly.'),
                        ('alert', 'period', 'Period of the quota; NULL: another kind of alert.'),
+                       ('alert', 'model', 'Model that the alert is about, or pattern of models that the quota counts; NULL: any.'),
                        ('quota', 'org', 'Organisation whose usage it limits; NULL: of all of them.'),
                        ('quota', 'subject', 'Whose usage it is; NULL for a quota of scope all.'),
                        ('quota', 'period_start', 'When the period began; -infinity for lifetime.'),

@@ -21,12 +21,12 @@ DECLARE
 BEGIN
     IF group_by IS NULL
        OR group_by NOT IN ('hour', 'day', 'week', 'month', 'org', 'department', 'project', 'user', 'session', 'provider',
-                           'model', 'operation', 'source', 'service_tier', 'tag')
+                           'model', 'resolved_model', 'operation', 'source', 'service_tier', 'tag')
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('argument "group_by" must be a known grouping, but is %s', coalesce(format('"%s"', group_by), 'NULL')),
-            HINT = 'Group by hour, day, week, month, org, department, project, user, session, provider, model, operation, source, service_tier or tag.';
+            HINT = 'Group by hour, day, week, month, org, department, project, user, session, provider, model, resolved_model, operation, source, service_tier or tag.';
     END IF;
     IF "from" IS NULL OR "to" IS NULL OR "from" > "to" THEN
         RAISE EXCEPTION USING
@@ -69,7 +69,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('there is no "limit" on "group_by" %s', group_by),
-            HINT = 'The dearest are told of org, department, project, user, provider, model, operation, source and service_tier.';
+            HINT = 'The dearest are told of org, department, project, user, provider, model, resolved_model, operation, source and service_tier.';
     END IF;
     listed := ARRAY(SELECT s FROM _usage_monitor._usage_sum(unit, "from", "to", group_by, org, "limit") AS s);
     RETURN QUERY SELECT s.* FROM unnest(listed) AS s;
@@ -111,7 +111,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.usage_between(timestamptz, timestamptz, text, text, integer) IS
-    'Usage in the range that begins with "from" and ends before "to", grouped by hour, day, week or month (those with usage, in order; one that the range cuts has only its part), or by org, department, project, user, session, provider, model, operation, source, service_tier or tag (the dearest first). org NULL: all organisations; departments, projects, users and sessions of two of them are never one. session has the sessions that began in the range, each with the whole of its life; tag counts a call under each of its tags. Both ends must be the start of a day in the ledger''s time zone, or of an hour with group_by hour, or infinite: a part of a day is not known exactly. With a limit so many rows, the dearest, and one more that adds up the others, if there are any (its column others says how many). Errors: UM001 for other instants, NULL, "from" after "to", or a limit outside 1 to 100000; UM008 unknown group_by, or one that a limit does not go with.';
+    'Usage in the range that begins with "from" and ends before "to", grouped by hour, day, week or month (those with usage, in order; one that the range cuts has only its part), or by org, department, project, user, session, provider, model, resolved_model, operation, source, service_tier or tag (the dearest first). org NULL: all organisations; departments, projects, users and sessions of two of them are never one. session has the sessions that began in the range, each with the whole of its life; tag counts a call under each of its tags. Both ends must be the start of a day in the ledger''s time zone, or of an hour with group_by hour, or infinite: a part of a day is not known exactly. With a limit so many rows, the dearest, and one more that adds up the others, if there are any (its column others says how many). Errors: UM001 for other instants, NULL, "from" after "to", or a limit outside 1 to 100000; UM008 unknown group_by, or one that a limit does not go with.';
 
 CREATE FUNCTION usage_monitor.usage_between(
     "from" date,

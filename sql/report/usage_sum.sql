@@ -204,6 +204,7 @@ BEGIN ATOMIC
                    ('tag',          'tag',          false, NULL,    NULL,         'v.key', 'v.value'),
                    ('provider',     'provider',     true,  NULL,    'v.provider', NULL,    'v.provider'),
                    ('model',        'model',        true,  NULL,    'v.provider', NULL,    'v.model'),
+                   ('resolved_model', 'model',      true,  NULL,    'v.provider', NULL,    'v.resolved_model'),
                    ('operation',    'operation',    true,  NULL,    NULL,         NULL,    'v.operation'),
                    ('source',       'source',       true,  NULL,    NULL,         NULL,    'v.source'),
                    ('service_tier', 'service_tier', true,  NULL,    NULL,         NULL,    'v.service_tier'))

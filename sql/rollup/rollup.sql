@@ -47,13 +47,13 @@ INSERT INTO _usage_monitor._rollup_dimension (name, by_hour, by_org, keys) VALUE
     ('day',             false, true,  '{}'),
     ('project',         false, true,  '{project, department}'),
     ('user',            false, true,  '{user_id}'),
-    ('model',           false, true,  '{model, provider}'),
+    ('model',           false, true,  '{model, provider, resolved_model}'),
     ('operation',       false, true,  '{operation, source, service_tier}'),
     ('combined',        false, true,  '{project, source, model}'),
     ('tag',             false, true,  '{tags}'),
     ('hour_total',      true,  false, '{}'),
     ('day_total',       false, false, '{}'),
-    ('model_total',     false, false, '{model, provider}'),
+    ('model_total',     false, false, '{model, provider, resolved_model}'),
     ('operation_total', false, false, '{operation, source, service_tier}');
 
 COMMENT ON TABLE _usage_monitor._rollup_dimension IS
@@ -212,6 +212,7 @@ CREATE TABLE _usage_monitor._correction (
     user_id                     text COLLATE "C",
     provider                    text COLLATE "C",
     model                       text COLLATE "C",
+    resolved_model              text COLLATE "C",
     operation                   text COLLATE "C",
     source                      text COLLATE "C",
     service_tier                text COLLATE "C",

@@ -21,6 +21,7 @@
 	C(SESSION_ID, "session_id", TEXTOID) \
 	C(PROVIDER, "provider", TEXTOID) \
 	C(MODEL, "model", TEXTOID) \
+	C(RESOLVED_MODEL, "resolved_model", TEXTOID) \
 	C(OPERATION, "operation", TEXTOID) \
 	C(SOURCE, "source", TEXTOID) \
 	C(SERVICE_TIER, "service_tier", TEXTOID) \

@@ -38,7 +38,7 @@ static TupleDesc note_desc;
 
 static UmQuery read_own_rows = {
 	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
-	" tags, ts, cost, total_tokens, recorded_at"
+	" tags, ts, cost, total_tokens, resolved_model, recorded_at"
 	" FROM usage_monitor.usage WHERE xid = $1",
 	.nargs = 1,
 	.argtypes = {INT8OID}
@@ -50,7 +50,7 @@ start_notes(void)
 {
 	static const Oid types[NOTE_COLUMNS] = {
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		JSONBOID, TIMESTAMPTZOID, NUMERICOID, INT8OID,
+		JSONBOID, TIMESTAMPTZOID, NUMERICOID, INT8OID, TEXTOID,
 		INT8OID, BOOLOID, BOOLOID
 	};
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);

@@ -17,6 +17,7 @@
 #include "counter/quota_change.h"
 #include "counter/reserved.h"
 #include "fmgr.h"
+#include "pricing/price.h"
 #include "quota/quota_cache.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -178,6 +179,30 @@ reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 	return refused < 0 ? -1 : places[refused];
 }
 
+/* Sets what the price book calls the model of a call, as the ledger will have it. */
+static void
+resolve_model(Datum *values, bool *nulls)
+{
+	const int	model = UM_SCOPE_MODEL - UM_SCOPE_ORG;
+	const int	provider = UM_SCOPE_PROVIDER - UM_SCOPE_ORG;
+	text	   *name;
+	text	   *of = NULL;
+	const UmPriceList *list;
+
+	nulls[UM_COUNTED_RESOLVED_MODEL] = true;
+	if (nulls[model])
+		return;
+	name = DatumGetTextPP(values[model]);
+	if (!nulls[provider])
+		of = DatumGetTextPP(values[provider]);
+	list = um_price_list(of != NULL ? VARDATA_ANY(of) : NULL, of != NULL ? (int) VARSIZE_ANY_EXHDR(of) : -1,
+						 VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	if (list->model == NULL)
+		return;
+	values[UM_COUNTED_RESOLVED_MODEL] = CStringGetTextDatum(list->model);
+	nulls[UM_COUNTED_RESOLVED_MODEL] = false;
+}
+
 /*
  * _reserve(org, department, project, user_id, session_id, model, provider,
  *			tags, ts, cost, tokens, requests, reservation_id, expires_at)
@@ -203,11 +228,12 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument %d of function \"%s\" must not be NULL", required[i] + 1, "_reserve")));
-	for (int i = 0; i < UM_COUNTED_COLUMNS; i++)
+	for (int i = 0; i <= UM_COUNTED_TOTAL_TOKENS; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i);
 	}
+	resolve_model(values, nulls);
 	um_counted_set(&row, values, nulls);
 	wanted.cost = row.cost;
 	wanted.tokens = int64_to_numeric(row.total_tokens);

@@ -107,9 +107,9 @@ is_correction(UmRow *row, Relation relation)
 		has_privs_of_role(GetUserId(), relation->rd_rel->relowner);
 }
 
-/* The prices that the row's names lead to; fills the provider where the client names none. */
+/* Fills what the price book calls the model, and if wanted its provider where the client names none. */
 static void
-fill_provider(UmRow *row)
+fill_names(UmRow *row, bool with_provider)
 {
 	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
 	UmString	model = um_row_text(row, UM_COL_MODEL);
@@ -117,7 +117,11 @@ fill_provider(UmRow *row)
 											provider.data == NULL ? -1 : provider.length,
 											model.data, model.length);
 
-	if (provider.data == NULL && list->provider != NULL)
+	if (list->model != NULL)
+		SET(row, RESOLVED_MODEL, CStringGetTextDatum(list->model));
+	else
+		SET(row, RESOLVED_MODEL, VALUE(row, MODEL));
+	if (with_provider && provider.data == NULL && list->provider != NULL)
 		SET(row, PROVIDER, CStringGetTextDatum(list->provider));
 }
 
@@ -212,7 +216,7 @@ keep_reported_cost(const UmRow *old, UmRow *row, Relation relation, const UmUse 
 	Datum		other = (Datum) 0;
 	Numeric		rate;
 
-	fill_provider(row);
+	fill_names(row, true);
 	rate = rate_of_reported(row);
 	for (int i = 0; i < (int) lengthof(given); i++)
 	{
@@ -298,8 +302,8 @@ compute_cost(UmRow *row, const UmUse *use)
 						provider.data ? "\"" : ""),
 				 errhint("Set one with usage_monitor.set_price(), or record such calls unpriced with usage_monitor.configure(unpriced => 'record').")));
 
-	if (provider.data == NULL && cost.provider != NULL)
-		SET(row, PROVIDER, CStringGetTextDatum(cost.provider));
+	/* where the application's own cache has answered, no provider was asked */
+	fill_names(row, !DatumGetBool(VALUE(row, CACHED)));
 	um_row_set(row, UM_COL_PRICE_ID, Int64GetDatum(cost.price_id), cost.price_id == 0);
 	set_numeric_or_null(row, UM_COL_PRICE_COST, cost.priced ? cost.price_total : NULL);
 	set_numeric_or_null(row, UM_COL_EXCHANGE_RATE, cost.priced ? cost.exchange_rate : NULL);
@@ -437,7 +441,10 @@ before_update(UmRow *old, UmRow *row, Relation relation)
 			 (!was_reported && changed(old, row, priced_by, lengthof(priced_by))))
 		compute_cost(row, &use);
 	else if (was_reported && changed(old, row, priced_by, lengthof(priced_by)))
+	{
+		fill_names(row, true);
 		set_list_cost(row, &use);
+	}
 }
 
 /* If ts moves a changed row to another partition, INSERT triggers will see it. */
@@ -506,7 +513,7 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	static const UmColumn counted[UM_COUNTED_COLUMNS] = {
 		UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
 		UM_COL_SESSION_ID, UM_COL_MODEL, UM_COL_PROVIDER,
-		UM_COL_TAGS, UM_COL_TS, UM_COL_COST, UM_COL_TOTAL_TOKENS
+		UM_COL_TAGS, UM_COL_TS, UM_COL_COST, UM_COL_TOTAL_TOKENS, UM_COL_RESOLVED_MODEL
 	};
 	UmRow		row;
 	UmCounted	call;
@@ -540,8 +547,7 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	um_counter_count(&call, negative, live);
 
 	if (live && !negative && call.cost == NULL)
-		um_unpriced_note(call.subject[UM_SCOPE_MODEL].data,
-						 call.subject[UM_SCOPE_MODEL].length, call.ts);
+		um_unpriced_note(call.model.data, call.model.length, call.ts);
 }
 
 /* AFTER ROW trigger of the ledger and its partitions. */

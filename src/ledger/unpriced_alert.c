@@ -60,6 +60,8 @@ static UmQuery insert_alert = {
 	" $2::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),"
 	" pg_catalog.format('model \"%s\" has calls without a cost on %s', $1, pg_catalog.to_char($2, 'YYYY-MM-DD')),"
 	" pg_catalog.jsonb_build_object('model', $1, 'day', $2)"
+	" WHERE NOT EXISTS (SELECT FROM usage_monitor.ignored_model i"
+	" WHERE $1 OPERATOR(pg_catalog.~~) _usage_monitor._like_pattern(i.pattern))"
 	" ON CONFLICT DO NOTHING"
 	" RETURNING " UM_ALERT_PAYLOADS,
 	.nargs = 2,

@@ -25,6 +25,7 @@
 PG_FUNCTION_INFO_V1(usage_monitor_cost);
 PG_FUNCTION_INFO_V1(usage_monitor_cost_breakdown);
 PG_FUNCTION_INFO_V1(usage_monitor_provider_of);
+PG_FUNCTION_INFO_V1(usage_monitor_resolved_model);
 
 static Numeric
 numeric_times(Numeric a, Numeric b)
@@ -638,4 +639,24 @@ usage_monitor_provider_of(PG_FUNCTION_ARGS)
 	if (list->provider == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(list->provider));
+}
+
+/* _resolved_model(provider, model): what the price book calls the model; as written where it does not know it. */
+Datum
+usage_monitor_resolved_model(PG_FUNCTION_ARGS)
+{
+	text	   *provider = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	text	   *model;
+	const UmPriceList *list;
+
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	model = PG_GETARG_TEXT_PP(1);
+	AcceptInvalidationMessages();
+	list = um_price_list(provider != NULL ? VARDATA_ANY(provider) : NULL,
+						 provider != NULL ? (int) VARSIZE_ANY_EXHDR(provider) : -1,
+						 VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
+	if (list->model == NULL)
+		PG_RETURN_TEXT_P(model);
+	PG_RETURN_TEXT_P(cstring_to_text(list->model));
 }

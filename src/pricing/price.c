@@ -312,6 +312,7 @@ load_list(const NameKey *key, UmPriceList *list)
 		}
 		if (price == NULL || price->price_id != price_id)
 		{
+			char	   *model = um_text_column(row, desc, COL_MODEL);
 			char	   *tier = um_text_column(row, desc, COL_SERVICE_TIER);
 
 			price = &list->prices[list->nprices++];
@@ -321,8 +322,11 @@ load_list(const NameKey *key, UmPriceList *list)
 				elog(ERROR, "price %lld has an unknown service tier", (long long) price_id);
 			price->org = um_text_column(row, desc, COL_ORG);
 			price->provider = um_text_column(row, desc, COL_PROVIDER);
-			price->model = um_text_column(row, desc, COL_MODEL);
+			price->model = model;
 			price->currency = um_text_column(row, desc, COL_CURRENCY);
+			/* not a contract's: the model is the same for everybody */
+			if (list->model == NULL && price->org == NULL && strcmp(model, "*") != 0)
+				list->model = model;
 			price->from = int64_column(row, desc, COL_VALID_FROM);
 			price->to = int64_column(row, desc, COL_VALID_TO);
 			price->rates = palloc0(sizeof(UmRate));

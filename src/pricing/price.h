@@ -54,6 +54,7 @@ typedef struct UmPrice
 typedef struct UmPriceList
 {
 	char	   *provider;		/* the provider that the name leads to, or NULL */
+	char	   *model;			/* the price book's name of the model; NULL: it has none */
 	int			scale;			/* of every mantissa; -1: they do not fit */
 	int			nprices;
 	UmPrice    *prices;

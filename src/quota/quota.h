@@ -46,7 +46,9 @@ typedef struct UmQuota
 	char	   *subject;		/* NULL: each one on its own */
 	char	   *org;			/* filters; NULL: any */
 	char	   *provider;
-	char	   *model;
+	bool		exact;			/* goes by the names of models as they were recorded */
+	int			nmodels;		/* -1: any */
+	char	  **models;			/* names and patterns */
 	UmMetric	metric;
 	Numeric		amount;
 	int			nlevels;

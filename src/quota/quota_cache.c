@@ -79,7 +79,6 @@ enum
 	COL_SUBJECT,
 	COL_ORG,
 	COL_PROVIDER,
-	COL_MODEL,
 	COL_METRIC,
 	COL_AMOUNT,
 	COL_PERIOD,
@@ -91,6 +90,8 @@ enum
 	COL_ENFORCEMENT,
 	COL_ENABLED,
 	COL_REVISION,
+	COL_EXACT,
+	COL_COUNTED_MODELS,
 	COL_COUNTED_SINCE,
 	QUOTA_COLUMNS = COL_COUNTED_SINCE,
 	COL_RAISED,
@@ -100,9 +101,9 @@ enum
 };
 
 static const char *const quota_names[QUOTA_COLUMNS] = {
-	"quota_id", "name", "overrides", "scope", "subject", "org", "provider", "model", "metric",
+	"quota_id", "name", "overrides", "scope", "subject", "org", "provider", "metric",
 	"amount", "period", "billing_day", "time_zone", "warning_threshold", "critical_threshold",
-	"thresholds", "enforcement", "enabled", "revision"
+	"thresholds", "enforcement", "enabled", "revision", "exact", "counted_models"
 };
 
 static const char *const birth_names[] = {"quota_id", "counted_since"};
@@ -128,9 +129,9 @@ static UmTableColumns raise_columns = {
 
 /* in the order above */
 #define READ_QUOTAS \
-	"SELECT q.quota_id, q.name, q.overrides, q.scope, q.subject, q.org, q.provider, q.model, q.metric," \
+	"SELECT q.quota_id, q.name, q.overrides, q.scope, q.subject, q.org, q.provider, q.metric," \
 	" q.amount, q.period, q.billing_day, q.time_zone, q.warning_threshold, q.critical_threshold," \
-	" q.thresholds, q.enforcement, q.enabled, q.revision," \
+	" q.thresholds, q.enforcement, q.enabled, q.revision, q.exact, q.counted_models," \
 	" b.counted_since, r.amount, r.changes, r.next_change" \
 	" FROM usage_monitor.quota q" \
 	" LEFT JOIN _usage_monitor._quota_birth b ON b.quota_id = q.quota_id" \
@@ -272,6 +273,22 @@ text_of(const Datum *values, const bool *nulls, int column)
 	return nulls[column] ? NULL : TextDatumGetCString(values[column]);
 }
 
+/* Reads which models a quota counts. */
+static void
+read_models(UmQuota *quota, const Datum *values, const bool *nulls)
+{
+	Datum	   *models;
+
+	quota->nmodels = -1;
+	if (nulls[COL_COUNTED_MODELS])
+		return;
+	deconstruct_array(DatumGetArrayTypeP(values[COL_COUNTED_MODELS]), TEXTOID, -1, false,
+					  TYPALIGN_INT, &models, NULL, &quota->nmodels);
+	quota->models = palloc(sizeof(char *) * (quota->nmodels + 1));
+	for (int i = 0; i < quota->nmodels; i++)
+		quota->models[i] = TextDatumGetCString(models[i]);
+}
+
 /* The amount of a quota as it is now. */
 static Numeric
 raised_amount(const Datum *values, const bool *nulls)
@@ -295,7 +312,8 @@ read_quota(const Datum *values, const bool *nulls)
 	quota->subject = text_of(values, nulls, COL_SUBJECT);
 	quota->org = text_of(values, nulls, COL_ORG);
 	quota->provider = text_of(values, nulls, COL_PROVIDER);
-	quota->model = text_of(values, nulls, COL_MODEL);
+	quota->exact = DatumGetBool(values[COL_EXACT]);
+	read_models(quota, values, nulls);
 	quota->metric = position(text_of(values, nulls, COL_METRIC), metrics, lengthof(metrics));
 	quota->amount = raised_amount(values, nulls);
 	quota->period = um_period_by_name(text_of(values, nulls, COL_PERIOD));

@@ -10,25 +10,35 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+/* The bytes of a column; NULL where it is null. */
+static UmString
+text_of(const Datum *values, const bool *nulls, int column)
+{
+	UmString	string = {NULL, 0};
+
+	if (!nulls[column])
+	{
+		text	   *value = DatumGetTextPP(values[column]);
+
+		string.data = VARDATA_ANY(value);
+		string.length = VARSIZE_ANY_EXHDR(value);
+	}
+	return string;
+}
+
 /* Makes a row from its columns; it points into them. */
 void
 um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
 {
+	UmString   *model = &row->subject[UM_SCOPE_MODEL];
+
 	row->subject[UM_SCOPE_ALL].data = "";
 	row->subject[UM_SCOPE_ALL].length = 0;
 	for (int scope = UM_SCOPE_ORG; scope <= UM_SCOPE_PROVIDER; scope++)
-	{
-		UmString   *subject = &row->subject[scope];
-
-		subject->data = NULL;
-		if (!nulls[scope - UM_SCOPE_ORG])
-		{
-			text	   *value = DatumGetTextPP(values[scope - UM_SCOPE_ORG]);
-
-			subject->data = VARDATA_ANY(value);
-			subject->length = VARSIZE_ANY_EXHDR(value);
-		}
-	}
+		row->subject[scope] = text_of(values, nulls, scope - UM_SCOPE_ORG);
+	row->model = *model;
+	if (!nulls[UM_COUNTED_RESOLVED_MODEL])
+		*model = text_of(values, nulls, UM_COUNTED_RESOLVED_MODEL);
 	row->tags = nulls[UM_COUNTED_TAGS] ? NULL : DatumGetJsonbP(values[UM_COUNTED_TAGS]);
 	row->ts = DatumGetTimestampTz(values[UM_COUNTED_TS]);
 	row->cost = nulls[UM_COUNTED_COST] ? NULL : DatumGetNumeric(values[UM_COUNTED_COST]);
@@ -37,11 +47,64 @@ um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
 }
 
 static bool
+same(UmString a, UmString b)
+{
+	return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
+}
+
+static bool
 passes(const char *filter, UmString value)
 {
 	return filter == NULL ||
-		(value.data != NULL && (int) strlen(filter) == value.length &&
-		 memcmp(filter, value.data, value.length) == 0);
+		(value.data != NULL && same((UmString) {filter, strlen(filter)}, value));
+}
+
+/* Is the name what the pattern says, where * stands for any run of characters? */
+static bool
+is_like(const char *pattern, UmString name)
+{
+	const char *after_star = NULL;
+	int			at = 0;
+	int			retry = 0;
+
+	while (at < name.length)
+	{
+		if (*pattern == '*')
+		{
+			after_star = ++pattern;
+			retry = at;
+		}
+		else if (*pattern != '\0' && *pattern == name.data[at])
+		{
+			pattern++;
+			at++;
+		}
+		else if (after_star != NULL)
+		{
+			pattern = after_star;
+			at = ++retry;
+		}
+		else
+			return false;
+	}
+	while (*pattern == '*')
+		pattern++;
+	return *pattern == '\0';
+}
+
+/* Is the call's model among those that the quota counts, by the name that counts? */
+static bool
+passes_model(const UmQuota *quota, const UmCounted *row)
+{
+	if (quota->nmodels < 0)
+		return true;
+	if (row->model.data == NULL)
+		return false;
+	for (int i = 0; i < quota->nmodels; i++)
+		if (is_like(quota->models[i], row->model) ||
+			(!quota->exact && is_like(quota->models[i], row->subject[UM_SCOPE_MODEL])))
+			return true;
+	return false;
 }
 
 /* Does one of the subject's own quotas stand in for this one? */
@@ -53,6 +116,14 @@ is_overridden(const UmQuota *quota, const UmQuota *own)
 			return true;
 	return false;
 }
+
+/* Which quotas of a list are meant. */
+typedef enum Which
+{
+	ANY,
+	NOT_EXACT,
+	EXACT						/* that go by the model's name as it was recorded */
+} Which;
 
 /* Adds a quota to those that are touched. */
 static void
@@ -77,19 +148,43 @@ touch(UmTouches *touched, UmQuota *quota, UmString subject)
  */
 static void
 touch_list(UmQuota *quota, const UmQuota *own, const UmCounted *row, UmString subject,
-		   UmTouches *touched)
+		   Which which, UmTouches *touched)
 {
 	for (; quota != NULL; quota = quota->next)
 	{
 		if (!passes(quota->org, row->subject[UM_SCOPE_ORG]) ||
 			!passes(quota->provider, row->subject[UM_SCOPE_PROVIDER]) ||
-			!passes(quota->model, row->subject[UM_SCOPE_MODEL]) ||
+			!passes_model(quota, row) ||
+			(which == NOT_EXACT && quota->exact) ||
+			(which == EXACT && !quota->exact) ||
 			is_overridden(quota, own))
 			continue;
 		if (row->ts < quota->start || row->ts >= quota->end)
 			um_period_bounds(quota->period, quota->billing_day, quota->tz, row->ts,
 							 &quota->start, &quota->end);
 		touch(touched, quota, subject);
+	}
+}
+
+/*
+ * Touches the quotas of a row's model: by what the price book calls it, and, if
+ * that is another name, by the one that was recorded.
+ */
+static void
+touch_model(const UmCounted *row, UmTouches *touched)
+{
+	UmString	resolved = row->subject[UM_SCOPE_MODEL];
+	bool		is_other = !same(resolved, row->model);
+	UmQuota    *own = um_quotas_of(UM_SCOPE_MODEL, resolved);
+
+	touch_list(own, NULL, row, resolved, is_other ? NOT_EXACT : ANY, touched);
+	touch_list(um_quotas_of_each(UM_SCOPE_MODEL), own, row, resolved,
+			   is_other ? NOT_EXACT : ANY, touched);
+	if (is_other)
+	{
+		own = um_quotas_of(UM_SCOPE_MODEL, row->model);
+		touch_list(own, NULL, row, row->model, ANY, touched);
+		touch_list(um_quotas_of_each(UM_SCOPE_MODEL), own, row, row->model, EXACT, touched);
 	}
 }
 
@@ -124,9 +219,9 @@ touch_tags(const UmCounted *row, UmTouches *touched)
 		subject.data = key.data = pair.data;
 		subject.length = pair.len;
 		own = um_quotas_of(UM_SCOPE_TAG, subject);
-		touch_list(own, NULL, row, subject, touched);
-		touch_list(um_quotas_of(UM_SCOPE_TAG, key), own, row, subject, touched);
-		touch_list(um_quotas_of_each(UM_SCOPE_TAG), own, row, subject, touched);
+		touch_list(own, NULL, row, subject, ANY, touched);
+		touch_list(um_quotas_of(UM_SCOPE_TAG, key), own, row, subject, ANY, touched);
+		touch_list(um_quotas_of_each(UM_SCOPE_TAG), own, row, subject, ANY, touched);
 	}
 }
 
@@ -147,9 +242,14 @@ um_quotas_touched(const UmCounted *row, UmTouches *touched)
 
 		if (subject.data == NULL)
 			continue;
+		if (scope == UM_SCOPE_MODEL)
+		{
+			touch_model(row, touched);
+			continue;
+		}
 		own = um_quotas_of(scope, subject);
-		touch_list(own, NULL, row, subject, touched);
-		touch_list(um_quotas_of_each(scope), own, row, subject, touched);
+		touch_list(own, NULL, row, subject, ANY, touched);
+		touch_list(um_quotas_of_each(scope), own, row, subject, ANY, touched);
 	}
 	if (row->tags != NULL && um_quotas_any_of(UM_SCOPE_TAG))
 		touch_tags(row, touched);

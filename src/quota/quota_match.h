@@ -14,6 +14,7 @@
 typedef struct UmCounted
 {
 	UmString	subject[UM_SCOPE_TAG];	/* by scope; that of all is empty */
+	UmString	model;			/* as it was recorded; its subject is what the price book calls it */
 	Jsonb	   *tags;
 	TimestampTz ts;
 	Numeric		cost;			/* NULL: unpriced */
@@ -28,6 +29,7 @@ typedef enum UmCountedColumn
 	UM_COUNTED_TS,
 	UM_COUNTED_COST,
 	UM_COUNTED_TOTAL_TOKENS,
+	UM_COUNTED_RESOLVED_MODEL,
 	UM_COUNTED_COLUMNS
 } UmCountedColumn;
 

@@ -9,7 +9,7 @@
 #include "rollup/rollup_row.h"
 
 /* What is read of a call to sum it up, in this order; see um_sums_columns. */
-#define UM_SUMS_COLUMNS 23
+#define UM_SUMS_COLUMNS 24
 
 /* What a rollup is by: a row of _rollup_dimension. */
 typedef struct UmDimension

@@ -24,7 +24,7 @@ $$;
 CREATE TEMP TABLE seen AS SELECT 0::bigint AS audit_id;
 CREATE FUNCTION pg_temp.news() RETURNS TABLE (what text, change text, old jsonb, new jsonb, details jsonb) LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN QUERY SELECT l.what, l.change, l.old - 'created_at' - 'closed_at', l.new - 'created_at' - 'closed_at', l.details
+    RETURN QUERY SELECT l.what, l.change, jsonb_strip_nulls(l.old) - 'created_at' - 'closed_at', jsonb_strip_nulls(l.new) - 'created_at' - 'closed_at', l.details
                    FROM usage_monitor.audit_log AS l WHERE l.audit_id > (SELECT s.audit_id FROM seen AS s) ORDER BY l.audit_id;
     UPDATE seen SET audit_id = (SELECT max(l.audit_id) FROM usage_monitor.audit_log AS l);
 END
@@ -82,7 +82,7 @@ SELECT code, message FROM pg_temp.refusal($$INSERT INTO usage_monitor.audit_log 
 CREATE TEMP TABLE quota (revision integer);
 SELECT code, message FROM pg_temp.refusal($$CREATE TRIGGER t AFTER INSERT ON pg_temp.quota FOR EACH ROW EXECUTE FUNCTION _usage_monitor._audit()$$);
 RESET SESSION AUTHORIZATION;
-SELECT who, as_role, what, change, new - 'acknowledged_at' - 'alert_id' - 'quota_id' - 'created_at' AS new FROM usage_monitor.audit_log
+SELECT who, as_role, what, change, jsonb_strip_nulls(new) - 'acknowledged_at' - 'alert_id' - 'quota_id' - 'created_at' AS new FROM usage_monitor.audit_log
 WHERE audit_id > (SELECT audit_id FROM seen) AND what IN ('alert', 'quota') ORDER BY audit_id;
 SELECT count(*) > 0 AS read FROM pg_temp.news();
 SET ROLE regress_audit_boss;
