@@ -20,8 +20,8 @@ CREATE TABLE usage_monitor.alert (
     CONSTRAINT alert_pkey PRIMARY KEY (alert_id)
 );
 
--- a quota that has become one of days, or of tokens, raises anew
-CREATE UNIQUE INDEX alert_once
+-- not unique: a level is raised again once its threshold was left and is reached once more
+CREATE INDEX alert_level
     ON usage_monitor.alert (quota_id, coalesce(subject, ''), period_start, level,
                             coalesce(details->>'scope', ''), coalesce(details->>'period', ''), coalesce(details->>'metric', ''))
     WHERE quota_id IS NOT NULL;
@@ -31,7 +31,7 @@ CREATE UNIQUE INDEX alert_unpriced_once
     WHERE alert_type = 'unpriced';
 
 COMMENT ON TABLE usage_monitor.alert IS
-    'What was raised: one row for each quota, subject, period and level that was reached, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert tells of each, as JSON: alert_id, alert_type and level, or, where usage_monitor.notify is full, the row.';
+    'What was raised: one row each time that a quota''s subject reaches a level in a period, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert tells of each, as JSON: alert_id, alert_type and level, or, where usage_monitor.notify is full, the row.';
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
 COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; threshold, of an alert_rule; anomaly; unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.level IS 'info, warning, critical, exceeded, or a further threshold such as 50%.';

@@ -74,6 +74,7 @@ CREATE TABLE _usage_monitor._counter_row (
     share          numeric NOT NULL DEFAULT 0,
     next_threshold numeric,
     revision       bigint NOT NULL,
+    raised         text,
     recent         bytea NOT NULL DEFAULT decode(repeat('00', 128), 'hex'),
     CONSTRAINT _counter_row_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
     -- few rows a page: each write of one locks it, and compares all of it with what it was
@@ -90,6 +91,7 @@ COMMENT ON COLUMN _usage_monitor._counter_row.period_start IS 'When the period b
 COMMENT ON COLUMN _usage_monitor._counter_row.slot IS '0: the header; 1 to 64: the slots that concurrent writers use.';
 COMMENT ON COLUMN _usage_monitor._counter_row.used IS 'What was counted in this row when it was stored, in the unit of the quota''s metric; _added() knows what was since.';
 COMMENT ON COLUMN _usage_monitor._counter_row.share IS 'What might then be used here before anybody else need be asked: the room up to the next threshold, shared out.';
+COMMENT ON COLUMN _usage_monitor._counter_row.raised IS 'The levels whose thresholds the usage has reached, as the counter was last looked at exactly, with commas between them; NULL: not known, alerts tell.';
 COMMENT ON COLUMN _usage_monitor._counter_row.next_threshold IS 'Of the header: the usage at which the next alert is due; NULL: no further one.';
 COMMENT ON COLUMN _usage_monitor._counter_row.revision IS 'The quota''s revision that share and next_threshold were computed for.';
 COMMENT ON COLUMN _usage_monitor._counter_row.recent IS 'What was added to used and share since the row was stored, and by whom; overwritten in place.';

@@ -54,7 +54,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reset_quota(text, text, text) IS
-    'Sets what a quota''s subject (NULL: all of them) has used in the running period to zero, and returns how many counters it was; audit_log says who did and how much it was. The ledger stays as it is, and alerts of the period are not raised again. It holds while the quota counts the same: with another metric, period or subject it counts all of the calls. Of calls that are deleted or become cheaper afterwards nobody can say whether they were before the reset, so used can fall below zero. Error: P0002 no such quota.';
+    'Sets what a quota''s subject (NULL: all of them) has used in the running period to zero, and returns how many counters it was; audit_log says who did and how much it was. The ledger stays as it is, and thresholds that the usage is below then alert again when they are reached. It holds while the quota counts the same: with another metric, period or subject it counts all of the calls. Of calls that are deleted or become cheaper afterwards nobody can say whether they were before the reset, so used can fall below zero. Error: P0002 no such quota.';
 
 CREATE FUNCTION usage_monitor.raise_quota(
     name text,

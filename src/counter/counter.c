@@ -229,27 +229,65 @@ refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric re
 			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
 }
 
-/* Raises the levels that the usage has reached; returns where the next one is due, or NULL. */
-static Numeric
-raise_levels(const UmQuota *quota, const UmPending *pending, Numeric used, bool notify)
+/* Is a level one of those that a header says are reached? */
+static bool
+is_raised(const UmCounterRow *header, const char *level)
 {
+	const char *rest = header->raised;
+	size_t		length = strlen(level);
+
+	while (rest != NULL && *rest != '\0')
+	{
+		size_t		end = strcspn(rest, ",");
+
+		if (end == length && memcmp(rest, level, length) == 0)
+			return true;
+		rest += end;
+		rest += *rest == ',';
+	}
+	return false;
+}
+
+/*
+ * Raises the levels that the usage has reached since the counter was last
+ * looked at, and has those that it has left be raised again when it reaches them
+ * once more: whatever has moved, the usage or the limit.  Sets where the next
+ * one is due.
+ */
+static void
+raise_levels(const UmQuota *quota, const UmPending *pending, UmCounterRow *header, Numeric used,
+			 bool notify)
+{
+	StringInfoData raised;
+
+	initStringInfo(&raised);
+	header->next_threshold = NULL;
 	for (int i = 0; i < quota->nlevels; i++)
 	{
 		const UmLevel *level = &quota->levels[i];
 
 		if (compare(used, level->threshold) < 0)
-			return level->threshold;
-		um_alert_raise(&pending->name, pending->user, level, used, notify);
+		{
+			header->next_threshold = level->threshold;
+			break;
+		}
+		if (!is_raised(header, level->name))
+			um_alert_raise(&pending->name, pending->user, level, used, header->raised == NULL, notify);
+		appendStringInfo(&raised, "%s%s", raised.len > 0 ? "," : "", level->name);
 	}
-	return NULL;
+	header->raised = raised.data;
 }
 
-/* Does a delta stay below a row's share?  See um_counter_take. */
+/*
+ * Does a delta stay below a row's share?  See um_counter_take.  One downwards may
+ * leave a threshold that was reached, which must be noticed.
+ */
 static bool
 fits(const UmQuota *quota, const UmCounterRow *row, Numeric delta)
 {
 	return !row->lost && row->revision == quota->revision &&
-		compare(row->share, zero()) > 0 && compare(delta, row->share) < 0;
+		compare(row->share, zero()) > 0 && compare(delta, row->share) < 0 &&
+		(compare(delta, zero()) >= 0 || (row->raised != NULL && row->raised[0] == '\0'));
 }
 
 /*
@@ -357,6 +395,7 @@ grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmCounterNam
 		slot.share = plus(slot.share, grant);
 		slot.used = shown_as(slot.used, header->used);
 		slot.revision = quota->revision;
+		slot.raised = header->raised;
 		um_counter_update(counters, &slot);
 	}
 	else
@@ -366,6 +405,7 @@ grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmCounterNam
 		slot.share = grant;
 		slot.next_threshold = NULL;
 		slot.revision = quota->revision;
+		slot.raised = header->raised;
 		um_counter_insert(counters, name, &slot);
 	}
 	header->share = left_of(header->share, grant);
@@ -477,6 +517,7 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 		{
 			slot->share = share;
 			slot->revision = header->revision;
+			slot->raised = header->raised;
 			um_counter_update(counters, slot);
 		}
 		else
@@ -508,7 +549,13 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending
 	header->used = plus(header->used, delta);
 	all->total = plus(all->total, delta);
 	header->revision = live ? quota->revision : 0;
-	header->next_threshold = live ? raise_levels(quota, pending, all->total, notify) : NULL;
+	if (live)
+		raise_levels(quota, pending, header, all->total, notify);
+	else
+	{
+		header->next_threshold = NULL;
+		header->raised = NULL;
+	}
 	share_out(counters, quota, all, delta);
 }
 
@@ -540,8 +587,13 @@ lock_header(UmCounters *counters, const UmQuota *quota, const UmCounterName *nam
 	memset(header, 0, sizeof(UmCounterRow));
 	header->slot = UM_HEADER;
 	header->share = zero();
-	header->used = name->period_start >= quota->counted_since ? zero() :
-		um_ledger_sum(quota, name);
+	if (name->period_start >= quota->counted_since)
+	{
+		header->used = zero();
+		header->raised = "";
+	}
+	else
+		header->used = um_ledger_sum(quota, name);
 	return true;
 }
 

@@ -55,13 +55,14 @@ enum
 	COL_SHARE,
 	COL_NEXT_THRESHOLD,
 	COL_REVISION,
+	COL_RAISED,
 	COL_RECENT,
 	COL_COUNT
 };
 
 static const char *const names[COL_COUNT] = {
 	"quota_id", "subject", "period_start", "slot", "used", "share", "next_threshold",
-	"revision", "recent"
+	"revision", "raised", "recent"
 };
 
 static UmTableColumns columns = {
@@ -210,6 +211,7 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, UmC
 	row->next_threshold = nulls[COL_NEXT_THRESHOLD] ? NULL :
 		DatumGetNumeric(values[COL_NEXT_THRESHOLD]);
 	row->revision = DatumGetInt64(values[COL_REVISION]);
+	row->raised = nulls[COL_RAISED] ? NULL : TextDatumGetCString(values[COL_RAISED]);
 	return true;
 }
 
@@ -446,6 +448,9 @@ make_tuple(UmCounters *counters, const UmCounterRow *row, HeapTuple before)
 	values[COL_NEXT_THRESHOLD] = NumericGetDatum(row->next_threshold);
 	nulls[COL_NEXT_THRESHOLD] = row->next_threshold == NULL;
 	values[COL_REVISION] = Int64GetDatum(row->revision);
+	if (row->raised != NULL)
+		values[COL_RAISED] = CStringGetTextDatum(row->raised);
+	nulls[COL_RAISED] = row->raised == NULL;
 	values[COL_RECENT] = PointerGetDatum(empty_cell());
 	return um_tuple_form(&columns, counters->relation, before, values, nulls);
 }
@@ -500,7 +505,8 @@ take(UmCell *cell, Numeric base_share, int128 delta)
 /*
  * Takes a delta from the header or a slot in place, if it stays below its
  * share and nobody else is at it.  A share of zero is closed, also to
- * corrections downwards: only a collection knows what room they make.  What
+ * corrections downwards: only a collection knows what room they make, and, where
+ * thresholds were reached, whether they are left.  What
  * has more decimals than the row shows has no room either.
  */
 UmTaking
@@ -531,6 +537,7 @@ um_counter_take(UmCounters *counters, const UmCounterName *name, int slot, int64
 		result = UM_IN_USE;
 	else if (DatumGetInt64(values[COL_REVISION]) != revision ||
 			 decimals > um_cell_decimals(DatumGetNumeric(values[COL_USED])) ||
+			 (delta < 0 && (nulls[COL_RAISED] || VARSIZE_ANY_EXHDR(DatumGetPointer(values[COL_RAISED])) > 0)) ||
 			 !take(&cell, DatumGetNumeric(values[COL_SHARE]), delta))
 		result = UM_NO_ROOM;
 	else
@@ -623,6 +630,8 @@ update_in_place(UmCounters *counters, UmCounterRow *row)
 
 	um_tuple_deform(&columns, counters->relation, row->tuple, values, nulls);
 	if (row->lost || row->revision != DatumGetInt64(values[COL_REVISION]) ||
+		(row->raised == NULL) != nulls[COL_RAISED] ||
+		(row->raised != NULL && strcmp(row->raised, TextDatumGetCString(values[COL_RAISED])) != 0) ||
 		(row->next_threshold == NULL) != nulls[COL_NEXT_THRESHOLD] ||
 		(row->next_threshold != NULL &&
 		 !DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(row->next_threshold),

@@ -51,6 +51,7 @@ typedef struct UmCounterRow
 	Numeric		share;			/* of the header: the reserve */
 	Numeric		next_threshold; /* of the header; NULL: no further one */
 	int64		revision;		/* of the quota that share and threshold are for */
+	const char *raised;			/* the levels that are reached; NULL: not known */
 } UmCounterRow;
 
 extern void um_counters_open(UmCounters *counters, LOCKMODE lockmode);

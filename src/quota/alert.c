@@ -25,10 +25,15 @@ static UmQuery insert_alert = {
 	" SELECT n.alert_type, n.level, n.quota_id, n.subject, n.period_start,"
 	" n.used, n.amount, n.message, n.details"
 	" FROM _usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6, $7) n"
-	" ON CONFLICT DO NOTHING"
+	" WHERE CASE WHEN $8 THEN NOT EXISTS (SELECT FROM usage_monitor.alert o"
+	" WHERE o.quota_id = $1 AND coalesce(o.subject, '') = $2 AND o.period_start = $3 AND o.level = $4"
+	/* a quota that has become one of days, or of tokens, raises anew */
+	" AND coalesce(o.details->>'scope', '') = n.details->>'scope'"
+	" AND coalesce(o.details->>'period', '') = n.details->>'period'"
+	" AND coalesce(o.details->>'metric', '') = n.details->>'metric') ELSE true END"
 	" RETURNING " UM_ALERT_PAYLOADS,
-	.nargs = 7,
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID}
+	.nargs = 8,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, BOOLOID}
 };
 
 /* What a notification says of the alert. */
@@ -112,18 +117,18 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool must_noti
 }
 
 /*
- * Raises the alert of a level, unless it was raised before.  The caller holds
- * the counter's lock, so nobody else raises it now.  Whether it was raised is
- * left to the unique index: to look would be a read, and let two SERIALIZABLE
- * transactions that raise different alerts fail.  NOTIFY takes a lock over
- * all databases at commit: it is sent only here, and not where the
- * transaction is to be prepared, which cannot notify.
+ * Raises the alert of a level.  The caller holds the counter's lock, so nobody
+ * else raises it now, and knows whether it is due; if he does not, for the
+ * counter was made anew, the alerts tell.  They are not looked at otherwise:
+ * that would let two SERIALIZABLE transactions that raise different alerts fail.
+ * NOTIFY takes a lock over all databases at commit: it is sent only here, and
+ * not where the transaction is to be prepared, which cannot notify.
  */
 void
 um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level,
-			   Numeric used, bool must_notify)
+			   Numeric used, bool unless_raised, bool must_notify)
 {
-	Datum		values[7];
+	Datum		values[8];
 	bool		has_user = user.length > 0;
 
 	values[0] = Int64GetDatum(counter->quota_id);
@@ -136,5 +141,7 @@ um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level
 	values[6] = !has_user ? (Datum) 0 :
 		PointerGetDatum(cstring_to_text_with_len(user.data, user.length));
 
-	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n", must_notify);
+	values[7] = BoolGetDatum(unless_raised);
+
+	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n ", must_notify);
 }

@@ -18,6 +18,6 @@
 extern void um_alert_init(void);
 extern void um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool must_notify);
 extern void um_alert_raise(const UmCounterName *counter, UmString user,
-						   const UmLevel *level, Numeric used, bool must_notify);
+						   const UmLevel *level, Numeric used, bool unless_raised, bool must_notify);
 
 #endif							/* UM_ALERT_H */

@@ -13,7 +13,7 @@ use Torture;
 my $node = torture(seconds => $ENV{UM_SECONDS} // 20, clients => 24);
 
 is(wrong_alerts($node, 'fixed%'), '', 'each alert is raised by the transaction that reaches its level, and no other is');
-is(wrong_alerts($node, 'hard _'), '', 'so are those of blocking quotas');
+is(wrong_alerts($node, 'hard%'), '', 'so are those of blocking quotas, whose limits move');
 is(exceeded_quotas($node, 'hard%'), '', 'no commit exceeds a blocking quota');
 alerts_are_right($node, 'in the end', 'fixed%', 1);
 

@@ -1,5 +1,5 @@
-# Where C writes tables itself: an index that is rebuilt meanwhile, pages that
-# VACUUM has cut off, and recovery that compares each page with what it was.
+# Where C writes tables itself: an index that is rebuilt meanwhile, and recovery
+# that compares each page with what it was.
 use strict;
 use warnings;
 
@@ -84,44 +84,6 @@ for my $rebuild ('REINDEX INDEX CONCURRENTLY _usage_monitor._counter_row_pkey',
 	is(value($node, 'SELECT count(*) FROM usage_monitor.verify()'), 0, "$rebuild: verify() agrees");
 	$prefix++;
 }
-
-# A backend remembers where a counter was; VACUUM has cut off the page that it went to
-$node->safe_psql('postgres', q{
-	DROP INDEX _usage_monitor.own;
-	DELETE FROM usage_monitor.quota;
-	VACUUM _usage_monitor._counter_row;
-	SELECT usage_monitor.set_quota('all', 'all', NULL, 1000000, 'lifetime');
-});
-my $session = begin_session;
-have($session, q{INSERT INTO usage_monitor.usage (model, cost) VALUES ('m', 1)}) for 1 .. 2;
-# the page of the first version is held, so VACUUM leaves it as it is
-my $pinner = begin_session;
-have($pinner, 'BEGIN; DECLARE c CURSOR FOR SELECT ctid, slot FROM _usage_monitor._counter_row; FETCH 1 FROM c');
-$node->safe_psql('postgres', q{
-	INSERT INTO _usage_monitor._counter_row (quota_id, subject, period_start, used, revision)
-	SELECT -1, repeat('x', 1000) || g, now(), 0, 0 FROM generate_series(1, 8) g;
-	DO $$
-	BEGIN
-	    -- until it has moved to another page
-	    FOR i IN 1 .. 100 LOOP
-	        UPDATE _usage_monitor._counter_row SET used = used WHERE quota_id > 0;
-	        EXIT WHEN (SELECT (ctid::text::point)[0] > 0 FROM _usage_monitor._counter_row WHERE quota_id > 0);
-	    END LOOP;
-	END
-	$$;
-	DELETE FROM _usage_monitor._counter_row WHERE quota_id < 0;
-	DELETE FROM _usage_monitor._counter_row WHERE quota_id > 0;
-});
-my $vacuum = begin_session;
-$vacuum->{in} .= "VACUUM _usage_monitor._counter_row;\n";
-$vacuum->{psql}->pump_nb;
-# it has read the pages, and tries for some seconds to be alone with the table
-$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_progress_vacuum WHERE phase = 'truncating heap'});
-have($pinner, 'COMMIT');
-have($vacuum, 'SELECT 1');
-is(value($node, q{SELECT pg_relation_size('_usage_monitor._counter_row') / 8192 < 2}), 't', 'the page is gone');
-is(have($session, q{INSERT INTO usage_monitor.usage (model, cost) VALUES ('m', 1)}), '', 'what leads beyond the end is not followed');
-end_session($_) for $pinner, $vacuum, $session;
 
 # Recovery, and a standby, that compare each page find what is written in place right
 $node->safe_psql('postgres', q{SELECT usage_monitor.rebuild_counters()});

@@ -113,24 +113,48 @@ sub replay
 
 # Levels that the replay reaches in another transaction than the alert's, or
 # at another usage, or that have no alert, or not been reached: how many, and
-# some of them.  Of quotas whose names match, which nobody changed meanwhile.
+# some of them.  A level is reached each time that the usage is at the threshold
+# of the limit then in force and was not before, whichever of them moved.
 sub wrong_alerts
 {
 	my ($node, $like) = @_;
 
-	return value($node, expected('replay_row', 'txn') . qq{, reached AS (
-			SELECT DISTINCT ON (quota_id, c.subject, c.period_start, l.level)
-				   quota_id, l.quota, c.subject, c.period_start, l.level, c.txn, c.used
+	return value($node, expected('replay_row', 'txn') . qq{, counter AS (
+			SELECT c.*
 			  FROM replay_counter c
-			  JOIN level l USING (quota_id)
-			 WHERE l.quota LIKE '$like' AND c.used >= l.threshold
-			 ORDER BY quota_id, c.subject, c.period_start, l.level, c.txn), wrong AS (
-			SELECT quota_id, quota, subject, period_start, level, r.txn AS reached_by, r.used AS reached, a.txn AS alert_by, a.used AS alert_at
+			  JOIN usage_monitor.quota q USING (quota_id)
+			 WHERE q.name LIKE '$like'), amount AS (
+			SELECT n.txn, n.quota_id, n.amount FROM replay_quota n
+			UNION ALL
+			SELECT 0, q.quota_id, q.amount FROM usage_monitor.quota q
+			 WHERE NOT EXISTS (SELECT FROM replay_quota n WHERE n.quota_id = q.quota_id)), moment AS (
+			SELECT quota_id, subject, period_start, txn, max(used) AS used, max(amount) AS amount
+			  FROM (SELECT quota_id, subject, period_start, txn, used, NULL::numeric AS amount FROM counter
+					UNION ALL
+					SELECT c.quota_id, c.subject, c.period_start, a.txn, NULL, a.amount
+					  FROM (SELECT DISTINCT quota_id, subject, period_start FROM counter) c
+					  JOIN amount a USING (quota_id)) m
+			 GROUP BY 1, 2, 3, 4), known AS (
+			SELECT *,
+				   count(used) OVER w AS nused,
+				   count(amount) OVER w AS namount
+			  FROM moment
+			WINDOW w AS (PARTITION BY quota_id, subject, period_start ORDER BY txn)), state AS (
+			SELECT quota_id, subject, period_start, txn,
+				   max(used) OVER (PARTITION BY quota_id, subject, period_start, nused) AS used,
+				   max(amount) OVER (PARTITION BY quota_id, subject, period_start, namount) AS amount
+			  FROM known), seen AS (
+			SELECT s.*, l.quota, l.level, s.used >= s.amount * l.share AS is_on,
+				   lag(s.used >= s.amount * l.share) OVER (PARTITION BY quota_id, s.subject, s.period_start, l.level ORDER BY s.txn) AS was_on
+			  FROM state s
+			  JOIN level l USING (quota_id)), reached AS (
+			SELECT * FROM seen WHERE is_on AND was_on IS NOT TRUE), wrong AS (
+			SELECT quota_id, quota, subject, period_start, level, txn, r.used AS reached, a.used AS alert_at
 			  FROM reached r
 			  FULL JOIN (SELECT a.txn, quota_id, coalesce(a.subject, '') AS subject, a.period_start, a.level, a.used
 						   FROM replay_alert a JOIN usage_monitor.quota q USING (quota_id) WHERE q.name LIKE '$like') a
-				   USING (quota_id, subject, period_start, level)
-			 WHERE a.txn IS DISTINCT FROM r.txn OR a.used IS DISTINCT FROM r.used)
+				   USING (quota_id, subject, period_start, level, txn)
+			 WHERE a.used IS DISTINCT FROM r.used)
 		(SELECT count(*) || ' of ' || (SELECT count(*) FROM reached) || ' are wrong' FROM wrong HAVING count(*) > 0)
 		UNION ALL
 		(SELECT w::text FROM wrong w LIMIT 10)});
