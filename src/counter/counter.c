@@ -226,6 +226,8 @@ refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric re
 			 err_generic_string(PG_DIAG_SCHEMA_NAME, UM_SCHEMA),
 			 err_generic_string(PG_DIAG_TABLE_NAME, "quota"),
 			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, quota->name),
+			 quota->period == UM_PERIOD_LIFETIME ?
+			 errhint("Raise the quota with usage_monitor.raise_quota(), or for good with usage_monitor.set_quota().") :
 			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
 }
 
@@ -695,6 +697,9 @@ hold(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Nume
 	int128		beside_units;
 	Numeric		most;
 
+	/* what costs nothing is let in over the limit, too, as INSERT does */
+	if (compare(wanted, zero()) == 0)
+		return true;
 	if (compare(beside, zero()) < 0)
 		beside = zero();
 	if (um_cell_units(wanted, &units) && um_cell_units(beside, &beside_units) &&
@@ -742,11 +747,12 @@ um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count,
 	{
 		UmQuota    *quota = um_quota_by_id(names[i].quota_id);
 		Numeric		more = is_stored ? zero() : wanted[i];
+		bool		is_free = compare(wanted[i], zero()) == 0;
 
 		is_new[i] = lock_header(&counters, quota, &names[i], &all[i].header);
 		collect(&counters, quota, &names[i], is_new[i], &all[i]);
 		/* what the transaction has recorded comes on top, at its end */
-		if (refused < 0 &&
+		if (refused < 0 && !is_free &&
 			!has_room(quota, &all[i], plus(more, um_pending_of(&names[i]))))
 			refused = i;
 	}
