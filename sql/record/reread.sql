@@ -88,7 +88,7 @@ BEGIN
             reading := NULL;
             cost := call.cost;
         ELSE
-            charge := CASE WHEN prefers AND (usage_monitor.ledger_currency() = 'USD' OR EXISTS (
+            charge := CASE WHEN prefers AND reading.unread IS NULL AND (usage_monitor.ledger_currency() = 'USD' OR EXISTS (
                                 SELECT FROM usage_monitor.exchange_rate x
                                  WHERE x.from_currency = 'USD' AND x.to_currency = usage_monitor.ledger_currency()
                                    AND x.valid @> call.ts))

@@ -518,7 +518,8 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 				step.usage = step_of(call->usage, request_id);
 			call = &step;
 		}
-		take_cost = call->cost != NULL && takes_charge(&row);
+		/* with a charge but not all counts the call would look whole */
+		take_cost = call->cost != NULL && response->unread == NULL && takes_charge(&row);
 		set_use(&row, response, call, take_cost);
 		stored = store_row(&row, request_id, i > 0, &replaces, context);
 		if (i == 0)

@@ -99,7 +99,7 @@ SELECT ts FROM usage_monitor.record('{"model": "reading-1", "created": 179000000
 SELECT cost, cost_source, list_cost, input_cost, other_cost FROM usage_monitor.record((:'charged'::jsonb || '{"id": "c1"}')::jsonb);
 SELECT e.meter, e.amount, e.cost, e.note FROM usage_monitor.usage u, usage_monitor.explain_cost(u.usage_id) AS e WHERE u.request_id = 'c1';
 SELECT cost, cost_source, list_cost FROM usage_monitor.record((:'charged'::jsonb || '{"id": "c2", "model": "reading-none"}')::jsonb);
--- also where something else is unread; a router's fee, and what the provider took of one's own key
+-- but not where something else is unread; a router's fee, and what the provider took of one's own key
 SELECT cost, cost_source, unread FROM usage_monitor.record('{"id": "c3", "model": "reading-1", "usage": {"prompt_tokens": 10, "completion_tokens": 10, "cost": 0.25, "gold": 5}}');
 SELECT cost FROM usage_monitor.record('{"id": "gen-4", "model": "reading-1", "usage": {"prompt_tokens": 10, "completion_tokens": 10, "cost": 0.01, "is_byok": true, "cost_details": {"upstream_inference_cost": 0.2}}}');
 -- a later word with another charge
