@@ -360,6 +360,10 @@ BEGIN
                                     (CASE WHEN m.name LIKE '%*%' OR NEW.exact THEN m.name
                                           ELSE _usage_monitor._resolved_model(NEW.provider, m.name) END)) AS n (name)
          WHERE m.name IS NOT NULL
+         -- a dump may be restored before the aliases that they were found by
+         UNION
+        SELECT g.name
+          FROM unnest(CASE WHEN TG_OP = 'INSERT' THEN NEW.counted_models END) AS g (name)
          ORDER BY 1), '{}');
 
     IF TG_OP = 'INSERT' THEN

@@ -30,7 +30,7 @@ WITH expected AS (
      CROSS JOIN LATERAL (
                SELECT CASE q.scope WHEN 'all' THEN '' WHEN 'org' THEN u.org WHEN 'department' THEN u.department
                           WHEN 'project' THEN u.project WHEN 'user' THEN u.user_id WHEN 'session' THEN u.session_id
-                          WHEN 'model' THEN u.model WHEN 'provider' THEN u.provider END
+                          WHEN 'model' THEN CASE WHEN q.exact THEN u.model ELSE u.resolved_model END WHEN 'provider' THEN u.provider END
                 WHERE q.scope <> 'tag'
                UNION ALL
                SELECT t.key || '=' || t.value FROM jsonb_each_text(u.tags) t
@@ -45,7 +45,7 @@ WITH expected AS (
        AND (q.scope = 'tag' OR q.subject IS NULL OR q.subject = s.subject)
        AND (q.org IS NULL OR q.org = u.org)
        AND (q.provider IS NULL OR q.provider = u.provider)
-       AND (q.model IS NULL OR q.model = u.model)
+       AND (q.model IS NULL OR q.model IN (u.model, u.resolved_model))
        AND NOT EXISTS (SELECT FROM usage_monitor.quota o WHERE o.overrides = q.quota_id AND o.subject = s.subject AND o.enabled)
      GROUP BY $keys),
 level AS (
