@@ -130,7 +130,7 @@ CREATE ROLE regress_belonging;
 GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_belonging;
 GRANT INSERT ON usage_monitor.price_rate TO regress_belonging;
 GRANT SELECT, DELETE ON usage_monitor.price TO regress_belonging;
-GRANT EXECUTE ON FUNCTION _usage_monitor._meter_side, _usage_monitor._is_restoring TO regress_belonging;
+GRANT EXECUTE ON FUNCTION _usage_monitor._meter_side, _usage_monitor._is_restoring, _usage_monitor._own_orgs, _usage_monitor._confined_to TO regress_belonging;
 ALTER TABLE usage_monitor.price ENABLE ROW LEVEL SECURITY;
 ALTER TABLE usage_monitor.price FORCE ROW LEVEL SECURITY;
 CREATE POLICY only_m ON usage_monitor.price USING (model = 'm');

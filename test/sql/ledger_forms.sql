@@ -249,7 +249,7 @@ SELECT * FROM pg_temp.counted();
 -- a partition needs the unique index by which retries are recognised
 CREATE TABLE regress_usage_2026_06 (LIKE usage_monitor.usage_default);
 ALTER TABLE usage_monitor.usage ATTACH PARTITION regress_usage_2026_06 FOR VALUES FROM ('2026-06-01') TO ('2026-07-01');
-SELECT * FROM pg_temp.refusal($$INSERT INTO usage_monitor.usage (request_id, model, ts) VALUES ('r-9', 'ledger-a', '2026-03-10')$$);
+SELECT * FROM pg_temp.refusal($$INSERT INTO usage_monitor.usage (request_id, model, ts) VALUES ('r-9', 'ledger-a', '2026-06-10')$$);
 
 DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_ledger_writer;
