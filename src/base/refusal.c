@@ -13,12 +13,13 @@
 
 static emit_log_hook_type previous_hook;
 
-/* Cuts a context off up to the last line that names a function of ours. */
+/* Cuts a context off up to the last line of a function of ours, or of record()'s statement. */
 static void
 cut_own_functions(char *context)
 {
 	static const char *const own[] = {
-		"PL/pgSQL function usage_monitor.", "PL/pgSQL function _usage_monitor."
+		"PL/pgSQL function usage_monitor.", "PL/pgSQL function _usage_monitor.",
+		"SQL statement \"INSERT INTO usage_monitor.usage AS u ("
 	};
 	char	   *last = NULL;
 
