@@ -52,7 +52,7 @@ sub replay
 {
 	my ($node) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir;
-	my @row = qw(org department project user_id session_id model provider tags ts cost total_tokens);
+	my @row = qw(org department project user_id session_id model resolved_model provider tags ts cost total_tokens);
 	my @alert = qw(quota_id subject period_start level used);
 	my @quota = qw(quota_id amount enforcement enabled);
 	my %file;
@@ -94,7 +94,7 @@ sub replay
 
 	$node->safe_psql('postgres', qq{
 		CREATE TABLE replay_row (txn bigint, sign integer, org text, department text, project text, user_id text, session_id text,
-			model text, provider text, tags jsonb, ts timestamptz, cost numeric, total_tokens bigint);
+			model text, resolved_model text, provider text, tags jsonb, ts timestamptz, cost numeric, total_tokens bigint);
 		CREATE TABLE replay_alert (txn bigint, quota_id bigint, subject text, period_start timestamptz, level text, used numeric);
 		CREATE TABLE replay_quota (txn bigint, quota_id bigint, amount numeric, enforcement text, enabled boolean);
 		\\copy replay_row FROM '$dir/row.csv' (FORMAT csv)
