@@ -13,6 +13,7 @@
 #include "ledger/bounds.h"
 #include "ledger/ledger.h"
 #include "quota/alert.h"
+#include "quota/late_alert.h"
 #include "rollup/refresh_worker.h"
 #include "utils/guc.h"
 
@@ -31,6 +32,7 @@ _PG_init(void)
 	um_bounds_init();
 	um_ledger_init();
 	um_alert_init();
+	um_late_init();
 	um_refresh_worker_init();
 	MarkGUCPrefixReserved("usage_monitor");
 }

@@ -110,7 +110,8 @@ BEGIN
        SET subject = CASE WHEN a.alert_type = 'unpriced' THEN a.subject
                           ELSE _usage_monitor._renamed(a.subject, person, pseudonym) END,
            message = _usage_monitor._renamed(a.message, person, pseudonym),
-           details = _usage_monitor._renamed(a.details, person, pseudonym)
+           details = _usage_monitor._renamed(a.details, person, pseudonym),
+           quota = _usage_monitor._renamed(a.quota, person, pseudonym)
      WHERE strpos(concat(a.subject, a.message, a.details), person) > 0
        AND (only_org IS NULL
             OR a.details ->> 'org' = only_org
@@ -132,7 +133,8 @@ BEGIN
     LOOP
         UPDATE usage_monitor.alert a
            SET message = _usage_monitor._renamed(a.message, renamed.old_name, renamed.new_name),
-               details = _usage_monitor._renamed(a.details, renamed.old_name, renamed.new_name)
+               details = _usage_monitor._renamed(a.details, renamed.old_name, renamed.new_name),
+               quota = _usage_monitor._renamed(a.quota, renamed.old_name, renamed.new_name)
          WHERE a.quota_id = renamed.quota_id;
         UPDATE usage_monitor.audit_log l
            SET old = _usage_monitor._renamed(l.old, renamed.old_name, renamed.new_name),

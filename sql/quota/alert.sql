@@ -17,6 +17,11 @@ CREATE TABLE usage_monitor.alert (
     acknowledged_by text,
     resolved_at     timestamptz,
     resolved_by     text,
+    quota           text,
+    org             text COLLATE "C",
+    model           text COLLATE "C",
+    occurrences     bigint NOT NULL DEFAULT 1,
+    last_seen       timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT alert_pkey PRIMARY KEY (alert_id)
 );
 
@@ -26,19 +31,19 @@ CREATE INDEX alert_level
                             coalesce(details->>'scope', ''), coalesce(details->>'period', ''), coalesce(details->>'metric', ''))
     WHERE quota_id IS NOT NULL;
 
-CREATE UNIQUE INDEX alert_unpriced_once
-    ON usage_monitor.alert (subject, period_start)
+CREATE INDEX alert_unpriced
+    ON usage_monitor.alert (subject)
     WHERE alert_type = 'unpriced';
 
 COMMENT ON TABLE usage_monitor.alert IS
-    'What was raised: one row each time that a quota''s subject reaches a level in a period, and one a day for each model that has calls without a cost. NOTIFY usage_monitor_alert tells of each, as JSON: alert_id, alert_type and level, or, where usage_monitor.notify is full, the row.';
+    'What was raised: one row each time that a quota''s subject reaches a level in a period. What repeats while it is open is told in one row: a rule that is reached again, unusual calls of one model, days of a model''s calls without a cost, and periods that were over when history of them was recorded. NOTIFY usage_monitor_alert tells of each, as JSON: alert_id, alert_type and level, or, where usage_monitor.notify is full, the row.';
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
 COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; threshold, of an alert_rule; anomaly; unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.level IS 'info, warning, critical, exceeded, or a further threshold such as 50%.';
 COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota that was reached; NULL: unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.subject IS 'Whose usage reached it; NULL for a quota of scope all. Of an unpriced alert: the model.';
-COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period, or of the day; -infinity for lifetime.';
-COMMENT ON COLUMN usage_monitor.alert.used IS 'What was used when it was raised, in the unit of the quota''s metric.';
+COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period, or of the day; -infinity for lifetime. Of several periods: the worst one''s.';
+COMMENT ON COLUMN usage_monitor.alert.used IS 'What was used when it was raised, in the unit of the quota''s metric. Of several periods: the most.';
 COMMENT ON COLUMN usage_monitor.alert.amount IS 'The quota''s amount at that time.';
 COMMENT ON COLUMN usage_monitor.alert.message IS 'The same for people.';
 COMMENT ON COLUMN usage_monitor.alert.details IS 'Of a quota: its name, scope, metric, period, threshold and share used, and who reached it: the user_id of the last call that the transaction recorded for it, and the role that did.';
@@ -47,6 +52,11 @@ COMMENT ON COLUMN usage_monitor.alert.acknowledged_at IS 'When somebody took not
 COMMENT ON COLUMN usage_monitor.alert.acknowledged_by IS 'Who did.';
 COMMENT ON COLUMN usage_monitor.alert.resolved_at IS 'When it was done with.';
 COMMENT ON COLUMN usage_monitor.alert.resolved_by IS 'By whom.';
+COMMENT ON COLUMN usage_monitor.alert.quota IS 'Name that the quota or budget had; NULL: another kind of alert.';
+COMMENT ON COLUMN usage_monitor.alert.org IS 'Organisation that it is about; NULL: all of them, or not one alone.';
+COMMENT ON COLUMN usage_monitor.alert.model IS 'Model that it is about, or pattern of models that the quota counts; NULL: any.';
+COMMENT ON COLUMN usage_monitor.alert.occurrences IS 'How often it has happened since raised_at: periods that were over, days without a price, unusual calls, or times that a rule was reached.';
+COMMENT ON COLUMN usage_monitor.alert.last_seen IS 'When it happened last.';
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.alert', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.alert_alert_id_seq', '');
@@ -100,7 +110,13 @@ BEGIN ATOMIC
            NULL::timestamptz AS acknowledged_at,
            NULL::text AS acknowledged_by,
            NULL::timestamptz AS resolved_at,
-           NULL::text AS resolved_by
+           NULL::text AS resolved_by,
+           q.name AS quota,
+           CASE q.scope WHEN 'org' THEN _new_quota_alert.subject ELSE q.org END AS org,
+           CASE q.scope WHEN 'model' THEN _new_quota_alert.subject
+                        ELSE coalesce(q.model, array_to_string(q.models, ', ')) END AS model,
+           1::bigint AS occurrences,
+           now() AS last_seen
       FROM usage_monitor.quota q
      CROSS JOIN LATERAL _usage_monitor._quota_amount(q) AS a (amount)
      WHERE q.quota_id = _new_quota_alert.quota_id;
@@ -108,6 +124,124 @@ END;
 
 COMMENT ON FUNCTION _usage_monitor._new_quota_alert(bigint, text, timestamptz, text, numeric, numeric, text) IS
     'The alert of a level that was reached.';
+
+CREATE FUNCTION _usage_monitor._late_alert(
+    quota_id bigint,
+    subject text,
+    starts timestamptz[],
+    used numeric[],
+    user_id text,
+    mode text,
+    open_id bigint
+) RETURNS SETOF usage_monitor.alert
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH quota AS MATERIALIZED (
+        SELECT q.*, a.amount AS limit_now,
+               CASE q.metric WHEN 'cost' THEN usage_monitor.ledger_currency() ELSE q.metric END AS unit,
+               q.kind || ' "' || q.name || '"'
+               || CASE WHEN q.scope = 'all' THEN ''
+                       ELSE format(' of %s "%s"', q.scope, _late_alert.subject) END AS called
+          FROM usage_monitor.quota q
+         CROSS JOIN LATERAL _usage_monitor._quota_amount(q) AS a (amount)
+         WHERE q.quota_id = _late_alert.quota_id
+    ), told AS MATERIALIZED (
+        SELECT a.alert_id, a.level, a.period_start, a.used, a.details, a.occurrences,
+               (a.details ->> 'periods')::tstzmultirange AS periods
+          FROM usage_monitor.alert a
+          JOIN quota q
+            ON q.scope = a.details ->> 'scope'
+           AND q.period = a.details ->> 'period'
+           AND q.metric = a.details ->> 'metric'
+         WHERE a.quota_id = _late_alert.quota_id
+           AND coalesce(a.subject, '') = _late_alert.subject
+    ), before AS MATERIALIZED (
+        SELECT coalesce(range_agg(t.periods), '{}') AS periods
+          FROM told t
+         WHERE t.alert_id IS DISTINCT FROM _late_alert.open_id
+           AND t.periods IS NOT NULL
+    ), excess AS (
+        SELECT n.period_start, n.used,
+               NOT coalesce(o.periods @> n.period_start, false) AS is_new
+          FROM unnest(starts, used) AS n (period_start, used)
+         CROSS JOIN before b
+          LEFT JOIN told o ON o.alert_id = _late_alert.open_id
+         WHERE NOT b.periods @> n.period_start
+           -- it was told of while the period ran
+           AND NOT EXISTS (
+                   SELECT
+                     FROM told t
+                    WHERE t.periods IS NULL
+                      AND t.level = 'exceeded'
+                      AND t.period_start = n.period_start)
+    ), grouped AS (
+        SELECT count(*) FILTER (WHERE e.is_new) AS new_periods,
+               (array_agg(e.period_start ORDER BY e.used DESC, e.period_start))[1] AS period_start,
+               max(e.used) AS used,
+               range_agg(tstzrange(e.period_start, usage_monitor.period_end(e.period_start, q.period, q.time_zone, q.billing_day))) AS periods
+          FROM excess e
+         CROSS JOIN quota q
+         GROUP BY CASE WHEN mode = 'each' THEN e.period_start END
+    ), result AS (
+        SELECT g.new_periods + coalesce(o.occurrences, 0) AS occurrences,
+               g.periods + coalesce(o.periods, '{}') AS periods,
+               w.period_start, w.used,
+               to_char(w.period_start AT TIME ZONE q.time_zone, 'YYYY-MM-DD HH24:MI') AS worst,
+               round(100 * w.used / q.limit_now, 1) AS percentage
+          FROM grouped g
+         CROSS JOIN quota q
+          LEFT JOIN told o ON o.alert_id = _late_alert.open_id AND mode <> 'each'
+         CROSS JOIN LATERAL (
+                   SELECT CASE WHEN g.used > o.used IS NOT FALSE THEN g.period_start ELSE o.period_start END AS period_start,
+                          greatest(g.used, o.used) AS used) w
+         WHERE g.new_periods > 0 OR g.used > o.used
+    )
+    SELECT CASE WHEN mode <> 'each' THEN _late_alert.open_id END AS alert_id,
+           q.kind || '_exceeded' AS alert_type,
+           'exceeded' AS level,
+           q.quota_id,
+           nullif(_late_alert.subject, '') AS subject,
+           r.period_start,
+           r.used,
+           q.limit_now AS amount,
+           CASE WHEN r.occurrences = 1 THEN
+               format('%s: %s of %s %s used (%s %%) in the %s from %s, which is over',
+                      q.called, trim_scale(r.used), trim_scale(q.limit_now), q.unit, r.percentage, q.period, r.worst)
+           ELSE
+               format('%s: %s %s used up in %s %ss that are over, the worst from %s with %s (%s %%)',
+                      q.called, trim_scale(q.limit_now), q.unit, r.occurrences, q.period, r.worst, trim_scale(r.used), r.percentage)
+           END AS message,
+           jsonb_strip_nulls(jsonb_build_object(
+               'quota', q.name,
+               'scope', q.scope,
+               'metric', q.metric,
+               'period', q.period,
+               'enforcement', q.enforcement,
+               'threshold', 1,
+               'percentage', round(100 * r.used / q.limit_now, 2),
+               'late', true,
+               'periods', CASE WHEN mode <> 'each' THEN r.periods::text END,
+               'user_id', _late_alert.user_id,
+               'role', session_user)) AS details,
+           NULL::timestamptz AS raised_at,
+           NULL::timestamptz AS acknowledged_at,
+           NULL::text AS acknowledged_by,
+           NULL::timestamptz AS resolved_at,
+           NULL::text AS resolved_by,
+           q.name AS quota,
+           CASE q.scope WHEN 'org' THEN _late_alert.subject ELSE q.org END AS org,
+           CASE q.scope WHEN 'model' THEN _late_alert.subject
+                        ELSE coalesce(q.model, array_to_string(q.models, ', ')) END AS model,
+           r.occurrences,
+           now() AS last_seen
+      FROM result r
+     CROSS JOIN quota q
+     ORDER BY r.period_start;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._late_alert(bigint, text, timestamptz[], numeric[], text, text, bigint) IS
+    'The alerts of periods that are over and of which more was used than the amount: one for each period (mode each), or one for all of them, which adds to the open one. No row: they were told of before.';
 
 CREATE FUNCTION _usage_monitor._signature(by text) RETURNS text
     LANGUAGE plpgsql STABLE
@@ -218,7 +352,7 @@ BEGIN
        AND (resolve_alerts.subject IS NULL OR a.subject = resolve_alerts.subject)
        AND (resolve_alerts.before IS NULL OR a.raised_at <= resolve_alerts.before)
        AND (resolve_alerts.quota IS NULL
-            OR a.details ->> 'quota' = resolve_alerts.quota
+            OR a.quota = resolve_alerts.quota
             OR a.quota_id = (SELECT q.quota_id FROM usage_monitor.quota q WHERE q.name = resolve_alerts.quota));
     GET DIAGNOSTICS resolved = ROW_COUNT;
     RETURN resolved;
@@ -252,6 +386,74 @@ VALUES ('<synthetic>', 'what Claude Code calls messages that it has made up itse
 -- that one comes with the extension
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.ignored_model', 'WHERE pattern <> ''<synthetic>''');
 
+/*
+ * Days that were told of, so that each is told of once.  Not read from alert:
+ * that would let SERIALIZABLE transactions that raise different alerts fail.
+ */
+CREATE TABLE _usage_monitor._unpriced_day (
+    model text COLLATE "C" NOT NULL,
+    day   date NOT NULL,
+    CONSTRAINT _unpriced_day_pkey PRIMARY KEY (model, day)
+);
+
+COMMENT ON TABLE _usage_monitor._unpriced_day IS
+    'The days on which a model had calls without a cost, that an alert has told of.';
+COMMENT ON COLUMN _usage_monitor._unpriced_day.model IS 'The model, as it was recorded.';
+COMMENT ON COLUMN _usage_monitor._unpriced_day.day IS 'The day, in the ledger''s time zone.';
+
+SELECT pg_catalog.pg_extension_config_dump('_usage_monitor._unpriced_day', '');
+
+CREATE FUNCTION _usage_monitor._unpriced_alert(model text, days date[], mode text, open_id bigint)
+RETURNS SETOF usage_monitor.alert
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH told AS MATERIALIZED (
+        SELECT a.occurrences, (a.details ->> 'days')::datemultirange AS days
+          FROM usage_monitor.alert a
+         WHERE a.alert_id = _unpriced_alert.open_id
+           AND mode <> 'each'
+    ), result AS (
+        SELECT count(*) + coalesce(max(t.occurrences), 0) AS occurrences,
+               max(d.day) AS last_day,
+               range_agg(daterange(d.day, d.day, '[]'))
+               + coalesce((SELECT o.days FROM told o), '{}') AS days
+          FROM unnest(_unpriced_alert.days) AS d (day)
+          LEFT JOIN told t ON true
+         GROUP BY CASE WHEN mode = 'each' THEN d.day END
+    )
+    SELECT CASE WHEN mode <> 'each' THEN _unpriced_alert.open_id END AS alert_id,
+           'unpriced' AS alert_type,
+           'warning' AS level,
+           NULL::bigint AS quota_id,
+           _unpriced_alert.model AS subject,
+           lower(r.days)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() AS period_start,
+           NULL::numeric AS used,
+           NULL::numeric AS amount,
+           CASE WHEN r.occurrences = 1 THEN
+               format('model "%s" has calls without a cost on %s', _unpriced_alert.model, to_char(r.last_day, 'YYYY-MM-DD'))
+           ELSE
+               format('model "%s" has calls without a cost on %s days, from %s to %s', _unpriced_alert.model, r.occurrences,
+                      to_char(lower(r.days), 'YYYY-MM-DD'), to_char(upper(r.days) - 1, 'YYYY-MM-DD'))
+           END AS message,
+           jsonb_build_object('model', _unpriced_alert.model, 'day', r.last_day, 'days', r.days::text) AS details,
+           NULL::timestamptz AS raised_at,
+           NULL::timestamptz AS acknowledged_at,
+           NULL::text AS acknowledged_by,
+           NULL::timestamptz AS resolved_at,
+           NULL::text AS resolved_by,
+           NULL::text AS quota,
+           NULL::text AS org,
+           _unpriced_alert.model,
+           r.occurrences,
+           now() AS last_seen
+      FROM result r
+     ORDER BY r.last_day;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._unpriced_alert(text, date[], text, bigint) IS
+    'The alert of a model''s calls without a cost on these days, which adds to the open one; or (mode each) one for each day.';
+
 CREATE FUNCTION _usage_monitor._close_unpriced_alerts() RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
@@ -261,18 +463,21 @@ BEGIN ATOMIC
            resolved_by = 'usage_monitor'
      WHERE a.alert_type = 'unpriced'
        AND a.resolved_at IS NULL
-       AND a.details ? 'day'
+       AND a.details ? 'days'
        AND NOT EXISTS (
                SELECT
                  FROM usage_monitor.usage u
                 WHERE u.cost IS NULL
                   AND u.model = a.subject
                   AND u.ts >= a.period_start
-                  AND u.ts < usage_monitor.period_end(a.period_start, 'day', usage_monitor.ledger_time_zone()));
+                  AND u.ts < usage_monitor.period_start(
+                                 upper((a.details ->> 'days')::datemultirange)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),
+                                 'day', usage_monitor.ledger_time_zone())
+                  AND usage_monitor.ledger_day(u.ts) <@ (a.details ->> 'days')::datemultirange);
 END;
 
 COMMENT ON FUNCTION _usage_monitor._close_unpriced_alerts() IS
-    'Resolves the alerts of models and days that have no call without a cost any more.';
+    'Resolves the alerts of models that have no call without a cost any more on the days that they tell of.';
 
 CREATE VIEW usage_monitor.active_alert WITH (security_invoker = true) AS
 SELECT a.alert_id,
@@ -289,20 +494,14 @@ SELECT a.alert_id,
        a.raised_at,
        a.acknowledged_at,
        a.acknowledged_by,
-       q.name AS quota,
+       coalesce(q.name, a.quota) AS quota,
        q.scope,
-       CASE WHEN q.scope = 'org' THEN a.subject
-            WHEN a.quota_id IS NOT NULL THEN q.org
-            WHEN a.alert_type = 'anomaly' THEN a.subject
-            ELSE a.details #>> '{dimensions,org}'
-       END AS org,
+       a.org,
        coalesce(q.metric, a.details ->> 'metric', CASE a.alert_type WHEN 'anomaly' THEN 'cost' END) AS metric,
        q.period,
-       coalesce(CASE q.scope WHEN 'model' THEN a.subject END,
-                q.model,
-                CASE a.alert_type WHEN 'unpriced' THEN a.subject END,
-                a.details #>> '{dimensions,model}',
-                a.details ->> 'model') AS model
+       a.model,
+       a.occurrences,
+       a.last_seen
   FROM usage_monitor.alert a
   LEFT JOIN usage_monitor.quota q ON q.quota_id = a.quota_id
  WHERE a.resolved_at IS NULL

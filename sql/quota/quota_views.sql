@@ -193,7 +193,7 @@ BEGIN
            AND t.attname = a.attname
           LEFT JOIN (VALUES
                        ('alert', 'state', 'open or acknowledged.'),
-                       ('alert', 'quota', 'Name of the quota or budget that was reached; NULL: another kind of alert, or the quota is gone.'),
+                       ('alert', 'quota', 'Name of the quota or budget that was reached; NULL: another kind of alert.'),
                        ('alert', 'scope', 'What the quota limits: all, org, department, project, user, session, model, provider or tag.'),
                        ('alert', 'org', 'Organisation that the alert is about; NULL: all of them, or not one alone.'),
                        ('alert', 'metric', 'Unit of used and amount: that of the quota, or what the alert rule measures; cost of an anomaly.'),

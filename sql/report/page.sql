@@ -165,7 +165,7 @@ CREATE FUNCTION _usage_monitor._page_alerts(org text, "limit" integer) RETURNS j
 BEGIN ATOMIC
     WITH active AS MATERIALIZED (
         SELECT a.*,
-               count(*) OVER matter AS times,
+               sum(a.occurrences) OVER matter AS times,
                array_agg(a.alert_id) OVER (matter ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS alert_ids,
                row_number() OVER (matter ORDER BY array_position('{exceeded,critical,warning,info}', a.level) NULLS LAST, a.raised_at DESC, a.alert_id DESC) AS n
           FROM usage_monitor.active_alert AS a

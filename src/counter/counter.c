@@ -50,6 +50,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "quota/alert.h"
+#include "quota/late_alert.h"
 #include "quota/quota_cache.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -231,6 +232,12 @@ refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric re
 			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
 }
 
+/*
+ * Among the levels that a header says are reached: the excess came when the
+ * period was over.
+ */
+#define LATE "late"
+
 /* Is a level one of those that a header says are reached? */
 static bool
 is_raised(const UmCounterRow *header, const char *level)
@@ -251,15 +258,32 @@ is_raised(const UmCounterRow *header, const char *level)
 }
 
 /*
+ * Is a period over?  Not for who began while it ran, so that the answer is the
+ * same all through a transaction, and what is recorded as it happens is not late.
+ */
+static bool
+is_over(const UmQuota *quota, TimestampTz period_start)
+{
+	TimestampTz start;
+	TimestampTz end;
+
+	um_period_bounds(quota->period, quota->billing_day, quota->tz, period_start, &start, &end);
+	return end <= GetCurrentTransactionStartTimestamp();
+}
+
+/*
  * Raises the levels that the usage has reached since the counter was last
  * looked at, and has those that it has left be raised again when it reaches them
  * once more: whatever has moved, the usage or the limit.  Sets where the next
- * one is due.
+ * one is due.  Of a period that is over only the excess is told, by an alert
+ * that goes on to be told of it.
  */
 static void
 raise_levels(const UmQuota *quota, const UmPending *pending, UmCounterRow *header, Numeric used,
-			 bool notify)
+			 bool over, bool notify)
 {
+	bool		was_late = is_raised(header, LATE);
+	bool		is_late = false;
 	StringInfoData raised;
 
 	initStringInfo(&raised);
@@ -273,9 +297,16 @@ raise_levels(const UmQuota *quota, const UmPending *pending, UmCounterRow *heade
 			header->next_threshold = level->threshold;
 			break;
 		}
-		if (!is_raised(header, level->name))
+		if (strcmp(level->name, UM_EXCEEDED) == 0)
+			is_late = was_late || (over && !is_raised(header, level->name));
+		if (!over && !is_raised(header, level->name))
 			um_alert_raise(&pending->name, pending->user, level, used, header->raised == NULL, notify);
 		appendStringInfo(&raised, "%s%s", raised.len > 0 ? "," : "", level->name);
+	}
+	if (is_late)
+	{
+		um_late_note(&pending->name, pending->user, used);
+		appendStringInfoString(&raised, "," LATE);
 	}
 	header->raised = raised.data;
 }
@@ -492,8 +523,8 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 	Numeric		room = infinity();
 	Numeric		share;
 
-	if (header->revision != quota->revision)
-		room = zero();			/* somebody has to look at the thresholds first */
+	if (header->revision != quota->revision || is_raised(header, LATE))
+		room = zero();			/* somebody has to look at the thresholds first, or to tell of it */
 	else
 	{
 		if (header->next_threshold != NULL)
@@ -533,9 +564,10 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 
 /*
  * With the header locked: knows the exact sum; refuses, or raises what is
- * due; shares out anew.  A delta that is not live (restored rows) raises
- * nothing and is never refused, for that was done where it comes from; the
- * next live one looks.
+ * due; shares out anew.  What is recorded of a period that is over was spent,
+ * and is not refused.  A delta that is not live (restored rows) raises nothing
+ * and is never refused, for that was done where it comes from; the next live
+ * one looks.
  */
 static void
 add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
@@ -543,16 +575,17 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending
 {
 	const UmCounterName *name = &pending->name;
 	UmCounterRow *header = &all->header;
+	bool		over = is_over(quota, name->period_start);
 
 	collect(counters, quota, name, is_new, all);
-	if (live && compare(delta, zero()) > 0 && !has_room(quota, all, delta))
+	if (live && !over && compare(delta, zero()) > 0 && !has_room(quota, all, delta))
 		refuse(quota, name, all->total, all->reserved, delta);
 
 	header->used = plus(header->used, delta);
 	all->total = plus(all->total, delta);
 	header->revision = live ? quota->revision : 0;
 	if (live)
-		raise_levels(quota, pending, header, all->total, notify);
+		raise_levels(quota, pending, header, all->total, over, notify);
 	else
 	{
 		header->next_threshold = NULL;
@@ -844,7 +877,9 @@ um_counter_count(const UmCounted *row, bool negative, bool live)
 		const UmTouch *touch = &touched.touches[i];
 		UmPending  *pending;
 
-		if (touch->quota->blocks && (pending = um_pending_find(&touch->name)) != NULL)
+		/* the quota's period is the row's still */
+		if (touch->quota->blocks && touch->quota->end > GetCurrentTransactionStartTimestamp() &&
+			(pending = um_pending_find(&touch->name)) != NULL)
 			check_room(touch->quota, pending);
 	}
 }
@@ -950,6 +985,7 @@ um_counter_flush(bool is_prepare)
 		sorted = um_quota_change_merge(sorted, &count);
 	expect_sums(&counters, sorted, count);
 	um_pending_close(true);
+	um_late_begin();
 	for (int i = 0; i < count; i++)
 	{
 		UmQuota    *quota = um_quota_by_id(sorted[i]->name.quota_id);
@@ -970,6 +1006,7 @@ um_counter_flush(bool is_prepare)
 			CommandCounterIncrement();
 		}
 	}
+	um_late_raise(flush_is_alone, !is_prepare);
 	um_pending_close(false);
 	um_counters_settle(&counters);
 	um_counters_close(&counters, NoLock);

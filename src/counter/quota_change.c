@@ -72,7 +72,10 @@ static UmQuery read_counters = {
 	.text = "SELECT c.quota_id, c.subject, c.period_start"
 	" FROM _usage_monitor._counter_row c"
 	" JOIN _usage_monitor._quota_birth b ON b.quota_id = c.quota_id"
-	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since",
+	" JOIN usage_monitor.quota q ON q.quota_id = c.quota_id"
+	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since"
+	/* of periods that are over no limit is in force */
+	" AND c.period_start >= usage_monitor.period_start(pg_catalog.now(), q.period, q.time_zone, q.billing_day)",
 	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };

@@ -1,12 +1,13 @@
 /*
  * unpriced_alert.c
- *		One alert a model and day for calls that have no cost.
+ *		One alert a model for calls that have no cost, which goes on to be told
+ *		of each day.
  *
- * A model is noted when its row is stored, and the alert is inserted right
- * before commit.  Nobody waits for it: while another transaction is about to
- * raise the same alert, it is left to that one, and should that one fail, to
- * the model's next call.  What a backend knows to have been raised it does
- * not look for again.
+ * A model is noted when its row is stored, and the alert is raised right
+ * before commit.  While another transaction is about to tell of the same day,
+ * it is left to that one, and should that one fail, to the model's next call:
+ * only who tells of another day of the same model is waited for.  What a
+ * backend knows to have been told it does not look for again.
  */
 #include "postgres.h"
 
@@ -18,7 +19,9 @@
 #include "ledger/unpriced_alert.h"
 #include "miscadmin.h"
 #include "quota/alert.h"
+#include "quota/late_alert.h"
 #include "storage/lock.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
@@ -26,6 +29,9 @@
 
 /* a client that invents models must not eat the backend's memory */
 #define MAX_KNOWN	10000
+
+/* for more of them there are no locks */
+#define MANY_DAYS	500
 
 typedef struct Key
 {
@@ -53,19 +59,38 @@ static HTAB *noted;				/* by this transaction, not raised yet */
 
 extern Datum usage_monitor_ledger_day(PG_FUNCTION_ARGS);
 
-static UmQuery insert_alert = {
-	.text = "INSERT INTO usage_monitor.alert AS a"
-	" (alert_type, level, subject, period_start, message, details)"
-	" SELECT 'unpriced', 'warning', $1,"
-	" $2::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),"
-	" pg_catalog.format('model \"%s\" has calls without a cost on %s', $1, pg_catalog.to_char($2, 'YYYY-MM-DD')),"
-	" pg_catalog.jsonb_build_object('model', $1, 'day', $2)"
-	" WHERE NOT EXISTS (SELECT FROM usage_monitor.ignored_model i"
+static UmQuery raise_alert = {
+	.text = "WITH d AS ("
+	"INSERT INTO _usage_monitor._unpriced_day (model, day)"
+	" SELECT $1, n.day FROM pg_catalog.unnest($2) n (day)"
+	" WHERE ($3 OPERATOR(pg_catalog.<>) 'none' OR n.day >= usage_monitor.ledger_day(pg_catalog.now()))"
+	" AND NOT EXISTS (SELECT FROM usage_monitor.ignored_model i"
 	" WHERE $1 OPERATOR(pg_catalog.~~) _usage_monitor._like_pattern(i.pattern))"
-	" ON CONFLICT DO NOTHING"
-	" RETURNING " UM_ALERT_PAYLOADS,
-	.nargs = 2,
-	.argtypes = {TEXTOID, DATEOID}
+	" ON CONFLICT DO NOTHING RETURNING day"
+	"), o AS MATERIALIZED ("
+	"SELECT s.alert_id FROM usage_monitor.alert s"
+	" WHERE s.alert_type = 'unpriced' AND s.subject = $1 AND s.resolved_at IS NULL AND s.details ? 'days'"
+	" ORDER BY s.alert_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED"
+	/* where no day is new, nobody looks at the alerts */
+	"), n AS MATERIALIZED ("
+	"SELECT f.* FROM (SELECT pg_catalog.array_agg(d.day) FROM d HAVING count(*) > 0) x (days)"
+	" CROSS JOIN LATERAL _usage_monitor._unpriced_alert($1, x.days, $3, (SELECT o.alert_id FROM o)) f"
+	"), u AS ("
+	"UPDATE usage_monitor.alert a"
+	" SET period_start = n.period_start, message = n.message, details = n.details,"
+	" occurrences = n.occurrences, last_seen = n.last_seen"
+	" FROM n WHERE a.alert_id = n.alert_id"
+	" RETURNING (a.details->>'day')::date >= usage_monitor.ledger_day(pg_catalog.now()) AS is_news, " UM_ALERT_PAYLOADS
+	"), a AS ("
+	"INSERT INTO usage_monitor.alert AS a"
+	" (alert_type, level, subject, period_start, message, details, model, occurrences)"
+	" SELECT n.alert_type, n.level, n.subject, n.period_start, n.message, n.details, n.model, n.occurrences"
+	" FROM n WHERE n.alert_id IS NULL"
+	" RETURNING true, " UM_ALERT_PAYLOADS
+	") SELECT r.id, r.whole, r.brief FROM"
+	" (SELECT * FROM u UNION ALL SELECT * FROM a) r (is_news, id, whole, brief) WHERE r.is_news",
+	.nargs = 3,
+	.argtypes = {TEXTOID, DATEARRAYOID, TEXTOID}
 };
 
 /* Makes a table of keys. */
@@ -120,9 +145,9 @@ compare_notes(const void *a, const void *b)
 	return x->day < y->day ? -1 : x->day > y->day;
 }
 
-/* Keeps others from raising the same alert; false where one is about to. */
+/* Keeps others from telling of the same day; false where one is about to. */
 static bool
-lock_alert(const Key *key)
+lock_day(const Key *key)
 {
 	LOCKTAG		tag;
 
@@ -130,6 +155,20 @@ lock_alert(const Key *key)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key->model >> 32),
 						 (uint32) key->model ^ (uint32) key->day, 0x5550);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Waits for whoever tells of another day of the model, or of one of those that
+ * share its lock, for the server has not locks without end.  Models come in
+ * the order of these, so there is no deadlock.
+ */
+static void
+lock_model(const Key *key)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) (key->model >> 56), 0x5551);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* Makes room to remember what was noted, for a commit must not fail. */
@@ -167,6 +206,8 @@ um_unpriced_raise(bool is_prepare)
 	HASH_SEQ_STATUS scan;
 	Noted	  **sorted;
 	Noted	   *entry;
+	Datum	   *days;
+	DateADT		today;
 	int			n = 0;
 
 	if (noted == NULL)
@@ -177,20 +218,34 @@ um_unpriced_raise(bool is_prepare)
 		sorted[n++] = entry;
 	qsort(sorted, n, sizeof(Noted *), compare_notes);
 
-	for (int i = 0; i < n; i++)
+	/* of days that are over nobody else has many calls at once */
+	today = DatumGetDateADT(DirectFunctionCall1(usage_monitor_ledger_day,
+												TimestampTzGetDatum(GetCurrentTransactionStartTimestamp())));
+	days = palloc(sizeof(Datum) * (n + 1));
+	for (int i = 0; i < n;)
 	{
-		Datum		values[2];
+		const Key  *model = &sorted[i]->key;
+		Datum		values[3];
+		int			ndays = 0;
 
-		/* the extension may have been dropped meanwhile */
-		if (sorted[i]->key.ledger != um_relation(UM_USAGE))
+		for (; i < n && sorted[i]->key.model == model->model; i++)
+			/* the extension may have been dropped meanwhile */
+			if (sorted[i]->key.ledger == um_relation(UM_USAGE) &&
+				(sorted[i]->key.day < today || n > MANY_DAYS || lock_day(&sorted[i]->key)))
+			{
+				days[ndays++] = DateADTGetDatum(sorted[i]->key.day);
+				sorted[i]->raised = true;
+			}
+		if (ndays == 0)
 			continue;
-		if (!lock_alert(&sorted[i]->key))
-			continue;
-		values[0] = CStringGetTextDatum(sorted[i]->model);
-		values[1] = DateADTGetDatum(sorted[i]->key.day);
-		um_alert_insert(&insert_alert, values, NULL, !is_prepare);
-		sorted[i]->raised = true;
+		lock_model(model);
+		values[0] = CStringGetTextDatum(sorted[i - 1]->model);
+		values[1] = PointerGetDatum(construct_array(days, ndays, DATEOID, sizeof(DateADT), true,
+													TYPALIGN_INT));
+		values[2] = CStringGetTextDatum(um_late_mode());
+		um_alert_insert(&raise_alert, values, NULL, !is_prepare);
 	}
+	pfree(days);
 	pfree(sorted);
 	if (!is_prepare)
 		make_room();

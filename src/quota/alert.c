@@ -21,9 +21,9 @@
 
 static UmQuery insert_alert = {
 	.text = "INSERT INTO usage_monitor.alert AS a"
-	" (alert_type, level, quota_id, subject, period_start, used, amount, message, details)"
+	" (alert_type, level, quota_id, subject, period_start, used, amount, message, details, quota, org, model)"
 	" SELECT n.alert_type, n.level, n.quota_id, n.subject, n.period_start,"
-	" n.used, n.amount, n.message, n.details"
+	" n.used, n.amount, n.message, n.details, n.quota, n.org, n.model"
 	" FROM _usage_monitor._new_quota_alert($1, $2, $3, $4, $5, $6, $7) n"
 	" WHERE CASE WHEN $8 THEN NOT EXISTS (SELECT FROM usage_monitor.alert o"
 	" WHERE o.quota_id = $1 AND coalesce(o.subject, '') = $2 AND o.period_start = $3 AND o.level = $4"
@@ -92,8 +92,8 @@ usage_monitor_notify(PG_FUNCTION_ARGS)
 }
 
 /*
- * Inserts an alert by a query that returns UM_ALERT_PAYLOADS, and notifies if
- * it did.  The last thing before commit: triggers of the table, also deferred
+ * Inserts alerts by a query that returns UM_ALERT_PAYLOADS of those to notify
+ * of.  The last thing before commit: triggers of the table, also deferred
  * ones, are fired here, by the rights and with the search_path of the table's
  * owner that the insertion has.
  */
@@ -106,9 +106,9 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool must_noti
 	um_spi_modify(query, values, nulls);
 	/* triggers that somebody has put on alerts: the server has fired all that were deferred before */
 	AfterTriggerFireDeferred();
-	if (SPI_processed == 1 && must_notify)
+	for (uint64 i = 0; i < SPI_processed && must_notify; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[0];
+		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 
 		notify(SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2), SPI_getvalue(row, desc, 3));

@@ -29,10 +29,13 @@ typedef enum UmMetric
 	UM_METRIC_REQUESTS
 } UmMetric;
 
+/* The level at which the amount is used up. */
+#define UM_EXCEEDED "exceeded"
+
 /* An alert is due when this share of the amount is used. */
 typedef struct UmLevel
 {
-	char	   *name;			/* warning, critical, exceeded, or 50% */
+	const char *name;			/* warning, critical, exceeded, or 50% */
 	Numeric		share;
 	Numeric		threshold;		/* in the metric's unit */
 } UmLevel;

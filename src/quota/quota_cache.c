@@ -233,7 +233,7 @@ share_of(Numeric amount, Numeric share)
 
 /* Adds a level to a quota, in its place. */
 static void
-add_level(UmQuota *quota, char *name, Numeric share)
+add_level(UmQuota *quota, const char *name, Numeric share)
 {
 	int			place = quota->nlevels++;
 	UmLevel		level = {name, share, share_of(quota->amount, share)};
@@ -256,7 +256,7 @@ read_levels(UmQuota *quota, const Datum *values, const bool *nulls)
 	quota->levels = palloc(sizeof(UmLevel) * (nshares + 3));
 	add_level(quota, "warning", DatumGetNumericCopy(values[COL_WARNING]));
 	add_level(quota, "critical", DatumGetNumericCopy(values[COL_CRITICAL]));
-	add_level(quota, "exceeded", int64_to_numeric(1));
+	add_level(quota, UM_EXCEEDED, int64_to_numeric(1));
 	for (int i = 0; i < nshares; i++)
 	{
 		Numeric		share = DatumGetNumericCopy(shares[i]);

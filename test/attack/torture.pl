@@ -26,6 +26,7 @@ else
 {
 	is(wrong_alerts($node, 'fixed%'), '', 'each alert is raised by the transaction that reaches its level, and no other is');
 	is(wrong_alerts($node, 'hard%'), '', 'so are those of blocking quotas, whose limits move');
+	is(wrong_late_alerts($node, '$_%'), '', "so are those of periods that were over ($_)") for qw(fixed hard);
 	is(exceeded_quotas($node, 'hard%'), '', 'no commit exceeds a blocking quota');
 	alerts_are_right($node, 'in the end', 'fixed%', 1);
 }

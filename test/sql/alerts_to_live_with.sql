@@ -34,9 +34,11 @@ SELECT code FROM pg_temp.refusal($$INSERT INTO usage_monitor.ignored_model VALUE
 -- A price comes: the alerts of what is priced by it close
 SELECT usage_monitor.set_price('our-llama', 1, 1, valid_from => '2026-02-01') > 0;
 SELECT sum(requests) > 0 AS priced FROM usage_monitor.reprice('-infinity', 'infinity', dry_run => true);
-SELECT bool_and(period_start < '2026-02-01') AS january FROM usage_monitor.active_alert WHERE model = 'our-llama';
 SELECT sum(requests) AS priced FROM usage_monitor.reprice('-infinity', 'infinity', dry_run => false);
-SELECT bool_and(period_start < '2026-02-01') AS january FROM usage_monitor.active_alert WHERE model = 'our-llama';
+SELECT occurrences, message FROM usage_monitor.active_alert WHERE model = 'our-llama';
+SELECT usage_monitor.set_price('our-llama', 1, 1, valid_from => '2026-01-01') > 0;
+SELECT sum(requests) AS priced FROM usage_monitor.reprice('-infinity', 'infinity', dry_run => false);
+SELECT count(*) FROM usage_monitor.active_alert WHERE model = 'our-llama';
 SELECT DISTINCT resolved_by FROM usage_monitor.alert WHERE resolved_at IS NOT NULL;
 -- a call that is voided, or priced by hand, needs no alert either
 SELECT model FROM usage_monitor.void_call((SELECT usage_id FROM usage_monitor.usage WHERE model = 'a test-b'), 'a slip');

@@ -28,7 +28,7 @@ WITH counted AS (
     FROM usage_monitor.usage WHERE ts < '2025-12-01' GROUP BY 1, 2
 )
 SELECT count(*) AS counters, count(*) FILTER (WHERE u.used = c.used) AS right,
-       (SELECT count(*) FROM usage_monitor.alert AS a JOIN usage_monitor.quota USING (quota_id) WHERE name = 'each user' AND level = 'exceeded')
+       (SELECT sum(occurrences) FROM usage_monitor.alert AS a WHERE quota = 'each user' AND level = 'exceeded')
        = count(*) FILTER (WHERE c.used >= 5000) AS alerted
 FROM counted AS c JOIN usage_monitor.quota_usage AS u ON u.subject = c.user_id AND u.period_start = c.month
 WHERE c.late > 0;

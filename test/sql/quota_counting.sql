@@ -130,35 +130,36 @@ FROM (VALUES ('hour', '2026-03-08 06:30:01+00'::timestamptz, 'Asia/Kolkata'), ('
              ('lifetime', '2026-01-01', 'UTC')) AS v (period, at, zone);
 DELETE FROM usage_monitor.quota;
 
--- Alerts: each level once, in order, in the transaction that reaches it; late rows of periods before the quota too
+-- Alerts: each level once, in order, in the transaction that reaches it, of periods that are not over
+SET usage_monitor.max_future = '36525 d';
 CREATE VIEW pg_temp.raised AS
 SELECT a.alert_type, a.subject, a.period_start, a.used, a.amount, a.message
 FROM usage_monitor.alert AS a WHERE a.alert_type <> 'unpriced' ORDER BY a.alert_id;
 SELECT usage_monitor.set_quota('tokens', 'user', NULL, 100, metric => 'tokens', time_zone => 'Asia/Shanghai') > 0;
-SELECT pg_temp.call('2026-01-31 16:00', 'alice', 79);
+SELECT pg_temp.call('2096-01-31 16:00', 'alice', 79);
 TABLE pg_temp.raised;
-SELECT pg_temp.call('2026-02-03', 'alice', 1);
-SELECT pg_temp.call('2026-02-03', 'alice', 1);
-SELECT pg_temp.call('2026-01-31 15:59:59.999999', 'alice', 99);
-SELECT pg_temp.call('2026-02-03', 'bob', 500);
+SELECT pg_temp.call('2096-02-03', 'alice', 1);
+SELECT pg_temp.call('2096-02-03', 'alice', 1);
+SELECT pg_temp.call('2096-01-31 15:59:59.999999', 'alice', 99);
+SELECT pg_temp.call('2096-02-03', 'bob', 500);
 TABLE pg_temp.raised;
 -- a correction downwards, and up again
 UPDATE usage_monitor.usage SET input_tokens = 5 WHERE user_id = 'bob';
 UPDATE usage_monitor.usage SET input_tokens = 99 WHERE user_id = 'bob';
-SELECT pg_temp.call('2026-02-04', 'bob', 700);
-DELETE FROM usage_monitor.usage WHERE user_id = 'alice' AND ts > '2026-02-02';
-SELECT pg_temp.call('2026-02-04', 'alice', 1);
+SELECT pg_temp.call('2096-02-04', 'bob', 700);
+DELETE FROM usage_monitor.usage WHERE user_id = 'alice' AND ts > '2096-02-02';
+SELECT pg_temp.call('2096-02-04', 'alice', 1);
 SELECT count(*) FROM pg_temp.raised;
-SELECT pg_temp.call('2026-02-04', 'alice', 15);
+SELECT pg_temp.call('2096-02-04', 'alice', 15);
 -- what is undone is not raised
 BEGIN;
-SELECT pg_temp.call('2026-02-04', 'carol', 100);
+SELECT pg_temp.call('2096-02-04', 'carol', 100);
 ROLLBACK;
 BEGIN;
 SAVEPOINT a;
-SELECT pg_temp.call('2026-02-04', 'carol', 100);
+SELECT pg_temp.call('2096-02-04', 'carol', 100);
 ROLLBACK TO a;
-SELECT pg_temp.call('2026-02-04', 'carol', 90);
+SELECT pg_temp.call('2096-02-04', 'carol', 90);
 COMMIT;
 SELECT alert_type, subject, period_start, used FROM pg_temp.raised OFFSET 6;
 -- so is what was done to a quota
@@ -174,12 +175,13 @@ ROLLBACK TO a;
 SELECT count(*) > 0 AS anew FROM _usage_monitor._changed_quotas();
 ROLLBACK;
 -- in another period again
-SELECT pg_temp.call('2026-05-04', 'carol', 80);
+SELECT pg_temp.call('2096-05-04', 'carol', 80);
 SELECT alert_type, subject, period_start, used FROM pg_temp.raised OFFSET 8;
 SELECT * FROM pg_temp.wrong();
 DELETE FROM usage_monitor.quota;
 DELETE FROM usage_monitor.usage;
 DELETE FROM usage_monitor.alert;
+RESET usage_monitor.max_future;
 
 -- A quota made in mid-period counts what is there, and changes hold at once
 SELECT pg_temp.call('2026-02-03', 'alice', 90);

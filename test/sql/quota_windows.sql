@@ -100,6 +100,8 @@ DELETE FROM usage_monitor.quota;
 DELETE FROM usage_monitor.usage;
 
 -- Total, daily and hourly together
+-- (no period that is over blocks)
+SET usage_monitor.max_future = '36525 d';
 SELECT usage_monitor.set_quota('anchor', 'tag', 'anchor', total => 1000, period => 'month', daily => 50, hourly => 10, enforcement => 'block', metric => 'tokens',
                                thresholds => '{0.5}', billing_day => 15, time_zone => 'Asia/Kolkata', org => 'o', warning => 0.7) > 0;
 SELECT name, scope, subject, org, metric, amount, period, billing_day, time_zone, warning_threshold, thresholds, enforcement FROM usage_monitor.quota ORDER BY quota_id;
@@ -109,13 +111,14 @@ SELECT count(*) > 20 AS zones, bool_and(usage_monitor.set_quota('zone', 'user', 
 FROM pg_timezone_names WHERE name ~ '[0-9]' AND name !~ '^posix';
 DELETE FROM usage_monitor.quota WHERE name = 'zone';
 -- whichever is full refuses
-INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) SELECT 'o', 'm', 10, '2026-05-01 00:10Z'::timestamptz + n * interval '1 hour', '{"anchor": 1}' FROM generate_series(1, 4) AS n;
-SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 1, ''2026-05-01 04:20Z'', ''{"anchor": 1}'')');
-SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 11, ''2026-05-01 05:40Z'', ''{"anchor": 1}'')');
-INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES ('o', 'm', 10, '2026-05-01 05:40Z', '{"anchor": 1}');
-SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 1, ''2026-05-01 08:40Z'', ''{"anchor": 1}'')');
+INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) SELECT 'o', 'm', 10, '2096-05-01 00:10Z'::timestamptz + n * interval '1 hour', '{"anchor": 1}' FROM generate_series(1, 4) AS n;
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 1, ''2096-05-01 04:20Z'', ''{"anchor": 1}'')');
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 11, ''2096-05-01 05:40Z'', ''{"anchor": 1}'')');
+INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES ('o', 'm', 10, '2096-05-01 05:40Z', '{"anchor": 1}');
+SELECT code, message FROM pg_temp.refusal('INSERT INTO usage_monitor.usage (org, model, input_tokens, ts, tags) VALUES (''o'', ''m'', 1, ''2096-05-01 08:40Z'', ''{"anchor": 1}'')');
 SELECT name, subject, period_start, used, percentage FROM usage_monitor.quota_history ORDER BY quota_id, period_start;
 -- set again, they change
+RESET usage_monitor.max_future;
 SELECT usage_monitor.set_quota('anchor', 'tag', 'anchor', total => 2000, period => 'month', daily => 60, metric => 'tokens') > 0;
 SELECT name, amount, period, billing_day, enforcement FROM usage_monitor.quota ORDER BY quota_id;
 SELECT r.* FROM unnest(ARRAY[

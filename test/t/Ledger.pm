@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node value expected counters_add_up counters_are_right alerts_are_right contents storage_is_sound);
+our @EXPORT = qw(new_node value expected period_end counters_add_up counters_are_right alerts_are_right contents storage_is_sound);
 
 # What each row counts for, by quota, subject and period.  The rows are the
 # ledger's, or those of a query that has its columns and a sign.
@@ -56,6 +56,15 @@ level AS (
                UNION ALL
                SELECT trim_scale(t.share * 100) || '%', t.share FROM unnest(q.thresholds) AS t (share)) l (level, share))
 };
+}
+
+# When a period ends that begins then, of quota q.
+sub period_end
+{
+	my ($start) = @_;
+
+	return qq{CASE WHEN q.period = 'lifetime' THEN 'infinity'
+		ELSE ($start AT TIME ZONE q.time_zone + ('1 ' || q.period)::interval) AT TIME ZONE q.time_zone END};
 }
 
 # A node with the extension in its database postgres.
@@ -104,7 +113,8 @@ sub counters_are_right
 		 WHERE q.enforcement = 'block' AND c.used > q.amount}, $database), '', "$name: no blocking quota is exceeded");
 }
 
-# Alerts of the quotas whose names match, which nobody changed meanwhile.  Where
+# Alerts of the quotas whose names match, which nobody changed meanwhile, of
+# periods that are not over: of others only the excess is told.  Where
 # calls were corrected, usage may have been at a level and not be any more: then
 # only Replay.pm can tell that an alert should not be.
 sub alerts_are_right
@@ -117,12 +127,13 @@ sub alerts_are_right
 			SELECT quota_id, e.subject, e.period_start, l.level
 			  FROM expected e
 			  JOIN level l USING (quota_id)
-			 WHERE l.quota LIKE '$like' AND e.used >= l.threshold)
+			  JOIN usage_monitor.quota q USING (quota_id)
+			 WHERE l.quota LIKE '$like' AND e.used >= l.threshold AND } . period_end('e.period_start') . qq{ > now())
 		SELECT quota_id, subject, period_start, level, coalesce(a.count, 0)
 		  FROM reached r
 		  FULL JOIN (SELECT quota_id, coalesce(a.subject, '') AS subject, period_start, level, count(*)
 					   FROM usage_monitor.alert a JOIN usage_monitor.quota q USING (quota_id)
-					  WHERE q.name LIKE '$like' GROUP BY 1, 2, 3, 4) a USING (quota_id, subject, period_start, level)
+					  WHERE q.name LIKE '$like' AND } . period_end('a.period_start') . qq{ > now() GROUP BY 1, 2, 3, 4) a USING (quota_id, subject, period_start, level)
 		 WHERE (a.count IS NULL AND r.quota_id IS NOT NULL) OR $other
 		 LIMIT 10}, $database), '', "$name: one alert for each level that was reached, and no other");
 }

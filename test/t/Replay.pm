@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(start_log replay wrong_alerts exceeded_quotas);
+our @EXPORT = qw(start_log replay wrong_alerts wrong_late_alerts exceeded_quotas);
 
 # From here on the log is kept.
 sub start_log
@@ -20,6 +20,8 @@ sub start_log
 	# old rows are to be in the log, too
 	$node->safe_psql('postgres', q{
 		ALTER TABLE usage_monitor.usage_default REPLICA IDENTITY FULL;
+		-- what was over then is late
+		CREATE TABLE replay_start AS SELECT now() AS at;
 		SELECT pg_create_logical_replication_slot('replay', 'test_decoding');
 	});
 }
@@ -53,7 +55,7 @@ sub replay
 	my ($node) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir;
 	my @row = qw(org department project user_id session_id model resolved_model provider tags ts cost total_tokens);
-	my @alert = qw(quota_id subject period_start level used);
+	my @alert = qw(alert_id quota_id subject period_start level used);
 	my @quota = qw(quota_id amount enforcement enabled);
 	my %file;
 	my $txn = 0;
@@ -95,7 +97,7 @@ sub replay
 	$node->safe_psql('postgres', qq{
 		CREATE TABLE replay_row (txn bigint, sign integer, org text, department text, project text, user_id text, session_id text,
 			model text, resolved_model text, provider text, tags jsonb, ts timestamptz, cost numeric, total_tokens bigint);
-		CREATE TABLE replay_alert (txn bigint, quota_id bigint, subject text, period_start timestamptz, level text, used numeric);
+		CREATE TABLE replay_alert (txn bigint, alert_id bigint, quota_id bigint, subject text, period_start timestamptz, level text, used numeric);
 		CREATE TABLE replay_quota (txn bigint, quota_id bigint, amount numeric, enforcement text, enabled boolean);
 		\\copy replay_row FROM '$dir/row.csv' (FORMAT csv)
 		\\copy replay_alert FROM '$dir/alert.csv' (FORMAT csv)
@@ -114,7 +116,8 @@ sub replay
 # Levels that the replay reaches in another transaction than the alert's, or
 # at another usage, or that have no alert, or not been reached: how many, and
 # some of them.  A level is reached each time that the usage is at the threshold
-# of the limit then in force and was not before, whichever of them moved.
+# of the limit then in force and was not before, whichever of them moved.  Of
+# periods that are not over.
 sub wrong_alerts
 {
 	my ($node, $like) = @_;
@@ -123,7 +126,7 @@ sub wrong_alerts
 			SELECT c.*
 			  FROM replay_counter c
 			  JOIN usage_monitor.quota q USING (quota_id)
-			 WHERE q.name LIKE '$like'), amount AS (
+			 WHERE q.name LIKE '$like' AND } . period_end('c.period_start') . qq{ > now()), amount AS (
 			SELECT n.txn, n.quota_id, n.amount FROM replay_quota n
 			UNION ALL
 			SELECT 0, q.quota_id, q.amount FROM usage_monitor.quota q
@@ -152,7 +155,8 @@ sub wrong_alerts
 			SELECT quota_id, quota, subject, period_start, level, txn, r.used AS reached, a.used AS alert_at
 			  FROM reached r
 			  FULL JOIN (SELECT a.txn, quota_id, coalesce(a.subject, '') AS subject, a.period_start, a.level, a.used
-						   FROM replay_alert a JOIN usage_monitor.quota q USING (quota_id) WHERE q.name LIKE '$like') a
+						   FROM replay_alert a JOIN usage_monitor.quota q USING (quota_id)
+						  WHERE q.name LIKE '$like' AND } . period_end('a.period_start') . qq{ > now()) a
 				   USING (quota_id, subject, period_start, level, txn)
 			 WHERE a.used IS DISTINCT FROM r.used)
 		(SELECT count(*) || ' of ' || (SELECT count(*) FROM reached) || ' are wrong' FROM wrong HAVING count(*) > 0)
@@ -160,8 +164,42 @@ sub wrong_alerts
 		(SELECT w::text FROM wrong w LIMIT 10)});
 }
 
+# The same of periods that were over before it began, of quotas that nobody
+# changed: one alert for each subject, raised by the transaction that first
+# exceeded one of them, which in the end says how many they are, and what the
+# worst has come to.
+sub wrong_late_alerts
+{
+	my ($node, $like) = @_;
+
+	return value($node, qq{
+		WITH period AS (
+			SELECT quota_id, c.subject, c.period_start, min(c.txn) AS txn, max(c.used) AS used
+			  FROM replay_counter c
+			  JOIN usage_monitor.quota q USING (quota_id)
+			 WHERE q.name LIKE '$like' AND c.used >= q.amount
+			   AND } . period_end('c.period_start') . qq{ <= (SELECT at FROM replay_start)
+			 GROUP BY 1, 2, 3), late AS (
+			SELECT quota_id, subject, count(*) AS occurrences, max(used) AS used, min(txn) AS txn
+			  FROM period GROUP BY 1, 2), told AS (
+			SELECT quota_id, coalesce(a.subject, '') AS subject, a.occurrences, a.used, r.txn, a.details ? 'late' AS is_late,
+				   count(*) OVER (PARTITION BY quota_id, a.subject) AS alerts
+			  FROM usage_monitor.alert a
+			  JOIN usage_monitor.quota q USING (quota_id)
+			  JOIN replay_alert r USING (alert_id, quota_id)
+			 WHERE q.name LIKE '$like'
+			   AND } . period_end('a.period_start') . qq{ <= (SELECT at FROM replay_start)), wrong AS (
+			SELECT quota_id, subject, l.occurrences, l.used, l.txn, t.*
+			  FROM late l
+			  FULL JOIN told t USING (quota_id, subject)
+			 WHERE (l.occurrences, l.used, l.txn, true, 1) IS DISTINCT FROM (t.occurrences, t.used, t.txn, t.is_late, t.alerts))
+		(SELECT count(*) || ' of ' || (SELECT count(*) FROM late) || ' are wrong' FROM wrong HAVING count(*) > 0)
+		UNION ALL
+		(SELECT w::text FROM wrong w LIMIT 10)});
+}
+
 # Transactions that added to a blocking quota and were above its amount, by the
-# amount that was in force then.
+# amount that was in force then, in a period that was not over.
 sub exceeded_quotas
 {
 	my ($node, $like) = @_;
@@ -179,6 +217,7 @@ sub exceeded_quotas
 				 WHERE r.txn <= c.txn
 				 ORDER BY r.txn DESC LIMIT 1) a
 		 WHERE q.name LIKE '$like' AND a.enforcement = 'block' AND c.delta > 0 AND c.used > a.amount
+		   AND } . period_end('c.period_start') . qq{ > now()
 		 LIMIT 10});
 }
 
