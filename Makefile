@@ -44,6 +44,7 @@ SQL_PARTS = \
 	sql/record/usage_field_lines.sql \
 	sql/record/normalize.sql \
 	sql/record/record.sql \
+	sql/record/span.sql \
 	sql/pricing/explain.sql \
 	sql/pricing/estimate.sql \
 	sql/pricing/import_format.sql \

@@ -83,7 +83,7 @@ SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name, t.name = 'quota'
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
   FROM (VALUES
-           ('writer', true, '{check_quota, record, release, reserve, settle}'),
+           ('writer', true, '{check_quota, record, record_span, release, reserve, settle}'),
            ('reader', true, '{
                anomalous_calls, anomalous_days, check_quota, cost, cost_breakdown, cost_trend, current_stats,
                daily_summary, dashboard, details_since, duration_percentile, durations_between, estimate_cost,
