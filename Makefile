@@ -64,6 +64,9 @@ SQL_PARTS = \
 	sql/report/alternative.sql \
 	sql/report/advice.sql \
 	sql/report/page.sql \
+	sql/report/charge.sql \
+	sql/report/focus.sql \
+	sql/report/statement.sql \
 	sql/access/audited.sql \
 	sql/access/confine.sql \
 	sql/access/rights.sql \

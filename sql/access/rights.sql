@@ -87,9 +87,9 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
            ('reader', true, '{
                anomalous_calls, anomalous_days, check_quota, cost, cost_breakdown, cost_trend, current_stats,
                daily_summary, dashboard, details_since, duration_percentile, durations_between, estimate_cost,
-               explain_cost, forecast, forecast_days, hourly_summary, known_names, ledger_currency, ledger_day,
+               explain_cost, focus, focus_csv, forecast, forecast_days, hourly_summary, known_names, ledger_currency, ledger_day,
                ledger_hour, ledger_time_zone, monthly_summary, normalize_usage, page_data, pattern_between, period_end,
-               period_start, recent_calls, report, resolve_model, session_stats, suggest_optimizations, top_models,
+               period_start, recent_calls, report, resolve_model, session_stats, statement, statement_csv, statement_html, statement_json, suggest_optimizations, top_models,
                top_users, usage_between, what_if
            }'),
            ('reader', false, '{verify}'),

@@ -50,12 +50,13 @@ BEGIN
     ON CONFLICT (only_row) DO UPDATE
        SET until = excluded.until, closed_at = excluded.closed_at, closed_by = excluded.closed_by
     RETURNING c.* INTO result;
+    PERFORM _usage_monitor._keep_closed_months(result.until);
     RETURN result;
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.close_period(date) IS
-    'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls. Late calls are recorded as ever. Errors: UM001 a day too far away, UM011 closed further already.';
+    'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls, and the lines of statement() of the months that are closed wholly are kept, for which the ledger is read once. Late calls are recorded as ever. Errors: UM001 a day too far away, UM011 closed further already.';
 
 CREATE FUNCTION usage_monitor.reopen_period(since date) RETURNS usage_monitor.closed_period
     LANGUAGE plpgsql SECURITY DEFINER
@@ -76,12 +77,13 @@ BEGIN
             MESSAGE = format('the books are not closed on %s', reopen_period.since),
             HINT = 'SELECT until FROM usage_monitor.closed_period says until when they are.';
     END IF;
+    PERFORM _usage_monitor._keep_closed_months(result.until);
     RETURN result;
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reopen_period(date) IS
-    'Opens the books again from that day on. Errors: UM011 not closed then.';
+    'Opens the books again from that day on; what was kept of its months for statement() is forgotten. Errors: UM011 not closed then.';
 
 CREATE TYPE usage_monitor.repriced AS (
     provider   text,
@@ -280,7 +282,8 @@ BEGIN ATOMIC
            jsonb_build_object('corrects', d.day)
       FROM (
           SELECT u.org, u.department, u.project, u.user_id, u.provider, u.model,
-                 usage_monitor.ledger_day(u.ts)::text AS day,
+                 -- whatever the session's way to write a day is
+                 to_char(usage_monitor.ledger_day(u.ts), 'YYYY-MM-DD') AS day,
                  usage_monitor.cost(
                      u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
                      u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,

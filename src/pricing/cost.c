@@ -118,15 +118,6 @@ merge_modalities(const UmPriceChoice *choice, const UmUse *use, TimestampTz ts, 
 	return UM_METER_NONE;
 }
 
-/* A leaf that costs something, and by which rate. */
-typedef struct Billed
-{
-	UmMeter		meter;
-	UmQuantity	quantity;
-	const UmPrice *price;
-	const UmRate *rate;
-} Billed;
-
 /* The first meter that costs something, but for the request as such; NONE if there is no other. */
 static UmMeter
 first_billed(const UmPriceChoice *choice)
@@ -151,7 +142,7 @@ first_billed(const UmPriceChoice *choice)
  * one currency, or the rates of the second are not taken.
  */
 static int
-find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *items,
+find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *items,
 		   UmCost *cost)
 {
 	int64		context = use->quantity[UM_METER_INPUT].value;
@@ -197,7 +188,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *item
 		UmMeter		m = (UmMeter) pg_rightmost_one_pos32(meters);
 		bool		unknown = (m == UM_METER_INPUT && use->input_unknown) ||
 			(m == UM_METER_OUTPUT && use->output_unknown);
-		Billed	   *item = &items[n];
+		UmItem	   *item = &items[n];
 
 		if (leaf[m].value == 0 && !unknown)
 			continue;
@@ -234,7 +225,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, Billed *item
 
 /* Adds up in integers; false where a sum or product does not fit. */
 static bool
-sum_as_integers(const Billed *items, int nitems, int128 *side, int128 *total)
+sum_as_integers(const UmItem *items, int nitems, int128 *side, int128 *total)
 {
 	memset(side, 0, sizeof(int128) * UM_SIDES);
 	*total = 0;
@@ -254,7 +245,7 @@ sum_as_integers(const Billed *items, int nitems, int128 *side, int128 *total)
 
 /* What one item costs, as numeric, which always fits. */
 static Numeric
-item_cost(const Billed *item)
+item_cost(const UmItem *item)
 {
 	return numeric_times(um_decimal_to_numeric(item->quantity.value, item->quantity.scale),
 						 item->rate->unit_price);
@@ -262,7 +253,7 @@ item_cost(const Billed *item)
 
 /* Adds up as numeric. */
 static void
-sum_as_numeric(const Billed *items, int nitems, Numeric *side, Numeric *total)
+sum_as_numeric(const UmItem *items, int nitems, Numeric *side, Numeric *total)
 {
 	for (int s = 0; s < UM_SIDES; s++)
 		side[s] = int64_to_numeric(0);
@@ -308,7 +299,7 @@ scale_cost(UmCost *cost, Numeric factor)
  * only the total is asked for.
  */
 static pg_attribute_always_inline int
-price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, Billed *items)
+price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, UmItem *items)
 {
 	const UmPriceList *list;
 	const UmPrice *price;
@@ -382,9 +373,19 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 void
 um_cost(const UmCall *call, const UmUse *use, UmCost *cost)
 {
-	Billed		items[UM_METER_COUNT];
+	UmItem		items[UM_METER_COUNT];
 
 	(void) price_call(call, use, false, cost, items);
+}
+
+/*
+ * The same, and what it was billed for: at most UM_METER_COUNT items.  The
+ * sides are left out.
+ */
+int
+um_cost_items(const UmCall *call, const UmUse *use, UmCost *cost, UmItem *items)
+{
+	return price_call(call, use, true, cost, items);
 }
 
 /*
@@ -394,7 +395,7 @@ um_cost(const UmCall *call, const UmUse *use, UmCost *cost)
 int
 um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost, UmPart *parts)
 {
-	Billed		items[UM_METER_COUNT];
+	UmItem		items[UM_METER_COUNT];
 	int			nitems = price_call(call, use, false, cost, items);
 
 	for (int i = 0; i < nitems; i++)
@@ -455,11 +456,11 @@ text_argument(FunctionCallInfo fcinfo, int n, int *length)
  * Reads (model, input_tokens, output_tokens, cache_read_input_tokens,
  *		cache_creation_input_tokens, cache_creation_1h_input_tokens,
  *		reasoning_output_tokens, input_audio_tokens, output_audio_tokens,
- *		units, provider, service_tier, org, at); false where there is no model
- * or no instant.
+ *		units, provider, service_tier, org, at), of which "first" is the first;
+ * false where there is no model or no instant.
  */
-static bool
-read_arguments(FunctionCallInfo fcinfo, UmCall *call, UmUse *use)
+bool
+um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 {
 	static const struct
 	{
@@ -479,23 +480,23 @@ read_arguments(FunctionCallInfo fcinfo, UmCall *call, UmUse *use)
 	int			tier_length = 0;
 	text	   *instead;
 
-	call->model = text_argument(fcinfo, 0, &call->model_length);
-	if (call->model == NULL || PG_ARGISNULL(13))
+	call->model = text_argument(fcinfo, first, &call->model_length);
+	if (call->model == NULL || PG_ARGISNULL(first + 13))
 		return false;
 
 	for (int i = 0; i < (int) lengthof(counts); i++)
-		if (!PG_ARGISNULL(i + 1))
-			um_use_set(use, counts[i].meter, PG_GETARG_INT64(i + 1), counts[i].name);
-	use->input_unknown = PG_ARGISNULL(1);
-	use->output_unknown = PG_ARGISNULL(2);
-	if (!PG_ARGISNULL(9))
-		um_use_units(use, PG_GETARG_JSONB_P(9));
+		if (!PG_ARGISNULL(first + i + 1))
+			um_use_set(use, counts[i].meter, PG_GETARG_INT64(first + i + 1), counts[i].name);
+	use->input_unknown = PG_ARGISNULL(first + 1);
+	use->output_unknown = PG_ARGISNULL(first + 2);
+	if (!PG_ARGISNULL(first + 9))
+		um_use_units(use, PG_GETARG_JSONB_P(first + 9));
 	um_use_check(use);
 
-	call->provider = text_argument(fcinfo, 10, &call->provider_length);
-	tier = text_argument(fcinfo, 11, &tier_length);
+	call->provider = text_argument(fcinfo, first + 10, &call->provider_length);
+	tier = text_argument(fcinfo, first + 11, &tier_length);
 	call->tier = tier == NULL ? UM_TIER_STANDARD : um_tier_checked(tier, tier_length);
-	call->org = text_argument(fcinfo, 12, &call->org_length);
+	call->org = text_argument(fcinfo, first + 12, &call->org_length);
 	if (call->org == NULL)
 		call->org = "";			/* nobody's contract */
 	else if ((instead = um_check_org(UM_TO_SEE, call->org, call->org_length)) != NULL)
@@ -504,7 +505,7 @@ read_arguments(FunctionCallInfo fcinfo, UmCall *call, UmUse *use)
 		call->org = VARDATA_ANY(instead);
 		call->org_length = VARSIZE_ANY_EXHDR(instead);
 	}
-	call->ts = PG_GETARG_TIMESTAMPTZ(13);
+	call->ts = PG_GETARG_TIMESTAMPTZ(first + 13);
 	return true;
 }
 
@@ -515,9 +516,9 @@ usage_monitor_cost(PG_FUNCTION_ARGS)
 	UmCall		call = {0};
 	UmUse		use = {0};
 	UmCost		cost;
-	Billed		items[UM_METER_COUNT];
+	UmItem		items[UM_METER_COUNT];
 
-	if (!read_arguments(fcinfo, &call, &use))
+	if (!um_cost_arguments(fcinfo, 0, &call, &use))
 		PG_RETURN_NULL();
 
 	/* hear of new prices once a query, not in the midst of it */
@@ -534,8 +535,8 @@ usage_monitor_cost(PG_FUNCTION_ARGS)
 }
 
 /* The hours of a rate for people, or NULL: "16:30-00:30 UTC, days 12345". */
-static char *
-window_text(const UmWindow *window)
+char *
+um_window_text(const UmWindow *window)
 {
 	StringInfoData text;
 	const int64 minute = SECS_PER_MINUTE * USECS_PER_SEC;
@@ -581,7 +582,7 @@ usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
 	int			nparts;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!read_arguments(fcinfo, &call, &use))
+	if (!um_cost_arguments(fcinfo, 0, &call, &use))
 		return (Datum) 0;
 
 	AcceptInvalidationMessages();
@@ -589,7 +590,7 @@ usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nparts; i++)
 	{
 		UmPart	   *part = &parts[i];
-		char	   *window = window_text(part->rate->window);
+		char	   *window = um_window_text(part->rate->window);
 
 		memset(nulls, false, sizeof(nulls));
 		values[METER] = CStringGetTextDatum(um_meters[part->meter].name);

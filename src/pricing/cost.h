@@ -5,6 +5,7 @@
 #ifndef UM_COST_H
 #define UM_COST_H
 
+#include "fmgr.h"
 #include "pricing/price.h"
 #include "pricing/usage_check.h"
 
@@ -47,6 +48,15 @@ typedef struct UmCost
 	Numeric		multiplier;		/* of what tokens cost, NULL: none */
 } UmCost;
 
+/* A quantity that is billed, and by which rate. */
+typedef struct UmItem
+{
+	UmMeter		meter;
+	UmQuantity	quantity;
+	const UmPrice *price;
+	const UmRate *rate;
+} UmItem;
+
 /* What one meter contributed. */
 typedef struct UmPart
 {
@@ -57,9 +67,13 @@ typedef struct UmPart
 	Numeric		cost;			/* in the ledger's currency */
 } UmPart;
 
+extern bool um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use);
 extern void um_cost(const UmCall *call, const UmUse *use, UmCost *cost);
+extern int	um_cost_items(const UmCall *call, const UmUse *use, UmCost *cost,
+						  UmItem *items);
 extern int	um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost,
 						  UmPart *parts);
 extern char *um_unpriced_reason(const UmCost *cost);
+extern char *um_window_text(const UmWindow *window);
 
 #endif							/* UM_COST_H */
