@@ -444,7 +444,8 @@ look_up_birth(Datum *values, bool *nulls, Snapshot snapshot)
 
 /*
  * Reads the quotas of a subject, from the tables themselves: a session may
- * meet very many subjects, and a query takes ten times as long.
+ * meet very many subjects, and with a query the INSERT that meets one takes
+ * 1.6 times as long ("10,000 quotas of one user" in test/bench/quotas).
  */
 static void
 read_named(UmScope scope, UmString subject)

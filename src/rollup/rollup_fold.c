@@ -57,8 +57,6 @@ add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 		const UmEntry *entry = sums->entries[i].entry;
 
 		CHECK_FOR_INTERRUPTS();
-		if (i + 1 < sums->count)
-			um_entry_prefetch(sums->entries[i + 1].entry);
 		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);

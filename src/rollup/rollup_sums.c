@@ -36,7 +36,6 @@ const UmFilter um_no_filter = {
 };
 
 /* A call's names are made for so many rollups before it is added to the first. */
-#define NAMES_AT_ONCE	16
 
 /* What the counts are counts of. */
 static const char *const count_names[UM_COUNT_COUNT] = {
@@ -396,39 +395,12 @@ um_sums_add(UmSums *sums, const UmAddend *call)
 	add_by_name(sums, call, &name);
 }
 
-/* Where the search for the entry of that name begins. */
-static Slot *
-first_slot(const UmSums *sums, const UmRollupName *name)
-{
-	return &sums->slots->data[name_hash(name) & sums->slots->sizemask];
-}
-
 /*
- * Adds a call to the sums of several rollups, or takes it back.  Their entries
- * are not in the processor's cache, and are waited for together.
+ * Adds a call to the sums of several rollups, or takes it back.
  */
 void
 um_sums_add_to_all(UmSums *sums, int count, const UmAddend *call)
 {
-	UmRollupName names[NAMES_AT_ONCE];
-
-	for (int start = 0; start < count; start += NAMES_AT_ONCE)
-	{
-		int			n = Min(count - start, NAMES_AT_ONCE);
-
-		for (int i = 0; i < n; i++)
-		{
-			make_name(&sums[start + i], call, &names[i]);
-			__builtin_prefetch(first_slot(&sums[start + i], &names[i]));
-		}
-		for (int i = 0; i < n; i++)
-		{
-			const UmEntry *entry = first_slot(&sums[start + i], &names[i])->entry;
-
-			if (entry != NULL)
-				um_entry_prefetch(entry);
-		}
-		for (int i = 0; i < n; i++)
-			add_by_name(&sums[start + i], call, &names[i]);
-	}
+	for (int i = 0; i < count; i++)
+		um_sums_add(&sums[i], call);
 }

@@ -42,17 +42,6 @@ typedef struct UmEntry
 	UmMeasures	measures;
 } UmEntry;
 
-/* Memory comes to the processor in pieces of so many bytes. */
-#define UM_CACHE_LINE	64
-
-/* Has an entry fetched from memory, and the names that mostly lie behind it, before they are looked at. */
-static inline void
-um_entry_prefetch(const UmEntry *entry)
-{
-	for (Size i = 0; i <= sizeof(UmEntry); i += UM_CACHE_LINE)
-		__builtin_prefetch((const char *) entry + i);
-}
-
 /* An entry, and what entries are looked for and sorted by: they lie too far apart to look at each. */
 typedef struct UmEntryRef
 {
