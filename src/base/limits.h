@@ -6,7 +6,7 @@
 #define UM_LIMITS_H
 
 extern int	um_max_tags;
-extern int	um_max_reservation_ttl;	/* seconds */
+extern int	um_max_reservation_ttl; /* seconds */
 
 extern void um_limits_init(void);
 

@@ -994,10 +994,10 @@ um_counter_flush(bool is_prepare)
 		bool		contended;
 
 		if (quota == NULL)
-			continue;		/* it was dropped or disabled */
+			continue;			/* it was dropped or disabled */
 		delta = um_pending_sum(sorted[i], &live);
 		if (um_quota_change_is_born(quota, sorted[i]->name.period_start))
-			delta = zero(); /* the ledger's sum has it */
+			delta = zero();		/* the ledger's sum has it */
 		live |= um_quota_change_is_live(quota);
 
 		if (!apply_fast(&counters, quota, &sorted[i]->name, delta, &contended))

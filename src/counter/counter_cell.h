@@ -22,7 +22,7 @@
 typedef struct UmCell
 {
 	int128		used[UM_CELL_STATES];	/* added to the column used */
-	int128		share[2];				/* added to the column share */
+	int128		share[2];		/* added to the column share */
 	uint64		xid[UM_CELL_STATES];	/* by whom; 0: everybody sees it */
 } UmCell;
 

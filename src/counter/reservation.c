@@ -40,7 +40,7 @@ enum
 /* What the reservation is to hold of each counter. */
 typedef struct Wanted
 {
-	UmCounterName  *names;
+	UmCounterName *names;
 	Numeric    *amounts;
 	bool	   *blocks;
 	int			count;
@@ -89,7 +89,7 @@ sort_wanted(Wanted *wanted)
 	for (int i = 1; i < wanted->count; i++)
 		for (int j = i; j > 0 && um_counter_name_compare(&wanted->names[j - 1], &wanted->names[j]) > 0; j--)
 		{
-			UmCounterName	name = wanted->names[j];
+			UmCounterName name = wanted->names[j];
 			Numeric		amount = wanted->amounts[j];
 			bool		blocks = wanted->blocks[j];
 
@@ -148,7 +148,7 @@ drop_parts(Datum reservation_id)
 static int
 reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 {
-	UmCounterName  *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
+	UmCounterName *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
 	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
 	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
 	int			count = 0;

@@ -467,7 +467,7 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 	Relation	relation;
 	TupleDesc	desc;
 	HeapTuple	tuple;
-	UmRow			row;
+	UmRow		row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
@@ -482,7 +482,7 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(relation);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		UmRow			old;
+		UmRow		old;
 
 		tuple = trigdata->tg_newtuple;
 		open_row(&old, relation, trigdata->tg_trigtuple);

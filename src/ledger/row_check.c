@@ -183,7 +183,7 @@ fill_counts(UmRow *row)
 		UM_COL_INPUT_AUDIO_TOKENS, UM_COL_OUTPUT_AUDIO_TOKENS
 	};
 	static const UmColumn wholes[] = {UM_COL_INPUT_TOKENS, UM_COL_OUTPUT_TOKENS};
-	bool		left_out[lengthof(wholes)];
+	bool		left_out[lengthof(wholes)] = {false};
 	bool		is_known;
 
 	for (int i = 0; i < (int) lengthof(wholes); i++)

@@ -114,6 +114,24 @@ drop_corrections(Snapshot snapshot)
 	um_spi_end(&spi);
 }
 
+/* Has the BRIN indexes of a partition cover the pages that were filled since. */
+static void
+summarize_indexes(Relation partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(partition))
+	{
+		Oid			index = lfirst_oid(lc);
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+		Oid			method = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+
+		ReleaseSysCache(tuple);
+		if (method == BRIN_AM_OID)
+			(void) DirectFunctionCall1(brin_summarize_new_values, ObjectIdGetDatum(index));
+	}
+}
+
 /*
  * Has the ledger's block range indexes learn of the pages that were added.  A
  * partition that somebody is vacuuming is left for the next time.
@@ -131,7 +149,6 @@ summarize_ledger(void)
 	{
 		Oid			relid = lfirst_oid(lc);
 		Relation	relation;
-		ListCell   *lc2;
 
 		if (get_rel_relkind(relid) != RELKIND_RELATION ||
 			!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
@@ -140,16 +157,7 @@ summarize_ledger(void)
 		if (relation == NULL)
 			continue;
 		if (has_privs_of_role(GetUserId(), relation->rd_rel->relowner))
-			foreach(lc2, RelationGetIndexList(relation))
-			{
-				HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc2)));
-				Oid			method = ((Form_pg_class) GETSTRUCT(tuple))->relam;
-
-				ReleaseSysCache(tuple);
-				if (method == BRIN_AM_OID)
-					(void) DirectFunctionCall1(brin_summarize_new_values,
-											   ObjectIdGetDatum(lfirst_oid(lc2)));
-			}
+			summarize_indexes(relation);
 		relation_close(relation, NoLock);
 	}
 	um_spi_end(&spi);

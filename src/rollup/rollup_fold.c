@@ -152,7 +152,7 @@ void
 um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 {
 	MemoryContext old = MemoryContextSwitchTo(fold->call_context);
-	UmAddend		call;
+	UmAddend	call;
 
 	um_addend_read(&call, values, nulls, sign);
 	if (is_full(fold, call.day))
@@ -208,4 +208,3 @@ um_fold_empty_rollups(UmFold *fold)
 	um_spi_end(&spi);
 	CommandCounterIncrement();
 }
-

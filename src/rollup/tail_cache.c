@@ -100,6 +100,7 @@ write_sums(TailSums *tail)
 	while ((entry = um_sums_next(&tail->sums, &um_no_filter, &place)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(tail->row_context);
+
 		/* somebody may have added columns */
 		int			ncolumns = Max(UM_ROLLUP_COLUMNS, tail->rows_desc->natts);
 		Datum	   *values = palloc(sizeof(Datum) * ncolumns);
@@ -120,7 +121,7 @@ add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
 	TailSums   *tail = arg;
 	MemoryContext old = MemoryContextSwitchTo(tail->row_context);
-	UmAddend		call;
+	UmAddend	call;
 
 	um_addend_read(&call, values, nulls, sign);
 	um_sums_add(&tail->sums, &call);

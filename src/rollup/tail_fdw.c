@@ -190,7 +190,7 @@ get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path, List 
 
 	foreach(lc, conditions)
 	{
-		TailLimit		limit;
+		TailLimit	limit;
 		Node	   *value;
 
 		if (is_limit(root, rel->relid, lfirst(lc), &limit, &value))
