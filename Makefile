@@ -68,6 +68,7 @@ SQL_PARTS = \
 	sql/report/focus.sql \
 	sql/report/statement.sql \
 	sql/access/audited.sql \
+	sql/access/replicated.sql \
 	sql/access/confine.sql \
 	sql/access/rights.sql \
 	sql/access/grants.sql

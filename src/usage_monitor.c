@@ -9,6 +9,7 @@
 #include "base/catalog.h"
 #include "base/limits.h"
 #include "base/refusal.h"
+#include "base/replicated.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
 #include "ledger/ledger.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 	um_refusal_init();
 	um_at_commit_init();
 	um_limits_init();
+	um_replicated_init();
 	um_bounds_init();
 	um_ledger_init();
 	um_alert_init();

@@ -196,11 +196,62 @@ CREATE FUNCTION usage_monitor.ledger_day(ts timestamptz) RETURNS date
 COMMENT ON FUNCTION usage_monitor.ledger_day(timestamptz) IS
     'The day on the ledger''s calendar.';
 
+/*
+ * Ledgers whose calls come together at a hub must not give them the same
+ * numbers: each node has a million million of them.  With 9,000 nodes they are
+ * still numbers that JSON's readers take for what they are (below 2^53).
+ */
+CREATE FUNCTION _usage_monitor._number_from(node integer) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    first    CONSTANT bigint := node * 1000000000000;
+    own      record;
+    is_there boolean;
+    next     bigint;
+BEGIN
+    IF NOT node BETWEEN 0 AND 9000 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('argument "node" must be from 0 to 9000, but is %s', node),
+            HINT = 'Number the nodes from 1 on; a ledger by itself, and a hub, is 0.';
+    END IF;
+    FOR own IN
+        SELECT s.seqrelid::regclass AS name,
+               coalesce(d.refobjid::regclass, 'usage_monitor.usage') AS numbered,
+               coalesce(a.attname, 'usage_id') AS number
+          FROM pg_sequence s
+          JOIN pg_class c ON c.oid = s.seqrelid
+          LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i'
+          LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+         WHERE c.relnamespace = 'usage_monitor'::regnamespace
+           AND s.seqtypid = 'bigint'::regtype
+         ORDER BY 1
+    LOOP
+        EXECUTE format('SELECT last_value >= $1 AND last_value < $1 + 1000000000000 FROM %s', own.name)
+           INTO is_there
+          USING first;
+        CONTINUE WHEN is_there;
+        EXECUTE format('SELECT coalesce(max(%1$I), greatest($1, 1) - 1) + 1 FROM %2$s WHERE %1$I >= $1 AND %1$I < $1 + 1000000000000', own.number, own.numbered)
+           INTO next
+          USING first;
+        EXECUTE format('ALTER SEQUENCE %s RESTART WITH %s', own.name, next);
+    END LOOP;
+    INSERT INTO usage_monitor.audit_log (what, details)
+    VALUES ('configure', jsonb_build_object('node', node));
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._number_from(integer) IS
+    'Numbers what is recorded and made from now on in the range of a node: its number and twelve digits.';
+
 CREATE FUNCTION usage_monitor.configure(
     currency text DEFAULT NULL,
     time_zone text DEFAULT NULL,
     unpriced text DEFAULT NULL,
-    reported_costs text DEFAULT NULL
+    reported_costs text DEFAULT NULL,
+    node integer DEFAULT NULL
 ) RETURNS usage_monitor.setting
     -- it locks the ledger, which a manager who may execute it cannot write
     LANGUAGE plpgsql SECURITY DEFINER
@@ -212,6 +263,17 @@ DECLARE
 BEGIN
     -- nobody may record a call between the look and the change
     LOCK TABLE usage_monitor.usage IN SHARE MODE;
+
+    IF node IS NOT NULL THEN
+        -- two nodes of one number would stop the hub
+        IF NOT pg_has_role(session_user, current_user, 'USAGE') THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'insufficient_privilege',
+                MESSAGE = 'only the owner of the ledger may set the number of a node',
+                HINT = 'Leave "node" out, or have the administrator call configure().';
+        END IF;
+        PERFORM _usage_monitor._number_from(node);
+    END IF;
 
     UPDATE usage_monitor.setting s
        SET currency = coalesce(configure.currency, s.currency),
@@ -258,5 +320,5 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION usage_monitor.configure(text, text, text, text) IS
-    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC), what happens to calls without a price (record or refuse), and to what responses say that the provider charged (prefer or ignore). NULL leaves a setting as it is. A notice says so if the currency of most prices has no exchange rate to the ledger''s. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows.';
+COMMENT ON FUNCTION usage_monitor.configure(text, text, text, text, integer) IS
+    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC), what happens to calls without a price (record or refuse), and to what responses say that the provider charged (prefer or ignore). node: the number of a ledger that a hub subscribes to, from 1 to 9000 (0: of one by itself); what is recorded from then on has numbers of its range, 1000000000000 times node and more; only the ledger''s owner may set it. NULL leaves a setting as it is. A notice says so if the currency of most prices has no exchange rate to the ledger''s. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows, 42501 for node.';

@@ -88,7 +88,7 @@ CREATE FUNCTION _usage_monitor._max_reservation_ttl() RETURNS interval
 COMMENT ON FUNCTION _usage_monitor._max_reservation_ttl() IS
     'The setting usage_monitor.max_reservation_ttl.';
 
-CREATE FUNCTION _usage_monitor._end_reservation(reservation_id uuid, state text)
+CREATE FUNCTION _usage_monitor._end_reservation(reservation_id uuid, state text, org text)
 RETURNS usage_monitor.reservation
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
@@ -98,6 +98,7 @@ BEGIN ATOMIC
            SET state = _end_reservation.state, ended_at = now()
          WHERE r.reservation_id = _end_reservation.reservation_id
            AND r.state = 'open'
+           AND (_end_reservation.org IS NULL OR r.org = _usage_monitor._trimmed(_end_reservation.org))
                -- another tenant's is as one that does not exist
            AND (_usage_monitor._caller_orgs() IS NULL OR r.org = ANY (_usage_monitor._caller_orgs('writer')))
         RETURNING r.*
@@ -111,8 +112,8 @@ BEGIN ATOMIC
     SELECT e.* FROM ended e;
 END;
 
-COMMENT ON FUNCTION _usage_monitor._end_reservation(uuid, text) IS
-    'Ends an open reservation, and returns it; NULL if it is not open.';
+COMMENT ON FUNCTION _usage_monitor._end_reservation(uuid, text, text) IS
+    'Ends an open reservation, of that organisation or (NULL) of any, and returns it; NULL if there is no such one open.';
 
 CREATE FUNCTION _usage_monitor._no_price(model text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -276,7 +277,8 @@ CREATE FUNCTION _usage_monitor.settle(
     success boolean DEFAULT NULL,
     error text DEFAULT NULL,
     cached boolean DEFAULT NULL,
-    provider text DEFAULT NULL
+    provider text DEFAULT NULL,
+    org text DEFAULT NULL
 ) RETURNS usage_monitor.usage
     -- as for reserve()
     LANGUAGE plpgsql
@@ -317,7 +319,7 @@ BEGIN
             HINT = 'Leave it out, and the call is priced by the price book.';
     END IF;
 
-    held := _usage_monitor._end_reservation(settle.reservation_id, 'settled');
+    held := _usage_monitor._end_reservation(settle.reservation_id, 'settled', settle.org);
     IF held.reservation_id IS NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM101',
@@ -369,18 +371,18 @@ $$;
 
 SELECT _usage_monitor._run_as_owner('settle');
 
-COMMENT ON FUNCTION usage_monitor.settle(uuid, jsonb, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, numeric, text, text, text, timestamptz, double precision, boolean, text, boolean, text) IS
-    'Records the call that a reservation was made for, from a provider''s response as record() does or from counts as an INSERT does, and gives back what it held, in one transaction; returns the row of the ledger. An expired reservation is settled as well, but its room may be gone. Errors: UM101 not open, 22023 counts or cost beside a response, and those of INSERT.';
+COMMENT ON FUNCTION usage_monitor.settle(uuid, jsonb, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, numeric, text, text, text, timestamptz, double precision, boolean, text, boolean, text, text) IS
+    'Records the call that a reservation was made for, from a provider''s response as record() does or from counts as an INSERT does, and gives back what it held, in one transaction; returns the row of the ledger. An expired reservation is settled as well, but its room may be gone. org: the organisation that it must be of; whoever routes calls to nodes needs it, and elsewhere it can be left out. Errors: UM101 not open, 22023 counts or cost beside a response, and those of INSERT.';
 
-CREATE FUNCTION _usage_monitor.release(reservation_id uuid) RETURNS boolean
+CREATE FUNCTION _usage_monitor.release(reservation_id uuid, org text DEFAULT NULL) RETURNS boolean
     -- as for reserve()
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT (_usage_monitor._end_reservation(release.reservation_id, 'released')).reservation_id IS NOT NULL;
+    SELECT (_usage_monitor._end_reservation(release.reservation_id, 'released', release.org)).reservation_id IS NOT NULL;
 END;
 
 SELECT _usage_monitor._run_as_owner('release');
 
-COMMENT ON FUNCTION usage_monitor.release(uuid) IS
-    'Gives back what a reservation held, for a call that was not made; false if it was not open.';
+COMMENT ON FUNCTION usage_monitor.release(uuid, text) IS
+    'Gives back what a reservation held, for a call that was not made; false if it was not open, or not of that organisation (NULL: any).';

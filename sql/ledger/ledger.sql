@@ -155,6 +155,10 @@ CREATE TRIGGER usage_after
 ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_before;
 ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_after;
 
+-- published as one table, which has no key: a subscriber finds a changed row by all of it
+ALTER TABLE usage_monitor.usage REPLICA IDENTITY FULL;
+ALTER TABLE usage_monitor.usage_default REPLICA IDENTITY FULL;
+
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_default', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_usage_id_seq', '');

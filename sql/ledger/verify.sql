@@ -214,18 +214,19 @@ RETURNS TABLE (key jsonb, expected text, found text)
 BEGIN ATOMIC
     WITH wanted AS (
         -- those that follow replicated rows too
-        SELECT p.relid::oid AS relid, t.name
+        SELECT p.relid::oid AS relid, t.name, 'A' AS state
           FROM pg_partition_tree('usage_monitor.usage') p
          CROSS JOIN (VALUES ('usage_before'), ('usage_after')) AS t (name)
         UNION ALL
-        SELECT 'usage_monitor.quota'::regclass, t.name
+        SELECT 'usage_monitor.quota'::regclass, t.name, 'A'
           FROM (VALUES ('quota_made'), ('quota_counts_otherwise'), ('quota_limits_otherwise')) AS t (name)
         UNION ALL
-        SELECT c.oid, 'invalidate'
+        SELECT c.oid, t.name, t.state
           FROM pg_class c
+         CROSS JOIN (VALUES ('invalidate', 'A'), ('invalidate_replicated', 'R')) AS t (name, state)
          WHERE c.relnamespace = 'usage_monitor'::regnamespace
-           AND c.relname IN ('setting', 'price', 'price_rate', 'model_alias', 'provider_alias',
-                             'exchange_rate', 'discount', 'quota')
+           AND c.relname IN ('setting', 'access', 'price', 'price_rate', 'model_alias', 'provider_alias',
+                             'exchange_rate', 'discount', 'usage_field', 'quota')
     ), installed AS (
         SELECT t.tgrelid AS relid, t.tgname::text AS name, t.tgenabled
           FROM pg_trigger t
@@ -235,11 +236,11 @@ BEGIN ATOMIC
         VALUES ('A', 'enabled always'), ('O', 'enabled'), ('R', 'enabled for replicas only'), ('D', 'disabled')
     )
     SELECT jsonb_build_object('table', coalesce(w.relid, i.relid)::regclass, 'trigger', coalesce(w.name, i.name)),
-           CASE WHEN w.relid IS NULL THEN 'enabled' ELSE 'enabled always' END,
+           (SELECT s.name FROM state s WHERE s.letter = coalesce(w.state, 'O')),
            coalesce((SELECT s.name FROM state s WHERE s.letter = i.tgenabled::text), 'none')
       FROM wanted w
       FULL JOIN installed i ON i.relid = w.relid AND i.name = w.name
-     WHERE i.tgenabled IS DISTINCT FROM (CASE WHEN w.relid IS NULL THEN 'O' ELSE 'A' END)::"char"
+     WHERE i.tgenabled::text IS DISTINCT FROM coalesce(w.state, 'O')
        -- others may be enabled always as well
        AND NOT (w.relid IS NULL AND i.tgenabled = 'A');
 END;

@@ -374,7 +374,8 @@ um_spi_stream(UmQuery *query, Datum *values, UmRowVisitor visit, void *arg)
 	prepare(query);
 	options.read_only = true;
 	options.dest = &receiver.pub;
-	options.params = makeParamList(query->nargs);
+	/* an empty list is none to others that look at it, Citus for one */
+	options.params = query->nargs > 0 ? makeParamList(query->nargs) : NULL;
 	for (int i = 0; i < query->nargs; i++)
 	{
 		ParamExternData *param = &options.params->params[i];
@@ -399,17 +400,23 @@ um_text_column(HeapTuple row, TupleDesc desc, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/* Statement trigger of every cached table: tells all backends. */
+/*
+ * Trigger of every cached table: tells all backends.  One of statements, and
+ * for what comes by replication, which fires none of these, one of rows.
+ */
 Datum
 usage_monitor_invalidate(PG_FUNCTION_ARGS)
 {
+	bool		of_row = CALLED_AS_TRIGGER(fcinfo) &&
+		TRIGGER_FIRED_FOR_ROW(((TriggerData *) fcinfo->context)->tg_event);
 	UmRelation	cached[UM_RELATION_COUNT];
 	int			ncached = 0;
 
 	for (int r = 0; r < UM_RELATION_COUNT; r++)
 		if (relations[r].topic >= 0)
 			cached[ncached++] = (UmRelation) r;
-	CacheInvalidateRelcache(um_trigger(fcinfo, "_invalidate", TRIGGER_EVENT_AFTER,
+	CacheInvalidateRelcache(um_trigger(fcinfo, "_invalidate",
+									   TRIGGER_EVENT_AFTER | (of_row ? TRIGGER_EVENT_ROW : 0),
 									   cached, ncached)->tg_relation);
 	PG_RETURN_POINTER(NULL);
 }

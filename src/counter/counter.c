@@ -35,6 +35,7 @@
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/replicated.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -565,9 +566,9 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 /*
  * With the header locked: knows the exact sum; refuses, or raises what is
  * due; shares out anew.  What is recorded of a period that is over was spent,
- * and is not refused.  A delta that is not live (restored rows) raises nothing
- * and is never refused, for that was done where it comes from; the next live
- * one looks.
+ * and is not refused, nor is what comes by replication.  A delta that is not
+ * live (restored rows) raises nothing and is never refused, for that was done
+ * where it comes from; the next live one looks.
  */
 static void
 add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
@@ -578,7 +579,8 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending
 	bool		over = is_over(quota, name->period_start);
 
 	collect(counters, quota, name, is_new, all);
-	if (live && !over && compare(delta, zero()) > 0 && !has_room(quota, all, delta))
+	if (live && !over && !um_is_replicated() && compare(delta, zero()) > 0 &&
+		!has_room(quota, all, delta))
 		refuse(quota, name, all->total, all->reserved, delta);
 
 	header->used = plus(header->used, delta);
@@ -870,7 +872,7 @@ um_counter_count(const UmCounted *row, bool negative, bool live)
 
 	um_pending_refuse_closed("record calls");
 	um_pending_count(row, negative, live, &touched);
-	if (!live || negative)
+	if (!live || negative || um_is_replicated())
 		return;
 	for (int i = 0; i < touched.count; i++)
 	{

@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/replicated.h"
 #include "catalog/pg_type.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/quota_change.h"
@@ -37,7 +38,7 @@ typedef struct Change
 {
 	int64		quota_id;
 	bool		recount;		/* it counts other rows than before */
-	bool		restored;		/* from a dump: its alerts are there already */
+	bool		restored;		/* from a dump, or in a copy: its alerts are there already */
 	int			level;			/* the nesting level that did it */
 	struct Change *next;
 } Change;
@@ -153,7 +154,9 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 			note_overridden(trigdata->tg_newtuple, desc);
 	}
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	if (um_is_replicated())
+		change->restored = !um_replicated_is_live();
+	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		created = SPI_getbinval(trigdata->tg_trigtuple, desc,
 								SPI_fnumber(desc, "created_at"), &isnull);

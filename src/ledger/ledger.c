@@ -14,6 +14,7 @@
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "base/error.h"
+#include "base/replicated.h"
 #include "base/setting.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
@@ -24,6 +25,7 @@
 #include "ledger/bounds.h"
 #include "ledger/duplicate_request.h"
 #include "ledger/ledger.h"
+#include "ledger/published.h"
 #include "ledger/row_check.h"
 #include "ledger/unpriced_alert.h"
 #include "miscadmin.h"
@@ -354,10 +356,18 @@ check_may_restore(Relation relation)
 				 errhint("Leave it out. Only the owner of the ledger may restore rows with it.")));
 }
 
+/* The next number of a row.  The sequence is not the client's to read: he needs INSERT alone. */
+static int64
+next_number(void)
+{
+	return nextval_internal(um_relation(UM_USAGE_ID_SEQ), false);
+}
+
 /* Makes a new row of the ledger ready; false if it is a retry of a recorded one. */
 static bool
 before_insert(UmRow *row, Relation relation)
 {
+	int64		number;
 	UmUse		use;
 
 	if (is_moving(row))
@@ -371,8 +381,11 @@ before_insert(UmRow *row, Relation relation)
 		check_may_restore(relation);
 		um_row_fill(row);
 		SET(row, XID, own_xid());
-		if (IS_NULL(row, USAGE_ID))
-			SET(row, USAGE_ID, Int64GetDatum(nextval_internal(um_relation(UM_USAGE_ID_SEQ), false)));
+		/* what is replicated has another ledger's number, and ours count on: they tell how long the tail is */
+		number = IS_NULL(row, USAGE_ID) || um_is_replicated() ? next_number() :
+			DatumGetInt64(VALUE(row, USAGE_ID));
+		SET_DEFAULT(row, USAGE_ID, Int64GetDatum(number));
+		um_refresh_note(number);
 		return true;
 	}
 
@@ -382,8 +395,9 @@ before_insert(UmRow *row, Relation relation)
 	if (um_request_is_retry(relation, row))
 		return false;
 
-	/* the sequence is not the client's to read: he needs INSERT alone */
-	SET(row, USAGE_ID, Int64GetDatum(nextval_internal(um_relation(UM_USAGE_ID_SEQ), false)));
+	number = next_number();
+	um_refresh_note(number);
+	SET(row, USAGE_ID, Int64GetDatum(number));
 	SET(row, XID, own_xid());
 	SET(row, RECORDED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
@@ -487,7 +501,7 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 		tuple = trigdata->tg_newtuple;
 		open_row(&old, relation, trigdata->tg_trigtuple);
 		open_row(&row, relation, tuple);
-		if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || !count_changes)
+		if (um_is_replicated() || !count_changes)
 			/* checked and priced before, or where it was changed */
 			um_row_set(&row, UM_COL_XID, VALUE(&old, XID), false);
 		else
@@ -502,6 +516,22 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 			return PointerGetDatum(NULL);
 	}
 	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
+}
+
+/*
+ * Is a row, that this transaction has inserted or not, to raise alerts, and to
+ * be refused?  Not if it was before: one that is inserted with an earlier
+ * recorded_at was restored or comes from another ledger.
+ */
+static bool
+is_live(const UmRow *row, bool own)
+{
+	if (own && !IS_NULL(row, RECORDED_AT) &&
+		DatumGetTimestampTz(VALUE(row, RECORDED_AT)) == GetCurrentTransactionStartTimestamp())
+		return true;
+	if (um_is_replicated())
+		return um_replicated_is_live() && !um_replicated_is_copied();
+	return !own || IS_NULL(row, RECORDED_AT);
 }
 
 /* Counts a row, or takes it back. */
@@ -533,14 +563,10 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 
 	xid = DatumGetInt64(VALUE(&row, XID));
 	own = xid == DatumGetInt64(own_xid());
-	/* a row inserted with an earlier recorded_at was restored */
-	live = !own || IS_NULL(&row, RECORDED_AT) ||
-		DatumGetTimestampTz(VALUE(&row, RECORDED_AT)) == GetCurrentTransactionStartTimestamp();
+	live = is_live(&row, own);
 
 	if (!own)
 		um_correction_write(relation, tuple, xid, negative);
-	else if (!negative)
-		um_refresh_note(DatumGetInt64(VALUE(&row, USAGE_ID)));
 	if (!count_changes)
 		return;
 	um_recount_note(values, nulls, own, negative, live);
@@ -567,6 +593,7 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, false);
 	else
 	{
+		um_check_published(trigdata->tg_relation);
 		/* the old row first: a correction downwards must not look like a rise */
 		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, true);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))

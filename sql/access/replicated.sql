@@ -1,0 +1,30 @@
+/*
+ * What arrives by logical replication fires triggers of rows alone.  Made
+ * last, for all tables that backends cache; where nothing is replicated these
+ * never fire.
+ */
+DO $$
+DECLARE
+    cached record;
+BEGIN
+    FOR cached IN
+        SELECT t.tgrelid::regclass AS name
+          FROM pg_trigger t
+         WHERE t.tgfoid = '_usage_monitor._invalidate'::regproc
+         ORDER BY 1
+    LOOP
+        EXECUTE format('CREATE TRIGGER invalidate_replicated AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION _usage_monitor._invalidate()',
+                       cached.name);
+        EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER invalidate_replicated', cached.name);
+    END LOOP;
+END
+$$;
+
+/*
+ * What a hub publishes to its nodes can be changed there: these have no
+ * primary key, and quotas may be published by a condition on any column.
+ */
+ALTER TABLE usage_monitor.price_rate REPLICA IDENTITY FULL;
+ALTER TABLE usage_monitor.exchange_rate REPLICA IDENTITY FULL;
+ALTER TABLE usage_monitor.discount REPLICA IDENTITY FULL;
+ALTER TABLE usage_monitor.quota REPLICA IDENTITY FULL;

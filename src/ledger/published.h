@@ -1,0 +1,12 @@
+/*
+ * published.h
+ *		What a published partition of the ledger must tell of a changed row.
+ */
+#ifndef UM_PUBLISHED_H
+#define UM_PUBLISHED_H
+
+#include "utils/relcache.h"
+
+extern void um_check_published(Relation partition);
+
+#endif							/* UM_PUBLISHED_H */
