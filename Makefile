@@ -94,7 +94,7 @@ ENCODING = UTF8
 NO_LOCALE = 1
 PROVE_TESTS = test/t/*.pl
 
-OWN_GOALS = help demo dashboard check check-web attack bench bench-compare reference differential check-versions check-hard lint coverage
+OWN_GOALS = help demo dashboard check check-web check-examples attack bench bench-compare reference differential check-versions check-hard lint coverage
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -173,6 +173,7 @@ help:
 	@echo 'make check TESTS="cost_exact quota_counting"'
 	@echo '                  run these only; KEEP=/tmp/box keeps the sandbox for the next time'
 	@echo 'make check-web    test the page in headless Chromium, where there is one'
+	@echo 'make check-examples  test the examples with the packages of npm, and in Python'
 	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
 	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=60 COUNT=20000)'
 	@echo 'make lint         read the source without running it: see test/lint'
@@ -209,6 +210,9 @@ coverage:
 check-web:
 	@dashboards/web/test/setup
 	@test/sandbox dashboards/web/test/check
+
+check-examples:
+	@test/sandbox examples/test/check
 
 # The page's packages and files, made where they stay.
 dashboard:
