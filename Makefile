@@ -66,6 +66,7 @@ SQL_PARTS = \
 	sql/report/page.sql \
 	sql/report/charge.sql \
 	sql/report/focus.sql \
+	sql/report/spreadsheet.sql \
 	sql/report/statement.sql \
 	sql/access/audited.sql \
 	sql/access/replicated.sql \

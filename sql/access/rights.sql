@@ -90,7 +90,7 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
                explain_cost, focus, focus_csv, forecast, forecast_days, hourly_summary, known_names, ledger_currency, ledger_day,
                ledger_hour, ledger_time_zone, monthly_summary, normalize_usage, page_data, pattern_between, period_end,
                period_start, recent_calls, report, resolve_model, session_stats, statement, statement_csv, statement_html, statement_json, suggest_optimizations, top_models,
-               top_users, usage_between, what_if
+               top_users, usage_between, usage_csv, what_if
            }'),
            ('reader', false, '{verify}'),
            ('manager', true, '{acknowledge_alert, resolve_alert, set_quota}'),

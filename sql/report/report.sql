@@ -77,8 +77,9 @@ BEGIN
     SELECT coalesce(jsonb_agg(
                CASE WHEN group_by IN ('user', 'department', 'project') THEN jsonb_build_object('org', (part[i]).org)
                     WHEN group_by = 'model' THEN jsonb_build_object('provider', (part[i]).provider)
+                    WHEN group_by = 'tag' THEN jsonb_build_object('key', (part[i]).key)
                     ELSE '{}' END
-               || jsonb_build_object(CASE group_by WHEN 'user' THEN 'user_id' ELSE group_by END, (part[i]).name,
+               || jsonb_build_object(CASE group_by WHEN 'user' THEN 'user_id' WHEN 'tag' THEN 'value' ELSE group_by END, (part[i]).name,
                                      'cost_percentage', (part[i]).cost_percentage)
                || _usage_monitor._summary_json(part[i]) ORDER BY i), '[]'),
            count((part[i]).name)
@@ -88,6 +89,11 @@ BEGIN
     IF found = "limit" THEN
         SELECT c.rows, c.names INTO found, names
           FROM _usage_monitor._usage_count(period_start, period_end, group_by, org) AS c;
+        -- a call counts under each of its tags: there is no rest of a whole
+        IF group_by = 'tag' THEN
+            others := jsonb_build_object('count', found - "limit");
+            RETURN;
+        END IF;
         SELECT s.* INTO whole FROM _usage_monitor._usage_sum('day', period_start, period_end, org => org) AS s;
         SELECT jsonb_build_object(
                    'count', found - "limit",
@@ -101,12 +107,48 @@ BEGIN
     ELSE
         others := jsonb_build_object('count', 0, 'requests', 0, 'errors', 0, 'total_tokens', 0, 'cost', 0,
                                      'unpriced_requests', 0);
+        IF group_by = 'tag' THEN
+            others := '{"count": 0}';
+        END IF;
     END IF;
 END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._breakdown(timestamptz, timestamptz, text, text, integer) IS
-    'The dearest rows of usage_between(), the sum of the rows that the limit left out, and how many names there are in all.';
+    'The dearest rows of usage_between(), the sum of the rows that the limit left out (of tags, how many), and how many names there are in all.';
+
+CREATE FUNCTION _usage_monitor._tag_keys_json(first_day date, past_day date, org text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    result jsonb;
+BEGIN
+    EXECUTE format($query$
+        SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.cost DESC NULLS LAST, k.key), '[]')
+          FROM (
+              SELECT v.key,
+                     count(DISTINCT v.value) AS "values",
+                     sum(v.requests)::bigint AS requests,
+                     sum(v.errors)::bigint AS errors,
+                     sum(v.total_tokens)::bigint AS total_tokens,
+                     sum(v.cost) AS cost,
+                     sum(v.unpriced_requests)::bigint AS unpriced_requests
+                FROM usage_monitor.tag_usage v
+               WHERE v.day >= $1
+                 AND v.day < $2
+                 AND %s
+               GROUP BY v.key) AS k
+        $query$,
+        CASE WHEN org IS NULL THEN 'true' ELSE 'v.org = $3' END)
+       INTO result
+      USING first_day, past_day, org;
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._tag_keys_json(date, date, text) IS 'What the calls with a tag of that name come to, whatever its value, the dearest name first.';
 
 CREATE FUNCTION _usage_monitor._unpriced_json(period_start timestamptz, period_end timestamptz, org text) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -243,14 +285,13 @@ COMMENT ON FUNCTION _usage_monitor._quotas_json(text, integer) IS
  * Half a week against a whole one says little: a period that runs is compared
  * by its full hours so far with the same of the one before.
  */
-CREATE FUNCTION _usage_monitor._to_date_json(unit text, starts timestamptz, ends timestamptz, org text) RETURNS jsonb
+CREATE FUNCTION _usage_monitor._to_date_json(before timestamptz, starts timestamptz, ends timestamptz, org text) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
 AS $$
 DECLARE
     zone        CONSTANT text := usage_monitor.ledger_time_zone();
-    before      timestamptz;
     until       timestamptz;
     then_until  timestamptz;
     so_far      usage_monitor.usage_summary;
@@ -261,7 +302,6 @@ BEGIN
     IF now() < starts OR now() >= ends THEN
         RETURN NULL;
     END IF;
-    before := usage_monitor.period_start(starts - interval '1 microsecond', unit, zone);
     until := usage_monitor.ledger_hour(now());
     then_until := least(starts, usage_monitor.ledger_hour(
                       ((before AT TIME ZONE zone) + ((until AT TIME ZONE zone) - (starts AT TIME ZONE zone))) AT TIME ZONE zone));
@@ -282,13 +322,24 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION _usage_monitor._to_date_json(text, timestamptz, timestamptz, text) IS
-    'The full hours of a running period against the same of the one before, and the first of these that has a call; NULL: it does not run.';
+COMMENT ON FUNCTION _usage_monitor._to_date_json(timestamptz, timestamptz, timestamptz, text) IS
+    'The full hours of a running time against the same of the one before, which starts at "before", and the first of these that has a call; NULL: it does not run.';
 
-CREATE FUNCTION usage_monitor.report(
+CREATE FUNCTION _usage_monitor._to_date_json(unit text, starts timestamptz, ends timestamptz, org text) RETURNS jsonb
+    LANGUAGE sql STABLE
+RETURN _usage_monitor._to_date_json(usage_monitor.period_start(starts - interval '1 microsecond', unit, usage_monitor.ledger_time_zone()),
+                                    starts, ends, org);
+
+COMMENT ON FUNCTION _usage_monitor._to_date_json(text, timestamptz, timestamptz, text) IS
+    'The same of a day, week or month.';
+
+CREATE FUNCTION _usage_monitor._report(
     period text,
-    at timestamptz DEFAULT now(),
-    org text DEFAULT NULL
+    unit text,
+    before timestamptz,
+    starts timestamptz,
+    ends timestamptz,
+    org text
 ) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -296,11 +347,7 @@ CREATE FUNCTION usage_monitor.report(
 AS $$
 DECLARE
     zone        CONSTANT text := usage_monitor.ledger_time_zone();
-    unit        CONSTANT text := CASE period WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' WHEN 'monthly' THEN 'month' END;
-    step        CONSTANT text := CASE unit WHEN 'day' THEN 'hour' ELSE 'day' END;
-    starts      timestamptz;
-    ends        timestamptz;
-    before      timestamptz;
+    step        CONSTANT text := CASE WHEN usage_monitor.ledger_day(ends) - usage_monitor.ledger_day(starts) = 1 THEN 'hour' ELSE 'day' END;
     summary     usage_monitor.usage_summary;
     previous    usage_monitor.usage_summary;
     to_date     jsonb;
@@ -308,29 +355,17 @@ DECLARE
     parts       jsonb := '{}';
     others      jsonb := '{}';
     users       bigint;
+    keys        jsonb;
     part        record;
 BEGIN
-    IF unit IS NULL THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('argument "period" must be a known period, but is %s', coalesce(format('"%s"', period), 'NULL')),
-            HINT = 'Reports are daily, weekly or monthly.';
-    END IF;
-    IF NOT _usage_monitor._has_period(at) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('argument "at" must be an instant%s, but is %s',
-                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
-            HINT = 'The report is on the day, week or month that it falls in; leave it out for the one that runs.';
-    END IF;
-
-    starts := usage_monitor.period_start(at, unit, zone);
-    ends := usage_monitor.period_end(at, unit, zone);
-    before := usage_monitor.period_start(starts - interval '1 microsecond', unit, zone);
     SELECT s.* INTO summary FROM _usage_monitor._usage_sum(unit, starts, ends, org => org) AS s;
     SELECT s.* INTO previous FROM _usage_monitor._usage_sum(unit, before, starts, org => org) AS s;
 
-    to_date := _usage_monitor._to_date_json(unit, starts, ends, org);
+    to_date := _usage_monitor._to_date_json(before, starts, ends, org);
+    IF period = 'days' THEN
+        summary.name := format('%s/%s', to_char(usage_monitor.ledger_day(starts), 'YYYY-MM-DD'), to_char(usage_monitor.ledger_day(ends) - 1, 'YYYY-MM-DD'));
+        previous.name := format('%s/%s', to_char(usage_monitor.ledger_day(before), 'YYYY-MM-DD'), to_char(usage_monitor.ledger_day(starts) - 1, 'YYYY-MM-DD'));
+    END IF;
 
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                         'name', _usage_monitor._period_name(step, b.bucket),
@@ -361,7 +396,8 @@ BEGIN
                        ('by_model', 'model'),
                        ('by_operation', 'operation'),
                        ('by_source', 'source'),
-                       ('by_service_tier', 'service_tier')) AS b (key, group_by)
+                       ('by_service_tier', 'service_tier'),
+                       ('by_tag', 'tag')) AS b (key, group_by)
          CROSS JOIN LATERAL _usage_monitor._breakdown(starts, ends, b.group_by, org, 50) AS f
     LOOP
         parts := parts || jsonb_build_object(part.key, part.listed);
@@ -370,6 +406,16 @@ BEGIN
             users := part.names;
         END IF;
     END LOOP;
+
+    -- a share of the calls that have a tag of that name, also of those that the limit left out
+    keys := _usage_monitor._tag_keys_json(usage_monitor.ledger_day(starts), usage_monitor.ledger_day(ends), org);
+    SELECT jsonb_set(parts, '{by_tag}', coalesce(jsonb_agg(
+               t.tag || jsonb_build_object('cost_percentage',
+                                           round(100 * (t.tag ->> 'cost')::numeric / nullif((k.key ->> 'cost')::numeric, 0), 2))
+               ORDER BY t.place), '[]'))
+      INTO parts
+      FROM jsonb_array_elements(parts -> 'by_tag') WITH ORDINALITY AS t (tag, place)
+      JOIN jsonb_array_elements(keys) AS k (key) ON k.key ->> 'key' = t.tag ->> 'key';
 
     RETURN jsonb_build_object(
                'report', period,
@@ -396,12 +442,51 @@ BEGIN
                'unpriced', _usage_monitor._unpriced_json(starts, ends, org),
                'alerts', _usage_monitor._alerts_json(starts, ends, false, org, 50),
                'quotas', _usage_monitor._quotas_json(org, 50))
-           || parts;
+           || parts
+           || jsonb_build_object('by_key', keys);
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._report(text, text, timestamptz, timestamptz, timestamptz, text) IS
+    'The report on the time from "starts" on and before "ends", in comparison with that from "before" on; unit is what the views to read are of.';
+
+CREATE FUNCTION usage_monitor.report(
+    period text,
+    at timestamptz DEFAULT now(),
+    org text DEFAULT NULL
+) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    zone CONSTANT text := usage_monitor.ledger_time_zone();
+    unit CONSTANT text := CASE period WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' WHEN 'monthly' THEN 'month' END;
+BEGIN
+    IF unit IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('argument "period" must be a known period, but is %s', coalesce('"' || period || '"', 'NULL')),
+            HINT = 'Reports are daily, weekly or monthly.';
+    END IF;
+    IF NOT _usage_monitor._has_period(at) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('argument "at" must be an instant%s, but is %s',
+                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
+            HINT = 'The report is on the day, week or month that it falls in; leave it out for the one that runs.';
+    END IF;
+
+    RETURN _usage_monitor._report(
+               period, unit,
+               usage_monitor.period_start(usage_monitor.period_start(at, unit, zone) - interval '1 microsecond', unit, zone),
+               usage_monitor.period_start(at, unit, zone),
+               usage_monitor.period_end(at, unit, zone),
+               org);
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.report(text, timestamptz, text) IS
-    'The daily, weekly (ISO) or monthly report on the time that the instant falls in, of one organisation or of all, as JSON: period, summary, comparison with the period before (and, while the period runs, of its full hours with the same of the one before: to_date), trend by hour or day, by_org, by_department, by_project, by_user, by_provider, by_model, by_operation, by_source and by_service_tier (the 50 dearest of each; others has the sums of the rest), unpriced models, alerts that were raised in it, and quotas as they stand now. Rates are from 0 to 1, percentages of 100; savings are the estimates of cache_efficiency. Errors: UM008 unknown period, UM001 not an instant.';
+    'The daily, weekly (ISO) or monthly report on the time that the instant falls in, of one organisation or of all, as JSON: period, summary, comparison with the period before (and, while the period runs, of its full hours with the same of the one before: to_date), trend by hour or day, by_org, by_department, by_project, by_user, by_provider, by_model, by_operation, by_source, by_service_tier and by_tag (the 50 dearest of each; others has the sums of the rest, of tags their number), by_key (what the calls with a tag of that name come to), unpriced models, alerts that were raised in it, and quotas as they stand now. Rates are from 0 to 1, percentages of 100; savings are the estimates of cache_efficiency. Errors: UM008 unknown period, UM001 not an instant.';
 
 CREATE FUNCTION usage_monitor.report(period text, at date, org text DEFAULT NULL) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -420,6 +505,26 @@ END;
 
 COMMENT ON FUNCTION usage_monitor.report(text, text, text) IS
     'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone: report(''monthly'', ''2026-11-01'') is November. Errors: as above, and 22007 for text that is not a day or an instant.';
+
+CREATE FUNCTION usage_monitor.report(days integer, org text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    today CONSTANT date := usage_monitor.ledger_day(now());
+BEGIN
+    PERFORM _usage_monitor._check_count('days', days, 1, 366, 'The report is on so many days, of which today is the last.');
+    RETURN _usage_monitor._report(
+               'days', 'day',
+               _usage_monitor._day_start(today + 1 - 2 * days),
+               _usage_monitor._day_start(today + 1 - days),
+               _usage_monitor._day_start(today + 1),
+               org);
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.report(integer, text) IS
+    'The same of the last days, today included, in comparison with as many before them: report(30). Its name is that of the first and the last day. Error: UM001 not from 1 to 366 days.';
 
 CREATE FUNCTION _usage_monitor._no_usage(unit text, starts timestamptz, ends timestamptz) RETURNS usage_monitor.usage_summary
     LANGUAGE sql STABLE PARALLEL SAFE

@@ -359,49 +359,6 @@ RETURN usage_monitor.statement_json(org, _usage_monitor._month_of(month));
 
 COMMENT ON FUNCTION usage_monitor.statement_json(text, text) IS 'The same for a month that is written ''2026-11'', or as a day. Errors: as above.';
 
-CREATE FUNCTION _usage_monitor._spreadsheet_cell(value text, decimal_mark text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
--- a spreadsheet takes what begins so for a formula, and runs it
-RETURN _usage_monitor._csv_cell(CASE WHEN value ~ '^[=+@\t\r-]' THEN '''' || value ELSE value END,
-                                CASE decimal_mark WHEN ',' THEN ';' ELSE ',' END);
-
-COMMENT ON FUNCTION _usage_monitor._spreadsheet_cell(text, text) IS 'A text for a spreadsheet, which does not take it for a formula.';
-
-CREATE FUNCTION _usage_monitor._spreadsheet_cell(value numeric, decimal_mark text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN coalesce(replace(value::text, '.', decimal_mark), '');
-
-COMMENT ON FUNCTION _usage_monitor._spreadsheet_cell(numeric, text) IS 'A number for a spreadsheet, with that decimal mark.';
-
-CREATE FUNCTION _usage_monitor._spreadsheet(header text[], lines text[], decimal_mark text) RETURNS text
-    LANGUAGE plpgsql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    -- Excel reads UTF-8 only where this stands before it
-    RETURN CASE WHEN getdatabaseencoding() = 'UTF8' THEN chr(65279) ELSE '' END
-           || array_to_string(array_to_string(header, CASE decimal_mark WHEN ',' THEN ';' ELSE ',' END) || lines, E'\n');
-END
-$$;
-
-COMMENT ON FUNCTION _usage_monitor._spreadsheet(text[], text[], text) IS 'The text of a CSV file that spreadsheets open right.';
-
-CREATE FUNCTION _usage_monitor._check_decimal_mark(decimal_mark text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF decimal_mark IS NULL OR decimal_mark NOT IN ('.', ',') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('argument "decimal_mark" must be a point or a comma, but is %s', coalesce('"' || decimal_mark || '"', 'NULL')),
-            HINT = 'Give '','' for spreadsheets that write 1,5; cells are then separated by semicolons.';
-    END IF;
-END
-$$;
-
-COMMENT ON FUNCTION _usage_monitor._check_decimal_mark(text) IS 'Refuses what is neither point nor comma (UM008).';
-
 CREATE FUNCTION usage_monitor.statement_csv(org text, month date, decimal_mark text DEFAULT '.') RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
