@@ -38,14 +38,15 @@ const METERS = {
   web_searches_kcount: ['web_search', 1000],
   input_document_kpages: ['page', 1000],
   input_mchars: ['character', 1000000],
+  storage_searches_kcount: ['file_search', 1000],
+  input_annotated_document_kpages: ['annotated_page', 1000],
 }
 
 /*
  * Keys without a meter of ours.  input_audio_hours repeats audio_hours for
  * the models that have it; the others are extras beside the tokens.
  */
-const IGNORED = new Set(['input_audio_hours', 'storage_searches_kcount', 'output_citation_mtok',
-  'input_annotated_document_kpages', 'input_text_messages_kcount'])
+const IGNORED = new Set(['input_audio_hours', 'output_citation_mtok', 'input_text_messages_kcount'])
 
 /*
  * Service tiers whose price is a rule and not a table: the factor holds for
@@ -66,11 +67,24 @@ const TOOLS = [
   { provider: 'google', meter: 'web_search', amount: '14', per: '1000', admits: (id) => id.startsWith('gemini-3') },
   { provider: 'google', meter: 'web_search', amount: '35', per: '1000',
     admits: (id) => id.startsWith('gemini-2') && !id.includes('embedding') },
-  { provider: 'openai', meter: 'file_search', amount: '2.5', per: '1000', admits: searches },
+  { provider: 'google', meter: 'maps_search', amount: '14', per: '1000', admits: (id) => id.startsWith('gemini-3') },
+  { provider: 'google', meter: 'maps_search', amount: '25', per: '1000', admits: (id) => /^gemini-2.5-(pro|flash|flash-lite)$/.test(id) },
+  { provider: 'openai', meter: 'web_search_preview', amount: '25', per: '1000',
+    admits: (id, list) => searches(id, list) && /^gpt-4(o|\.1)/.test(id) },
   { provider: 'anthropic', meter: 'us_inference', amount: '1.1', per: '1',
     admits: (id) => /^claude-(opus-4-[678]|opus-5|sonnet-4-6|sonnet-5|haiku-5|fable)/.test(id) },
   { provider: 'openai', meter: 'code_interpreter', amount: '0.03', per: '1', admits: searches },
+  { provider: 'openai', meter: 'request', amount: '25', per: '1000', admits: (id) => /^gpt-4o(-mini)?-search-preview/.test(id) },
+  { provider: 'x-ai', meter: 'web_search', amount: '5', per: '1000', admits: (id) => /^grok-[34]/.test(id) },
+  { provider: 'x-ai', meter: 'search_source', amount: '25', per: '1000', admits: (id) => /^grok-[34]/.test(id) },
+  { provider: 'x-ai', meter: 'code_interpreter', amount: '5', per: '1000', admits: (id) => /^grok-[34]/.test(id) },
 ]
+
+/* Anthropic's writes for an hour cost twice the input, wherever the model is served; the package does not say so of Google. */
+function writesForAnHour(provider, name, list) {
+  if (provider !== 'google' || !name.startsWith('claude-') || list.some(([meter]) => meter === 'cache_write_1h')) return []
+  return list.filter(([meter]) => meter === 'input').map(([, amount, per, ...rest]) => ['cache_write_1h', decimal(Number(amount) * 2), per, ...rest])
+}
 
 const TIERS = [
   /* Older models are in openai-tiers.csv: their discounts are not uniform. */
@@ -138,11 +152,9 @@ function rates(prices) {
   for (const [key, price] of Object.entries(prices)) {
     if (IGNORED.has(key)) continue
     if (key === 'audio_hours') {
-      /* A rate is an exact decimal: by the minute, by the second, or neither. */
-      for (const [meter, units] of [['minute', 60], ['second', 3600]]) {
-        const amount = decimal(price / units)
-        if (amount.length < 12) out.push([meter, amount, 1, 0])
-      }
+      /* Minutes and seconds have rates of their own where they are exact decimals, and are else a part of the hour. */
+      for (const [meter, units] of [['hour', 1], ['minute', 60], ['second', 3600]])
+        if (decimal(price / units).length < 12) out.push([meter, decimal(price / units), 1, 0])
       continue
     }
     if (!METERS[key]) throw new Error(`price key "${key}" is unknown: add it to METERS or IGNORED`)
@@ -254,7 +266,7 @@ function catalogue(provider, providers) {
     if (!FAMILIES.has(provider.id) || (provider.id === 'google' && model.id.startsWith('claude-')))
       for (const name of names(model, provider.id === 'google' || provider.id === 'aws')) add(name, model)
   for (const id of provider.fallback_model_providers ?? [])
-    for (const model of providers.find((p) => p.id === id).models)
+    for (const model of byHand.has(id) ? [] : providers.find((p) => p.id === id).models)
       for (const name of [model.id, ...names(model)]) {
         const own = provider.models.find((m) => matches(m.match, name))
         add(name, own ?? model)
@@ -283,7 +295,7 @@ function rows(provider, name, model, asOf) {
   const out = []
   for (const { tier, factor, meters, source } of tiers)
     for (const [from, to, list] of ranges(model.prices))
-      for (const [meter, amount, per, context, start, end] of list) {
+      for (const [meter, amount, per, context, start, end] of [...list, ...writesForAnHour(provider.id, name, list)]) {
         if (meters && !meters.includes(meter)) continue
         const scaled = factor === 1 ? amount : decimal(Number(amount) * factor)
         out.push([provider.id, name, tier, 'USD', from, to, meter, scaled, per === 1000000 ? '' : String(per),
@@ -302,7 +314,8 @@ if (!/^\d{4}-\d{2}-\d{2}$/.test(asOf ?? '')) {
   process.exit(2)
 }
 
-const providers = (await loadProviders(path)).filter((p) => !byHand.has(p.id))
+const all = await loadProviders(path)
+const providers = all.filter((p) => !byHand.has(p.id))
 
 for (const file of readdirSync(here).filter((f) => f.endsWith('.csv'))) {
   const [header, first = ''] = readFileSync(join(here, file), 'utf8').split('\n')
@@ -311,15 +324,17 @@ for (const file of readdirSync(here).filter((f) => f.endsWith('.csv'))) {
     console.error(`${file}: left the package; remove it, or keep it by hand`)
 }
 
+/* What additions.csv has is kept by hand. */
+const added = new Set(readFileSync(join(here, 'additions.csv'), 'utf8').split('\n').map((line) => line.split(',').slice(0, 3).join()))
+
 const alias = new Map()
 let models = 0
 let count = 0
 for (const provider of [...providers].sort((a, b) => compare(a.id, b.id))) {
   const lines = []
-  for (const [name, model] of catalogue(provider, providers)) {
-    const list = rows(provider, name, model, asOf)
+  for (const [name, model] of catalogue(provider, all)) {
+    const list = rows(provider, name, model, asOf).filter((r) => !added.has(r.slice(0, 3).join()))
     if (list.length === 0) {
-      console.error(`${provider.id}/${name}: no rate that can be written exactly, left out`)
       continue
     }
     models++

@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
  * Vendors that are kept by hand, whether the package has them or not: it has
  * zhipuai in dollars, and zhipuai bills in yuan.
  */
-export const byHand = new Set(['01-ai', 'ai21', 'alibaba', 'baichuan', 'baidu', 'bytedance', 'deepinfra',
+export const byHand = new Set(['01-ai', 'ai21', 'alibaba', 'baichuan', 'baidu', 'bytedance', 'deepinfra', 'deepseek',
   'ollama', 'sambanova', 'sensenova', 'siliconflow', 'stepfun', 'tencent', 'upstage', 'v0', 'zhipuai'])
 
 /* The package in the directory given, or the one that node finds by its name. */

@@ -15,11 +15,26 @@ BEGIN ATOMIC
           WHERE a.alias = lower(_canonical_provider.provider)
           ORDER BY a.origin DESC  -- user before shipped
           LIMIT 1),
+        -- client libraries name the interface as well: openai.responses, google.vertex.chat
+        CASE WHEN _canonical_provider.provider LIKE '_%.%' THEN
+            coalesce((SELECT a.provider
+                        FROM usage_monitor.provider_alias a
+                       WHERE a.alias = split_part(lower(_canonical_provider.provider), '.', 1)
+                       ORDER BY a.origin DESC
+                       LIMIT 1),
+                     (SELECT p.provider
+                        FROM usage_monitor.price p
+                       WHERE p.provider = split_part(lower(_canonical_provider.provider), '.', 1)
+                         AND NOT EXISTS (SELECT
+                                           FROM usage_monitor.price own
+                                          WHERE own.provider = lower(_canonical_provider.provider))
+                       LIMIT 1))
+        END,
         nullif(lower(_canonical_provider.provider), ''));
 END;
 
 COMMENT ON FUNCTION _usage_monitor._canonical_provider(text) IS
-    'The price book''s name of a provider.';
+    'The price book''s name of a provider; what stands behind a dot names an interface of his (openai.responses).';
 
 CREATE FUNCTION _usage_monitor._like_pattern(pattern text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -27,6 +42,32 @@ RETURN replace(replace(replace(replace(pattern, '\', '\\'), '%', '\%'), '_', '\_
 
 COMMENT ON FUNCTION _usage_monitor._like_pattern(text) IS
     'A pattern of model_alias, where * stands for any run of characters, as LIKE writes it.';
+
+/*
+ * A user's * is any run of characters.  In a shipped pattern that leads to a
+ * price it is less: in front a region or the maker's name, elsewhere a date
+ * or a release, never the number of the family's next version.
+ */
+CREATE FUNCTION _usage_monitor._alias_matches(
+    name text,
+    pattern text,
+    model text,
+    origin text
+) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN name NOT LIKE _usage_monitor._like_pattern(pattern) THEN false
+    WHEN origin = 'user' OR model IS NULL OR strpos(pattern, '*') = 0 THEN true
+    WHEN right(pattern, 5) = '.ft-*' THEN true    -- the name of a tuned model
+    ELSE name ~ ('^'
+                 || CASE WHEN left(pattern, 1) = '*' THEN '([A-Za-z-]+[./-])?' ELSE '' END
+                 || replace(regexp_replace(ltrim(pattern, '*'), '[^A-Za-z0-9*]', '\\\&', 'g'), '*',
+                            '([-@:._]?(20[0-9]{2}-?[0-9]{2}-?[0-9]{2}|[0-9]{2}-[0-9]{2}(-20[0-9]{2}|-[0-9]{2})?|[0-9]{2}-20[0-9]{2}|[0-9]{4}|[0-9]{6}|00[0-9]|latest|default|preview|exp|experimental|beta|stable|nightly)|-v[0-9]+|:[0-9]+k?)*')
+                 || '$')
+END;
+
+COMMENT ON FUNCTION _usage_monitor._alias_matches(text, text, text, text) IS
+    'Whether a name is one of those that an alias stands for: in a user''s pattern * is anything, in a shipped one only a region in front, a date or release behind.';
 
 /*
  * Takes one thing off a name that does not change what the model costs; no
@@ -55,7 +96,7 @@ BEGIN ATOMIC
                 (3, 'without the region', regexp_replace(_shorter_name.name, '^[a-z]{2}(-gov)?-[a-z]+-[0-9]/', '')),
                 (4, 'without the region', regexp_replace(_shorter_name.name, '^(us|us-gov|eu|apac|au|ca|jp|sa|global)\.', '')),
                 (5, 'without the tuned model''s own name', regexp_replace(_shorter_name.name, '^(ft:[^:]+):.*$', '\1')),
-                (6, 'without the version', regexp_replace(_shorter_name.name, '-v[0-9]+:[0-9]+$', '')),
+                (6, 'without the version', regexp_replace(_shorter_name.name, '-v1:[0-9]+$', '')),
                 (7, 'without the version', regexp_replace(_shorter_name.name, '^(gemini-.*)-00[0-9]$', '\1')),
                 (8, 'with - before the date', regexp_replace(_shorter_name.name, '@(20[0-9]{6})$', '-\1')),
                 (9, 'without the date', regexp_replace(_shorter_name.name, '-20([0-9]{6}|[0-9]{2}-[0-9]{2}-[0-9]{2})$', '')),
@@ -88,12 +129,13 @@ DECLARE
     own_provider text := _usage_monitor._canonical_provider(provider);
     current_name text := model;
     reason       text := 'as written';
-    -- a model that is billed apart must not be taken for the one that its name begins with
-    is_apart     CONSTANT boolean := model ~ '(^|/)ft:|:free$';
     alias        record;
     less         record;
     elsewhere    text;
     seen         text[] := '{}';
+    -- what is left to shorten once an alias has been followed to its end
+    later_name   text[] := '{}';
+    later_reason text[] := '{}';
     rounds       integer := 0;
 BEGIN
     step := 0;
@@ -116,7 +158,7 @@ BEGIN
             SELECT a.provider INTO at_provider
               FROM usage_monitor.model_alias a
              WHERE a.provider IS NOT NULL
-               AND current_name LIKE _usage_monitor._like_pattern(a.pattern)
+               AND _usage_monitor._alias_matches(current_name, a.pattern, a.model, a.origin)
              ORDER BY length(replace(a.pattern, '*', '')) DESC, a.origin DESC
              LIMIT 1;
             IF at_provider IS NULL THEN
@@ -137,34 +179,47 @@ BEGIN
 
         SELECT s.* INTO less FROM _usage_monitor._shorter_name(at_provider, current_name) s;
 
-        FOR alias IN
-            SELECT a.provider, a.model, a.pattern
-              FROM usage_monitor.model_alias a
-             WHERE a.model IS NOT NULL
-               AND (at_provider IS NULL OR a.provider IS NULL OR a.provider = at_provider)
-               AND current_name LIKE _usage_monitor._like_pattern(a.pattern)
-               -- shipped patterns are of names without a prefix
-               AND (a.origin = 'user' OR less.n IS NULL OR less.n > 2)
-               AND (NOT is_apart OR a.origin = 'user'
-                    OR a.pattern ~ '^ft:|:free$' OR a.model ~ '^ft:|:free$')
-             ORDER BY length(replace(a.pattern, '*', '')) DESC, a.origin DESC
-             LIMIT 1
-        LOOP
+        SELECT a.provider, a.model, a.pattern INTO alias
+          FROM usage_monitor.model_alias a
+         WHERE a.model IS NOT NULL
+           AND (at_provider IS NULL OR a.provider IS NULL OR a.provider = at_provider)
+           AND _usage_monitor._alias_matches(current_name, a.pattern, a.model, a.origin)
+           -- shipped patterns are of names without a prefix
+           AND (a.origin = 'user' OR less.n IS NULL OR less.n > 2)
+           -- Bedrock's -v2:0 is not the model that ends in -v1:0
+           AND (a.origin = 'user'
+                OR coalesce(substring(_model_names.model FROM '-v([0-9]+)(?::[0-9]+)?(?::[0-9]+k)?$') = substring(a.model FROM '-v([0-9]+)(?::[0-9]+)?$'), true))
+           -- a model that is billed apart must not be taken for the one that its name begins with
+           AND (a.origin = 'user' OR current_name !~ '(^|/)ft:|:free$'
+                OR a.pattern ~ '^ft:|:free$' OR a.model ~ '^ft:|:free$')
+         ORDER BY length(replace(a.pattern, '*', '')) DESC, a.origin DESC
+         LIMIT 1;
+        IF FOUND THEN
             at_provider := coalesce(alias.provider, at_provider);
-            IF alias.model <> ALL (seen) THEN
-                step := step + 1;
-                name := alias.model;
-                how := format('alias %s', alias.pattern);
-                seen := seen || name;
-                RETURN NEXT;
-            END IF;
-        END LOOP;
+        END IF;
 
         -- no name has more to take off, but one that was made to take long
         rounds := rounds + 1;
-        EXIT WHEN less.shorter IS NULL OR rounds = 16;
-        current_name := less.shorter;
-        reason := less.how;
+        EXIT WHEN rounds = 32;
+        IF alias.model <> ALL (seen) THEN
+            -- what the alias stands for is a name like any other
+            IF less.shorter IS NOT NULL THEN
+                later_name := less.shorter || later_name;
+                later_reason := less.how || later_reason;
+            END IF;
+            current_name := alias.model;
+            reason := format('alias %s', alias.pattern);
+        ELSIF less.shorter IS NOT NULL THEN
+            current_name := less.shorter;
+            reason := less.how;
+        ELSIF cardinality(later_name) > 0 THEN
+            current_name := later_name[1];
+            reason := later_reason[1];
+            later_name := later_name[2:];
+            later_reason := later_reason[2:];
+        ELSE
+            EXIT;
+        END IF;
     END LOOP;
 
     IF elsewhere IS NOT NULL THEN
@@ -218,7 +273,8 @@ CREATE FUNCTION _usage_monitor._applicable_rates(
     OUT window_start time,
     OUT window_end time,
     OUT window_days smallint[],
-    OUT window_zone text
+    OUT window_zone text,
+    OUT is_listed boolean
 ) RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -280,10 +336,28 @@ BEGIN ATOMIC
            r.window_start,
            r.window_end,
            r.window_days,
-           r.window_zone
+           r.window_zone,
+           f.org IS NULL AND f.origin <> 'user'
       FROM known k
       LEFT JOIN found f ON true
-      LEFT JOIN usage_monitor.price_rate r ON r.price_id = f.price_id
+      LEFT JOIN LATERAL (
+           SELECT p.*
+             FROM usage_monitor.price_rate p
+            WHERE p.price_id = f.price_id
+            UNION ALL
+           -- a minute and a second at the rate of an hour, where that is an exact decimal
+           SELECT p.price_id, t.meter, trim_scale(round(p.amount / t.parts, 40)), p.per, p.context_from, p.context_inclusive,
+                  p.window_start, p.window_end, p.window_days, p.window_zone
+             FROM usage_monitor.price_rate p
+             JOIN (VALUES ('hour', 'minute', 60), ('hour', 'second', 3600), ('minute', 'second', 60)) AS t (whole, meter, parts)
+               ON t.whole = p.meter
+            WHERE p.price_id = f.price_id
+              AND round(p.amount / t.parts, 40) * t.parts = p.amount
+              AND NOT EXISTS (SELECT
+                                FROM usage_monitor.price_rate o
+                               WHERE o.price_id = p.price_id
+                                 AND (o.meter = t.meter OR o.meter = 'minute' AND t.parts = 3600))
+           ) AS r ON true
      ORDER BY f.rank, f.step, f.provider = '*', f.price_id, r.meter, r.context_from;
 END;
 

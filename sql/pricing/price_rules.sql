@@ -8,6 +8,12 @@ CREATE FUNCTION _usage_monitor._meter_side(meter text) RETURNS text
 COMMENT ON FUNCTION _usage_monitor._meter_side(text) IS
     'On which side of the bill a meter is: input, output or other; NULL if there is no such meter.';
 
+CREATE FUNCTION _usage_monitor._meter_names() RETURNS text
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_meter_names';
+
+COMMENT ON FUNCTION _usage_monitor._meter_names() IS 'The names of all meters, for a hint.';
+
 CREATE FUNCTION _usage_monitor._check_service_tier(tier text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_check_service_tier';
@@ -112,7 +118,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('column "meter" must be a known meter, but is "%s"', NEW.meter),
-            HINT = 'Meters are input, output, cache_read, cache_write, cache_write_1h, reasoning, input_audio, output_audio, input_image, output_image, input_video, output_video, cache_read_audio, cache_read_image, cache_read_video, request, web_search, image, second, minute, page, character, gb and session.';
+            HINT = format('Meters are %s.', _usage_monitor._meter_names());
     END IF;
     IF NEW.amount IS NULL OR NEW.amount < 0 OR NEW.amount IN ('NaN', 'Infinity') THEN
         RAISE EXCEPTION USING
@@ -252,6 +258,7 @@ BEGIN
                 MESSAGE = format('alias "%s" must have a pattern, and a provider or a model that it stands for', NEW.pattern),
                 HINT = 'For example pattern acme-chat, provider openai, model gpt-4o.';
         END IF;
+        NEW.provider := _usage_monitor._canonical_provider(NEW.provider);
     ELSIF NEW.alias = '' OR NEW.provider = '' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM004',

@@ -137,6 +137,23 @@ first_billed(const UmPriceChoice *choice)
 }
 
 /*
+ * Time in the unit that it is billed by, to the decimals that a quantity may
+ * have.  (Where an hour's rate makes a second's that is an exact decimal, the
+ * price has that one, see _applicable_rates.)
+ */
+static UmQuantity
+sixtieth(UmQuantity time)
+{
+	while (time.value % 60 != 0 && time.scale < 18 && time.value <= PG_INT64_MAX / 10)
+	{
+		time.value *= 10;
+		time.scale++;
+	}
+	time.value = time.value / 60 + (time.value % 60 >= 30 ? 1 : 0);
+	return time;
+}
+
+/*
  * Finds the rate of each leaf, and returns how many there are; -1 where a
  * rate is missing, as cost->unpriced then says.  Both prices of a choice have
  * one currency, or the rates of the second are not taken.
@@ -146,12 +163,11 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 		   UmCost *cost)
 {
 	int64		context = use->quantity[UM_METER_INPUT].value;
-	uint32		meters = use->used | UM_METER_BIT(UM_METER_REQUEST);
+	uint64		meters = use->used | UM_METER_BIT(UM_METER_REQUEST);
 	UmQuantity	leaf[UM_METER_COUNT];
 	int			n = 0;
 
-	if (choice->own != NULL && choice->standard != NULL &&
-		choice->own != choice->standard &&
+	if (choice->standard != NULL && choice->own != choice->standard &&
 		strcmp(choice->own->currency, choice->standard->currency) != 0)
 		choice->standard = NULL;
 
@@ -185,7 +201,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 
 	for (; meters != 0; meters &= meters - 1)
 	{
-		UmMeter		m = (UmMeter) pg_rightmost_one_pos32(meters);
+		UmMeter		m = (UmMeter) pg_rightmost_one_pos64(meters);
 		bool		unknown = (m == UM_METER_INPUT && use->input_unknown) ||
 			(m == UM_METER_OUTPUT && use->output_unknown);
 		UmItem	   *item = &items[n];
@@ -202,7 +218,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 			cost->unpriced_meter = m;
 			return -1;
 		}
-		if (m == UM_METER_US_INFERENCE)
+		if (m == UM_METER_US_INFERENCE || m == UM_METER_EU_INFERENCE)
 		{
 			cost->multiplier = item->rate->unit_price;
 			continue;
@@ -218,6 +234,9 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 		}
 		item->meter = m;
 		item->quantity = leaf[m];
+		if (m == UM_METER_SECOND || m == UM_METER_MINUTE)
+			for (; item->meter != item->rate->meter; item->meter = um_meters[item->meter].fallback)
+				item->quantity = sixtieth(item->quantity);
 		n++;
 	}
 	return n;
@@ -319,11 +338,17 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 		cost->unpriced = UM_UNPRICED_NO_PRICE;
 		return 0;
 	}
+	if (choice.own == NULL)
+	{
+		cost->unpriced = UM_UNPRICED_NO_TIER;
+		cost->unpriced_tier = call->tier;
+		return 0;
+	}
 	nitems = find_items(&choice, use, call->ts, items, cost);
 	if (nitems < 0)
 		return 0;
 
-	price = choice.own ? choice.own : choice.standard;
+	price = choice.own;
 	cost->price_id = price->price_id;
 	cost->price_currency = price->currency;
 
@@ -428,6 +453,8 @@ um_unpriced_reason(const UmCost *cost)
 			break;
 		case UM_UNPRICED_NO_PRICE:
 			return pstrdup("no price");
+		case UM_UNPRICED_NO_TIER:
+			return psprintf("no price for service tier %s", um_tiers[cost->unpriced_tier]);
 		case UM_UNPRICED_NO_RATE:
 			return psprintf("no rate for meter %s", um_meters[cost->unpriced_meter].name);
 		case UM_UNPRICED_NO_COUNT:

@@ -27,6 +27,7 @@ typedef enum UmUnpriced
 {
 	UM_UNPRICED_NOT,
 	UM_UNPRICED_NO_PRICE,
+	UM_UNPRICED_NO_TIER,		/* that the call was served in */
 	UM_UNPRICED_NO_RATE,		/* of a meter that was used */
 	UM_UNPRICED_NO_COUNT,		/* of a meter that is not free */
 	UM_UNPRICED_NO_EXCHANGE_RATE
@@ -37,6 +38,7 @@ typedef struct UmCost
 	bool		priced;
 	UmUnpriced	unpriced;
 	UmMeter		unpriced_meter; /* whose rate or count is missing */
+	UmTier		unpriced_tier;	/* whose price is missing */
 	const char *provider;		/* where the name leads, or NULL */
 	int64		price_id;		/* 0: none */
 	const char *price_currency;

@@ -16,8 +16,10 @@ typedef enum UmSide
 #define UM_SIDES 3
 
 /*
- * us_inference is no quantity but a circumstance: where a call was served in
- * one country only, its rate multiplies what the tokens cost.
+ * us_inference and eu_inference are no quantities but circumstances: where a
+ * call was served in one region only, their rates multiply what the tokens
+ * cost.  Of time, a second is billed at a sixtieth of a minute, which is at a
+ * sixtieth of an hour.
  *
  * name, side, the meter that prices it where it has no rate of its own.  A
  * meter stands behind the one that it falls back to.
@@ -40,17 +42,28 @@ typedef enum UmSide
 	M(OUTPUT_VIDEO, "output_video", OUTPUT, OUTPUT) \
 	M(REQUEST, "request", OTHER, NONE) \
 	M(WEB_SEARCH, "web_search", OTHER, NONE) \
+	M(WEB_SEARCH_PREVIEW, "web_search_preview", OTHER, WEB_SEARCH) \
+	M(MAPS_SEARCH, "maps_search", OTHER, NONE) \
+	M(SEARCH_SOURCE, "search_source", OTHER, NONE) \
 	M(IMAGE, "image", OTHER, NONE) \
-	M(SECOND, "second", OTHER, NONE) \
-	M(MINUTE, "minute", OTHER, NONE) \
+	M(IMAGE_2K, "image_2k", OTHER, NONE) \
+	M(IMAGE_4K, "image_4k", OTHER, NONE) \
+	M(HOUR, "hour", OTHER, NONE) \
+	M(MINUTE, "minute", OTHER, HOUR) \
+	M(SECOND, "second", OTHER, MINUTE) \
+	M(SECOND_1080P, "second_1080p", OTHER, NONE) \
+	M(SECOND_4K, "second_4k", OTHER, NONE) \
 	M(PAGE, "page", OTHER, NONE) \
+	M(ANNOTATED_PAGE, "annotated_page", OTHER, NONE) \
 	M(CHARACTER, "character", OTHER, NONE) \
 	M(GB, "gb", OTHER, NONE) \
 	M(SESSION, "session", OTHER, NONE) \
 	M(FILE_SEARCH, "file_search", OTHER, NONE) \
 	M(CODE_INTERPRETER, "code_interpreter", OTHER, NONE) \
 	M(CLASSIFICATION, "classification", OTHER, NONE) \
-	M(US_INFERENCE, "us_inference", OTHER, NONE)
+	M(CACHE_STORAGE, "cache_storage", OTHER, NONE) \
+	M(US_INFERENCE, "us_inference", OTHER, NONE) \
+	M(EU_INFERENCE, "eu_inference", OTHER, NONE)
 
 typedef enum UmMeter
 {

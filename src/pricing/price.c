@@ -113,7 +113,8 @@ enum
 	COL_WINDOW_START,
 	COL_WINDOW_END,
 	COL_WINDOW_DAYS,
-	COL_WINDOW_ZONE
+	COL_WINDOW_ZONE,
+	COL_IS_LISTED
 };
 
 static uint32
@@ -320,6 +321,7 @@ load_list(const NameKey *key, UmPriceList *list)
 			price->rank = (int) int64_column(row, desc, COL_RANK);
 			if (!um_tier_by_name(tier, strlen(tier), &price->tier))
 				elog(ERROR, "price %lld has an unknown service tier", (long long) price_id);
+			price->listed = DatumGetBool(SPI_getbinval(row, desc, COL_IS_LISTED, &isnull));
 			price->org = um_text_column(row, desc, COL_ORG);
 			price->provider = um_text_column(row, desc, COL_PROVIDER);
 			price->model = model;
@@ -457,8 +459,11 @@ um_price_list(const char *provider, int provider_length,
 }
 
 /*
- * Chooses the price in force: of the first origin (a rank is an origin) that
- * has one for the tier, or for the standard tier.
+ * Chooses the price in force, of the first origin (a rank is an origin) that
+ * has one for the call's tier; the standard one of that origin fills its gaps.
+ * Where there is only a standard price, what the tier costs is not known: a
+ * batch is not billed like other calls.  Catalogues that list the model are
+ * asked one after another; an agreed price is not mixed with what others pay.
  */
 bool
 um_price_choose(const UmPriceList *list, const char *org, int org_length,
@@ -469,15 +474,24 @@ um_price_choose(const UmPriceList *list, const char *org, int org_length,
 	{
 		const UmPrice *price = &list->prices[p];
 
-		if ((choice->own || choice->standard) &&
-			price->rank != (choice->own ? choice->own : choice->standard)->rank)
-			break;
 		if (ts < price->from || ts >= price->to)
 			continue;
 		if (price->org != NULL &&
 			((int) strlen(price->org) != org_length || memcmp(price->org, org, org_length) != 0))
 			continue;
-		if (price->tier == tier && choice->own == NULL)
+		if (choice->own != NULL)
+		{
+			if (price->rank != choice->own->rank)
+				break;
+		}
+		else if (choice->standard != NULL && price->rank != choice->standard->rank)
+		{
+			if (!choice->standard->listed || strcmp(price->model, choice->standard->model) != 0)
+				break;
+			choice->standard = NULL;
+		}
+		if (price->tier == tier && choice->own == NULL &&
+			(price->nrates > 0 || tier == UM_TIER_STANDARD))
 			choice->own = price;
 		if (price->tier == UM_TIER_STANDARD && choice->standard == NULL)
 			choice->standard = price;

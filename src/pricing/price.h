@@ -40,6 +40,7 @@ typedef struct UmPrice
 	int64		price_id;
 	int			rank;			/* the lower wins; equal within an origin */
 	UmTier		tier;
+	bool		listed;			/* by a public catalogue, not agreed */
 	char	   *org;			/* NULL: everybody's */
 	char	   *provider;		/* NULL: any */
 	char	   *model;

@@ -14,6 +14,7 @@
 #include "utils/jsonb.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_check_service_tier);
+PG_FUNCTION_INFO_V1(usage_monitor_meter_names);
 PG_FUNCTION_INFO_V1(usage_monitor_meter_side);
 
 /* The columns and keys that the users know the meters by. */
@@ -223,4 +224,10 @@ usage_monitor_meter_side(PG_FUNCTION_ARGS)
 	if (meter == UM_METER_NONE)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(side[um_meters[meter].side]));
+}
+
+Datum
+usage_monitor_meter_names(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(um_meter_names()));
 }

@@ -28,12 +28,12 @@ typedef struct UmQuantity
 typedef struct UmUse
 {
 	UmQuantity	quantity[UM_METER_COUNT];
-	uint32		used;			/* bit m: quantity[m] is not zero */
+	uint64		used;			/* bit m: quantity[m] is not zero */
 	bool		input_unknown;
 	bool		output_unknown;
 } UmUse;
 
-#define UM_METER_BIT(meter)		(UINT32_C(1) << (meter))
+#define UM_METER_BIT(meter)		(UINT64_C(1) << (meter))
 
 /* Meters that are no part of another one. */
 #define UM_METERS_WITHOUT_PARTS \

@@ -235,14 +235,27 @@ um_node_text(UmNode *node)
 	}
 }
 
-/* Does a condition hold of an object? */
+/* Does a condition hold of what is at a path in an object?  * is any element: one must do. */
 static bool
-holds(UmNode *node, const UmCondition *condition)
+holds(UmNode *node, char *const *path, int npath, const UmCondition *condition)
 {
-	UmNode	   *found = um_node_get(node, condition->path, condition->npath);
+	UmNode	   *found;
 	char	   *said;
 	bool		matches = false;
 
+	for (int i = 0; i < npath; i++)
+		if (strcmp(path[i], "*") == 0)
+		{
+			found = um_node_get(node, path, i);
+			if (found == NULL || !um_node_is_container(found))
+				return false;
+			for (UmNode *child = um_node_child(found); child != NULL; child = child->next)
+				if (holds(child, path + i + 1, npath - i - 1, condition))
+					return true;
+			return false;
+		}
+
+	found = um_node_get(node, path, npath);
 	if (found != NULL)
 		found->touched = true;
 	if (!condition->compares)
@@ -262,7 +275,7 @@ bool
 um_node_holds(UmNode *node, const UmEdge *edge)
 {
 	for (int i = 0; i < edge->nconditions; i++)
-		if (!holds(node, &edge->conditions[i]))
+		if (!holds(node, edge->conditions[i].path, edge->conditions[i].npath, &edge->conditions[i]))
 			return false;
 	return true;
 }

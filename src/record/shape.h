@@ -72,7 +72,7 @@ typedef struct UmLine
 	const char *value;			/* provider=, tier=, step= */
 } UmLine;
 
-/* A condition on an object: [path], [path=word|word], [path!=word]. */
+/* A condition on an object: [path], [path=word|word], [path!=word]; * in a path is any element. */
 typedef struct UmCondition
 {
 	int			npath;

@@ -157,7 +157,9 @@ DELETE FROM usage_monitor.usage;
 DELETE FROM usage_monitor.price WHERE model = 'middle' AND org = 'two';
 
 -- A cheaper model is compared in the tier of the calls, as what_if() does; the same for each organisation
-SELECT count(usage_monitor.set_price('small', 0.5, 2, provider => 'acme', service_tier => 'batch'));
+SELECT count(usage_monitor.set_price('small', 0.5, 2, provider => 'acme', service_tier => 'batch')),
+       count(usage_monitor.set_price('small', 1, 4, provider => 'acme', service_tier => 'priority')),
+       count(usage_monitor.set_price('big', 10, 40, provider => 'acme', service_tier => 'priority'));
 INSERT INTO usage_monitor.model_alternative (pattern, alternative) VALUES ('big', 'small');
 INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_tokens, cache_read_input_tokens, reasoning_output_tokens, service_tier, success)
 SELECT '2026-05-20'::timestamptz + n * interval '10 minutes', (ARRAY['one', 'two'])[1 + n % 2], 'acme', 'big', 10000 + n % 5, 500, 3000, 100, t, n % 50 > 0

@@ -34,7 +34,7 @@ DECLARE
     days  smallint[];
 BEGIN
     FOR m IN 1..models LOOP
-        FOREACH tier IN ARRAY CASE WHEN random() < 0.4 THEN '{standard, batch}' ELSE '{standard}' END::text[] LOOP
+        FOREACH tier IN ARRAY CASE WHEN random() < 0.7 THEN '{standard, batch}' ELSE '{standard}' END::text[] LOOP
             INSERT INTO usage_monitor.price (provider, model, service_tier, currency)
             VALUES ('regress', 'exact-' || m, tier, 'USD')
             RETURNING price_id INTO id;
@@ -140,6 +140,8 @@ SELECT l.id,
        CASE WHEN bool_and(CASE WHEN l.unknown THEN coalesce(r.unit_price = 0, false)
                                WHEN l.meter = 'request' THEN r.unit_price IS NOT NULL OR c.units -> 'request' IS NULL OR c.units -> 'request' = '0'
                                ELSE r.unit_price IS NOT NULL END)
+                 AND bool_and(EXISTS (SELECT FROM usage_monitor.price AS p JOIN usage_monitor.price_rate AS r USING (price_id)
+                                      WHERE p.model = l.model AND p.provider = 'regress' AND p.service_tier = l.tier))
             THEN trim_scale(coalesce(sum(r.unit_price * l.quantity), 0)) END AS cost
 FROM leaf AS l
 JOIN call AS c USING (id)
@@ -179,6 +181,7 @@ SELECT count(*) AS calls,
 FROM compared;
 -- and that every kind of call was among them
 SELECT count(*) FILTER (WHERE cost IS NULL) > 100 AS unpriced,
+       count(*) FILTER (WHERE cost IS NOT NULL AND tier = 'batch') > 500 AS batches,
        count(*) FILTER (WHERE cost IS NOT NULL) > 1000 AS priced,
        count(*) FILTER (WHERE cost IS NOT NULL AND (input IS NULL OR output IS NULL)) > 0 AS unknown_but_free,
        count(*) FILTER (WHERE cost IS NOT NULL AND input = 200000) > 50 AS at_the_edge,

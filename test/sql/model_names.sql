@@ -71,6 +71,48 @@ FROM (
     CROSS JOIN LATERAL (SELECT * FROM _usage_monitor._applicable_rates(NULL, s.model) LIMIT 1) AS f
 ) AS x;
 
+-- the next version of a family is not the one before: it has no price until somebody gives one
+SELECT m AS written, usage_monitor.cost(m, 1000000, 0) AS cost
+FROM unnest(ARRAY['claude-opus-4-1-20250805', 'claude-opus-4-10', 'claude-opus-4-7-fast', 'claude-sonnet-5-20260630', 'claude-sonnet-5-7', 'claude-sonnet-4-50',
+                  'gemini-3.6-flash-preview-09-2026', 'gemini-3.6-flash-xl', 'gemini-1.5-flash-002', 'gemini-1.5-flash-8b', 'gpt-5-nano-2025-08-07', 'gpt-5-nano-2',
+                  'kimi-k2.5-thinking', 'magistral-medium-2509', 'magistral-medium-2', 'us.amazon.nova-lite-v1:0', 'us.amazon.nova-lite-v2:0', 'amazon.titan-embed-text-v2:0',
+                  'amazon.titan-embed-text-v3:0', 'eu.anthropic.claude-opus-5-v1:0', 'eu.anthropic.claude-opus-5-9-v1:0']) AS m;
+-- no shipped pattern that leads to a price takes the name with another version behind it
+SELECT a.pattern, n.name
+FROM usage_monitor.model_alias AS a
+CROSS JOIN LATERAL (VALUES (replace(a.pattern, '*', '') || '-9'), (replace(a.pattern, '*', '') || '.9'), (replace(a.pattern, '*', '') || '-12b'),
+                           (replace(a.pattern, '*', '') || '-ultra'), ('x9' || replace(a.pattern, '*', ''))) AS n (name)
+WHERE a.origin = 'shipped' AND a.model IS NOT NULL AND a.pattern !~ '\.ft-\*$'
+  AND _usage_monitor._alias_matches(n.name, a.pattern, a.model, a.origin);
+
+-- what an alias stands for is a name like any other: a region, a date, another alias
+BEGIN;
+INSERT INTO usage_monitor.model_alias (pattern, provider, model) VALUES
+    ('profile-1', 'bedrock', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'),
+    ('profile-2', 'anthropic', 'claude-sonnet-4-5-20250929'),
+    ('profile-3', NULL, 'openai/gpt-4o-2024-08-06'),
+    ('profile-4', NULL, 'profile-2'),
+    ('round-1', NULL, 'round-2'), ('round-2', NULL, 'round-1');
+SELECT m AS written, usage_monitor.cost(m, 1000, 1000) AS cost, usage_monitor.cost(t, 1000, 1000) AS of_what_it_stands_for
+FROM (VALUES ('profile-1', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'), ('profile-2', 'claude-sonnet-4-5'), ('profile-3', 'gpt-4o'), ('profile-4', 'claude-sonnet-4-5'),
+             ('round-1', 'round-2')) AS n (m, t);
+SELECT step, at_provider, name, how, chosen FROM usage_monitor.resolve_model(NULL, 'profile-1') ORDER BY step;
+ROLLBACK;
+
+-- client libraries name an interface of the provider
+SELECT p AS written, _usage_monitor._canonical_provider(p) AS provider, usage_monitor.cost(m, 1000000, 0, provider => p) AS cost
+FROM (VALUES ('openai.responses', 'gpt-4o'), ('azure.chat', 'gpt-4o'), ('anthropic.messages', 'claude-sonnet-4-5'), ('google.generative-ai', 'gemini-2.5-flash'),
+             ('google.vertex.chat', 'gemini-2.5-flash'), ('vertex.anthropic.messages', 'claude-sonnet-4-5'), ('amazon-bedrock', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'),
+             ('xai.chat', 'grok-4.6'), ('mistral.chat', 'mistral-large-2512'), ('acme.chat', 'gpt-4o')) AS l (p, m);
+
+-- rolling names have cost what the model behind them cost
+SELECT m AS model, usage_monitor.cost(m, 1000000, 1000000, at => t::timestamptz) AS cost, t AS at
+FROM (VALUES ('deepseek-chat', '2025-01-10 12:00Z'), ('deepseek-chat', '2025-06-01 12:00Z'), ('deepseek-chat', '2025-06-01 20:00Z'), ('deepseek-chat', '2025-12-01 20:00Z'),
+             ('deepseek-reasoner', '2025-12-01 12:00Z'), ('deepseek-chat', '2026-06-01 12:00Z'), ('deepseek-v4-flash', '2026-08-18 02:00Z'), ('deepseek-v4-flash', '2026-11-18 02:00Z'),
+             ('deepseek-v4-flash', '2026-11-18 20:00Z'), ('deepseek-flash', '2026-11-21 02:00Z'),
+             ('mistral-large-latest', '2025-11-01Z'), ('mistral-large-latest', '2026-01-01Z'), ('mistral-medium-latest', '2026-01-01Z'), ('mistral-medium-latest', '2026-08-01Z'),
+             ('gemini-4-argon', '2026-11-20Z'), ('gemini-4-argon', '2026-12-02Z'), ('claude-sonnet-5-5', '2026-10-10Z')) AS c (m, t);
+
 -- a price of one's own, of whatever name leads there
 SELECT usage_monitor.set_price('gpt-4o', 1, 1, provider => 'openai') > 0 AS set;
 SELECT usage_monitor.cost('gpt-4o-2024-11-20', 1000000, 0);

@@ -83,9 +83,27 @@ SELECT * FROM book WHERE model NOT IN ('m-time', 'm-late');
 -- 100 of 1000 are read, 300 written, 100 of them for an hour: 600*3 + 100*0.3 + 200*3.75 + 100*6 + 10*15
 SELECT usage_monitor.cost('m-cache', 1000, 10, 100, 300, 100);
 SELECT usage_monitor.cost('m-thousand', 1000, 1000);
--- output has no rate in the batch tier: the standard one
+-- output has no rate in the batch tier: the standard one; nobody knows what flex costs
 SELECT tier, usage_monitor.cost('m-tier', 1000000, 1000000, service_tier => tier)
 FROM unnest('{standard, batch, flex}'::text[]) AS tier;
+-- a tier that only one catalogue knows is asked there; an agreed price is not mixed with what others pay
+SELECT usage_monitor.cost('gpt-4.1', 1000000, 0, service_tier => 'batch') AS shipped,
+       usage_monitor.cost('gpt-4.1', 1000000, 0, service_tier => 'flex') AS unknown;
+SELECT meter, note FROM usage_monitor.cost_breakdown('gpt-4.1', 1000000, 0, service_tier => 'flex');
+BEGIN;
+SELECT change, new FROM usage_monitor.import_prices('[{"provider": "openai", "model": "gpt-4.1", "meter": "input", "amount": 1.9}]', 'usage_monitor');
+SELECT usage_monitor.cost('gpt-4.1', 1000000, 0) AS imported, usage_monitor.cost('gpt-4.1', 1000000, 0, service_tier => 'batch') AS shipped;
+SELECT usage_monitor.set_price('gpt-4.1', 1.5, 6, provider => 'openai', org => 'acme') > 0;
+SELECT usage_monitor.cost('gpt-4.1', 1000000, 0, org => 'acme') AS agreed, usage_monitor.cost('gpt-4.1', 1000000, 0, service_tier => 'batch', org => 'acme') AS not_agreed;
+ROLLBACK;
+-- time: seconds at the rate of a minute or an hour
+SELECT usage_monitor.set_price('m-hour', NULL, NULL, other => '{"hour": 0.36}') > 0, usage_monitor.set_price('m-minute', NULL, NULL, other => '{"minute": 0.006, "hour": 1}') > 0;
+SELECT m, u, usage_monitor.cost(m, 0, 0, units => u) FROM unnest('{m-hour, m-minute}'::text[]) AS m, unnest('{"{\"second\": 90}", "{\"second\": 7.5}", "{\"minute\": 2}", "{\"second\": 3600}", "{\"hour\": 1, \"second\": 36}"}'::jsonb[]) AS u;
+SELECT meter, quantity, trim_scale(amount) AS amount, cost, note FROM usage_monitor.cost_breakdown('m-hour', 0, 0, units => '{"second": 90}');
+DELETE FROM usage_monitor.price WHERE model IN ('m-hour', 'm-minute');
+-- the older search tool has a price of its own, or the newer one's; what multiplies, multiplies tokens
+SELECT usage_monitor.cost('gpt-4.1', 0, 0, units => '{"web_search_preview": 2}') AS older, usage_monitor.cost('gpt-5', 0, 0, units => '{"web_search_preview": 2}') AS newer,
+       usage_monitor.cost('claude-sonnet-5', 1000000, 0, units => '{"us_inference": 1, "web_search": 1}') AS in_one_country;
 SELECT org, usage_monitor.cost('m-org', 1000000, 1000000, org => org)
 FROM unnest('{acme, other, NULL}'::text[]) AS org;
 SELECT provider, usage_monitor.cost('m-provider', 1000000, 1000000, provider => provider)
