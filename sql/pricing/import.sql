@@ -7,7 +7,7 @@
  */
 CREATE FUNCTION usage_monitor.import_prices(
     catalogue jsonb,
-    format text,
+    format text DEFAULT NULL,
     valid_from timestamptz DEFAULT NULL,
     confirm boolean DEFAULT false,
     OUT provider text,
@@ -26,22 +26,27 @@ AS $$
 DECLARE
     starts CONSTANT timestamptz := coalesce(import_prices.valid_from, now());
     listed _usage_monitor._listed_rate[];
-    shape  CONSTANT text := CASE WHEN import_prices.format IN ('litellm', 'models.dev') THEN 'object' ELSE 'array' END;
+    kind   CONSTANT text := coalesce(import_prices.format, _usage_monitor._catalogue_format(import_prices.catalogue));
+    shape  CONSTANT text := CASE WHEN kind IN ('litellm', 'models.dev', 'openrouter') THEN 'object' ELSE 'array' END;
     wrong  record;
 BEGIN
-    IF import_prices.format IS NULL
-       OR import_prices.format NOT IN ('litellm', 'genai-prices', 'models.dev', 'usage_monitor')
-    THEN
+    IF kind IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM010',
+            MESSAGE = 'the catalogue is of no known format',
+            HINT = 'Formats are litellm, genai-prices, models.dev, openrouter and usage_monitor. Pass the whole file, cast to jsonb.';
+    END IF;
+    IF kind NOT IN ('litellm', 'genai-prices', 'models.dev', 'openrouter', 'usage_monitor') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown catalogue format "%s"', import_prices.format),
-            HINT = 'Formats are litellm, genai-prices, models.dev and usage_monitor.';
+            MESSAGE = format('unknown catalogue format "%s"', kind),
+            HINT = 'Formats are litellm, genai-prices, models.dev, openrouter and usage_monitor.';
     END IF;
     IF jsonb_typeof(import_prices.catalogue) IS DISTINCT FROM shape THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM010',
             MESSAGE = format('a catalogue of format "%s" must be a JSON %s, but is %s',
-                             import_prices.format, shape, coalesce(jsonb_typeof(import_prices.catalogue), 'null')),
+                             kind, shape, coalesce(jsonb_typeof(import_prices.catalogue), 'null')),
             HINT = 'Pass the whole file, cast to jsonb.';
     END IF;
 
@@ -59,18 +64,26 @@ BEGIN
     END IF;
 
     listed := ARRAY(
-        SELECT r FROM _usage_monitor._litellm_rates(import_prices.catalogue) r WHERE import_prices.format = 'litellm');
-    IF import_prices.format = 'genai-prices' THEN
+        SELECT r FROM _usage_monitor._litellm_rates(import_prices.catalogue) r WHERE kind = 'litellm');
+    IF kind = 'genai-prices' THEN
         listed := ARRAY(SELECT r FROM _usage_monitor._genai_prices_rates(import_prices.catalogue) r);
-    ELSIF import_prices.format = 'models.dev' THEN
+    ELSIF kind = 'models.dev' THEN
         listed := ARRAY(SELECT r FROM _usage_monitor._models_dev_rates(import_prices.catalogue) r);
-    ELSIF import_prices.format = 'usage_monitor' THEN
+    ELSIF kind = 'openrouter' THEN
+        IF jsonb_typeof(import_prices.catalogue -> 'data') IS DISTINCT FROM 'array' THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM010',
+                MESSAGE = 'a catalogue of format "openrouter" must have a list of models under "data"',
+                HINT = 'Pass the whole answer of GET /api/v1/models, cast to jsonb.';
+        END IF;
+        listed := ARRAY(SELECT r FROM _usage_monitor._openrouter_rates(import_prices.catalogue) r);
+    ELSIF kind = 'usage_monitor' THEN
         listed := ARRAY(SELECT r FROM _usage_monitor._own_rates(import_prices.catalogue) r);
     END IF;
     IF NOT EXISTS (SELECT FROM unnest(listed) r WHERE r.meter IS NOT NULL) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM010',
-            MESSAGE = format('no price was found in the catalogue of format "%s"', import_prices.format),
+            MESSAGE = format('no price was found in the catalogue of format "%s"', kind),
             HINT = 'Is it of another format? Nothing was changed.';
     END IF;
 
@@ -308,4 +321,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.import_prices(jsonb, text, timestamptz, boolean) IS
-    'Loads a public catalogue (format litellm, genai-prices, models.dev or usage_monitor) as prices of origin import, and returns a row a change: new, changed, removed (a meter that the price no longer has), held back (the price has a step of 5x or more; pass confirm => true) or ignored field. old and new are for a million tokens, or for one of anything else. A model that had no imported price gets it for all time, a changed one from valid_from (default now) on, and what held before stays for earlier calls; entries with dates of their own keep them. Models that the catalogue lacks are left alone. All or nothing. Errors: UM008 unknown format, UM009 invalid price, UM010 a catalogue of another format.';
+    'Loads a public catalogue (format litellm, genai-prices, models.dev, openrouter or usage_monitor; NULL: the one it seems to be of) as prices of origin import, and returns a row a change: new, changed, removed (a meter that the price no longer has), held back (the price has a step of 5x or more; pass confirm => true) or ignored field. old and new are for a million tokens, or for one of anything else. A model that had no imported price gets it for all time, a changed one from valid_from (default now) on, and what held before stays for earlier calls; entries with dates of their own keep them. Models that the catalogue lacks are left alone. All or nothing. Errors: UM008 unknown format, UM009 invalid price, UM010 a catalogue of another format.';

@@ -25,11 +25,23 @@ CREATE TYPE _usage_monitor._listed_rate AS (
 
 COMMENT ON TYPE _usage_monitor._listed_rate IS 'A rate as a catalogue lists it; meter NULL: a field that was not understood.';
 
+/* Catalogues are made by programs that count in floats: 0.30000000000000004 is 0.3. */
+CREATE FUNCTION _usage_monitor._without_noise(price numeric) RETURNS numeric
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE
+    WHEN scale(price) > 15 AND price > 0
+    THEN trim_scale(round(price, least(100, 14 - floor(log(price))::integer)))
+    ELSE price
+END;
+
+COMMENT ON FUNCTION _usage_monitor._without_noise(numeric) IS
+    'The price rounded to 15 significant digits, as many as a float keeps, where it has more than 15 decimals.';
+
 CREATE FUNCTION _usage_monitor._json_price(value jsonb) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN jsonb_typeof(value) = 'number' AND value::numeric >= 0 THEN value::numeric END;
+RETURN CASE WHEN jsonb_typeof(value) = 'number' AND value::numeric >= 0 THEN _usage_monitor._without_noise(value::numeric) END;
 
-COMMENT ON FUNCTION _usage_monitor._json_price(jsonb) IS 'The number, exactly; NULL for what is no price: a text, an object, something below zero.';
+COMMENT ON FUNCTION _usage_monitor._json_price(jsonb) IS 'The number, without a float''s noise; NULL for what is no price: a text, an object, something below zero.';
 
 /*
  * LiteLLM's model_prices_and_context_window.json: one object a model, prices
@@ -83,7 +95,7 @@ BEGIN ATOMIC
                               '_above_[0-9]+k_tokens', '') AS base
           FROM field f
          WHERE jsonb_typeof(f.value) <> 'null'
-           AND f.field !~ '^(max_|supports_|supported_|(r|t)p(m|d)$|comment|metadata$|mode$|source$|litellm_provider$|deprecation_date$|output_vector_size$|tool_use_system_prompt_tokens$|prompt_cache_min_tokens$|thinking_always_on$|uses_embed_content$|use_openai_chat_streaming$|bedrock_)'
+           AND f.field !~ '^(max_|supports_|supported_|(r|t)p(m|d)$|comment|metadata$|mode$|source$|litellm_provider$|deprecation_date$|output_vector_size$|tool_use_system_prompt_tokens$|prompt_cache_min_tokens$|thinking_always_on$|uses_embed_content$|use_openai_chat_streaming$|bedrock_|provider_specific_entry$)'
     ), rate AS MATERIALIZED (
         SELECT p.provider, p.name, p.field, p.service_tier, p.context_from, k.meter, k.per,
                CASE WHEN p.base = 'search_context_cost_per_query'
@@ -124,8 +136,20 @@ BEGIN ATOMIC
                    (27, 'output_cost_per_request', 'request', 1),
                    (28, 'search_context_cost_per_query', 'web_search', 1),
                    (29, 'ocr_cost_per_page', 'page', 1),
-                   (30, 'code_interpreter_cost_per_session', 'session', 1)
+                   (30, 'code_interpreter_cost_per_session', 'session', 1),
+                   (31, 'input_cost_per_token_cache_hit', 'cache_read', 1000000),
+                   (32, 'annotation_cost_per_page', 'annotated_page', 1),
+                   (33, 'output_cost_per_second_1080p', 'second_1080p', 1),
+                   (34, 'regional_processing_uplift_multiplier_us', 'us_inference', 1),
+                   (35, 'regional_processing_uplift_multiplier_eu', 'eu_inference', 1)
                ) AS k (n, field, meter, per) ON k.field = p.base
+    ), special AS (
+        -- factors on what tokens cost: in one region, in fast mode
+        SELECT m.provider, m.name, f.key AS factor, f.value AS value, _usage_monitor._json_price(f.value) AS amount
+          FROM model m
+         CROSS JOIN LATERAL jsonb_each(
+                   CASE jsonb_typeof(m.value -> 'provider_specific_entry') WHEN 'object' THEN m.value -> 'provider_specific_entry' ELSE '{}' END) AS f
+         WHERE f.key NOT LIKE 'bedrock\_%'
     )
     SELECT r.provider, r.name, r.service_tier, 'USD', NULL::timestamptz, NULL::timestamptz,
            r.meter, r.unit_price * r.per, r.per::numeric, r.context_from, false,
@@ -135,6 +159,34 @@ BEGIN ATOMIC
      WHERE r.place = 1
        AND r.unit_price IS NOT NULL
        AND r.provider IS NOT NULL
+    UNION ALL
+    SELECT s.provider, s.name, 'standard', 'USD', NULL, NULL,
+           s.factor || '_inference', s.amount, 1, 0, false, NULL, NULL, NULL, NULL, 'litellm', 'provider_specific_entry', NULL
+      FROM special s
+     WHERE s.factor IN ('us', 'eu')
+       AND s.amount IS NOT NULL
+       AND s.provider IS NOT NULL
+       AND NOT EXISTS (SELECT FROM rate r WHERE (r.provider, r.name, r.meter) = (s.provider, s.name, s.factor || '_inference'))
+    UNION ALL
+    SELECT r.provider, r.name, s.factor, 'USD', NULL, NULL,
+           r.meter, r.unit_price * r.per * s.amount, r.per, r.context_from, false,
+           NULL, NULL, NULL, NULL, 'litellm', 'provider_specific_entry', NULL
+      FROM special s
+      JOIN rate r ON (r.provider, r.name) = (s.provider, s.name)
+     WHERE s.factor IN ('fast', 'priority')
+       AND s.amount IS NOT NULL
+       AND r.place = 1
+       AND r.unit_price IS NOT NULL
+       AND r.service_tier = 'standard'
+       AND _usage_monitor._meter_side(r.meter) <> 'other'
+       AND NOT EXISTS (SELECT FROM rate o WHERE (o.provider, o.name, o.service_tier) = (s.provider, s.name, s.factor))
+    UNION ALL
+    SELECT s.provider, s.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           'provider_specific_entry.' || s.factor,
+           CASE WHEN s.amount IS NULL THEN format('%s is not a price', s.value) ELSE 'not known' END
+      FROM special s
+     WHERE s.factor NOT IN ('us', 'eu', 'fast', 'priority')
+        OR s.amount IS NULL
     UNION ALL
     SELECT p.provider, p.name, p.service_tier, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            p.field,
@@ -191,7 +243,7 @@ BEGIN ATOMIC
           JOIN dated d ON (d.provider, d.name) = (v.provider, v.name)
          WHERE v.window_start IS NOT NULL
     ), field AS (
-        SELECT p.*, f.key AS field, t.context_from, t.price, k.meter, k.divisor
+        SELECT p.*, f.key AS field, t.context_from, t.price, k.meter, k.divisor, k.per
           FROM priced p
          CROSS JOIN LATERAL jsonb_each(p.prices) AS f
          CROSS JOIN LATERAL (
@@ -202,30 +254,35 @@ BEGIN ATOMIC
                FROM jsonb_array_elements(CASE jsonb_typeof(f.value) WHEN 'object' THEN f.value -> 'tiers' ELSE '[]' END) AS x
          ) AS t
           LEFT JOIN (VALUES
-                   ('input_mtok', 'input', 1),
-                   ('output_mtok', 'output', 1),
-                   ('cache_read_mtok', 'cache_read', 1),
-                   ('cache_write_mtok', 'cache_write', 1),
-                   ('cache_write_1h_mtok', 'cache_write_1h', 1),
-                   ('output_reasoning_mtok', 'reasoning', 1),
-                   ('input_audio_mtok', 'input_audio', 1),
-                   ('output_audio_mtok', 'output_audio', 1),
-                   ('cache_audio_read_mtok', 'cache_read_audio', 1),
-                   ('input_image_mtok', 'input_image', 1),
-                   ('output_image_mtok', 'output_image', 1),
-                   ('cache_image_read_mtok', 'cache_read_image', 1),
-                   ('input_video_mtok', 'input_video', 1),
-                   ('output_video_mtok', 'output_video', 1),
-                   ('cache_video_read_mtok', 'cache_read_video', 1),
-                   ('requests_kcount', 'request', 0.001),
-                   ('web_searches_kcount', 'web_search', 0.001)
-               ) AS k (field, meter, divisor) ON k.field = f.key
+                   ('input_mtok', 'input', 1, 1000000),
+                   ('output_mtok', 'output', 1, 1000000),
+                   ('cache_read_mtok', 'cache_read', 1, 1000000),
+                   ('cache_write_mtok', 'cache_write', 1, 1000000),
+                   ('cache_write_1h_mtok', 'cache_write_1h', 1, 1000000),
+                   ('output_reasoning_mtok', 'reasoning', 1, 1000000),
+                   ('input_audio_mtok', 'input_audio', 1, 1000000),
+                   ('output_audio_mtok', 'output_audio', 1, 1000000),
+                   ('cache_audio_read_mtok', 'cache_read_audio', 1, 1000000),
+                   ('input_image_mtok', 'input_image', 1, 1000000),
+                   ('output_image_mtok', 'output_image', 1, 1000000),
+                   ('cache_image_read_mtok', 'cache_read_image', 1, 1000000),
+                   ('input_video_mtok', 'input_video', 1, 1000000),
+                   ('output_video_mtok', 'output_video', 1, 1000000),
+                   ('cache_video_read_mtok', 'cache_read_video', 1, 1000000),
+                   ('requests_kcount', 'request', 0.001, 1),
+                   ('web_searches_kcount', 'web_search', 0.001, 1),
+                   ('storage_searches_kcount', 'file_search', 0.001, 1),
+                   ('input_document_kpages', 'page', 0.001, 1),
+                   ('input_annotated_document_kpages', 'annotated_page', 0.001, 1),
+                   ('input_mchars', 'character', 0.000001, 1),
+                   ('audio_hours', 'hour', 1, 1)
+               ) AS k (field, meter, divisor, per) ON k.field = f.key
          WHERE jsonb_typeof(f.value) <> 'null'
     )
     SELECT f.provider, f.name, 'standard', 'USD', f.valid_from, f.valid_to,
            CASE WHEN _usage_monitor._json_price(f.price) IS NOT NULL THEN f.meter END,
            _usage_monitor._json_price(f.price) * f.divisor,
-           CASE f.divisor WHEN 1 THEN 1000000 ELSE 1 END,
+           f.per::numeric,
            f.context_from, false, f.window_start, f.window_end, NULL::smallint[],
            CASE WHEN f.window_start IS NOT NULL THEN 'UTC' END,
            'genai-prices', f.field,
@@ -244,13 +301,22 @@ CREATE FUNCTION _usage_monitor._models_dev_rates(catalogue jsonb) RETURNS SETOF 
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    WITH cost AS MATERIALIZED (
-        SELECT _usage_monitor._canonical_provider(p.key) AS provider,
+    WITH listed AS MATERIALIZED (
+        -- two of its providers may be one of ours: the one that is called so says what a model costs
+        SELECT p.provider,
+               p.listed_as,
                m.key AS name,
-               m.value -> 'cost' AS cost
-          FROM jsonb_each(catalogue) AS p
-         CROSS JOIN LATERAL jsonb_each(p.value -> 'models') AS m
+               m.value -> 'cost' AS cost,
+               first_value(p.listed_as) OVER (PARTITION BY p.provider, m.key
+                                              ORDER BY p.listed_as <> p.provider, p.listed_as COLLATE "C") AS chosen
+          FROM (SELECT _usage_monitor._canonical_provider(e.key) AS provider, e.key AS listed_as, e.value
+                  FROM jsonb_each(catalogue) AS e) AS p
+         CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(p.value -> 'models') WHEN 'object' THEN p.value -> 'models' ELSE '{}' END) AS m
          WHERE jsonb_typeof(m.value -> 'cost') = 'object'
+    ), cost AS (
+        SELECT l.provider, l.name, l.cost
+          FROM listed l
+         WHERE l.listed_as = l.chosen
     ), tier AS (
         SELECT c.provider, c.name, c.cost AS prices, 0::bigint AS context_from
           FROM cost c
@@ -288,10 +354,83 @@ BEGIN ATOMIC
            NULL::time, NULL::time, NULL::smallint[], NULL::text, 'models.dev', f.field,
            CASE WHEN f.meter IS NULL THEN 'not known'
                 WHEN _usage_monitor._json_price(f.price) IS NULL THEN format('%s is not a price', f.price) END
-      FROM field f;
+      FROM field f
+    UNION ALL
+    SELECT l.provider, l.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           'cost', format('of "%s" in the catalogue; "%s" says what it costs', l.listed_as, l.chosen)
+      FROM listed l
+     WHERE l.listed_as <> l.chosen;
 END;
 
 COMMENT ON FUNCTION _usage_monitor._models_dev_rates(jsonb) IS 'Rates in models.dev''s api.json.';
+
+/*
+ * OpenRouter's /api/v1/models: a list of models under "data", whose prices
+ * are texts, in dollars for one unit; overrides hold from a number of input
+ * tokens on.  A price of -1 means that another model says what a call costs.
+ */
+CREATE FUNCTION _usage_monitor._openrouter_rates(catalogue jsonb) RETURNS SETOF _usage_monitor._listed_rate
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH model AS MATERIALIZED (
+        SELECT m.value ->> 'id' AS name, m.value -> 'pricing' AS pricing
+          FROM jsonb_array_elements(catalogue -> 'data') AS m
+         WHERE jsonb_typeof(m.value -> 'pricing') = 'object'
+           AND m.value ->> 'id' IS NOT NULL
+    ), tier AS (
+        SELECT m.name, m.pricing - 'overrides' AS pricing, 0::bigint AS context_from
+          FROM model m
+        UNION ALL
+        SELECT m.name, o.value - 'min_prompt_tokens', (o.value ->> 'min_prompt_tokens')::bigint
+          FROM model m
+         CROSS JOIN LATERAL jsonb_array_elements(
+                   CASE jsonb_typeof(m.pricing -> 'overrides') WHEN 'array' THEN m.pricing -> 'overrides' ELSE '[]' END) AS o
+         WHERE jsonb_typeof(o.value) = 'object'
+           AND (o.value ->> 'min_prompt_tokens') ~ '^[0-9]{1,18}$'
+    ), field AS (
+        SELECT t.name, t.context_from, f.key AS field, f.value #>> '{}' AS value, k.per, k.largest,
+               CASE WHEN f.value #>> '{}' ~ '^[0-9]{1,9}([.][0-9]{1,60})?(e-?[0-9]{1,2})?$'
+                    THEN _usage_monitor._without_noise((f.value #>> '{}')::numeric) END AS amount,
+               k.meter
+          FROM tier t
+         CROSS JOIN LATERAL jsonb_each(t.pricing) AS f
+          LEFT JOIN (VALUES
+                   ('prompt', 'input', 1000000, NULL::numeric),
+                   ('completion', 'output', 1000000, NULL),
+                   ('input_cache_read', 'cache_read', 1000000, NULL),
+                   ('input_cache_write', 'cache_write', 1000000, NULL),
+                   ('input_cache_write_1h', 'cache_write_1h', 1000000, NULL),
+                   ('internal_reasoning', 'reasoning', 1000000, NULL),
+                   ('audio', 'input_audio', 1000000, NULL),
+                   ('input_audio_cache', 'cache_read_audio', 1000000, NULL),
+                   ('audio_output', 'output_audio', 1000000, NULL),
+                   -- of a token; of a whole image it was once, and then more
+                   ('image', 'input_image', 1000000, 0.0001),
+                   ('image_output', 'output_image', 1000000, 0.001),
+                   ('request', 'request', 1, NULL),
+                   ('web_search', 'web_search', 1, NULL)
+               ) AS k (field, meter, per, largest) ON k.field = f.key
+         WHERE jsonb_typeof(f.value) <> 'null'
+    )
+    SELECT 'openrouter', f.name, 'standard', 'USD', NULL::timestamptz, NULL::timestamptz,
+           CASE WHEN f.amount <= coalesce(f.largest, f.amount) THEN f.meter END,
+           f.amount * f.per, f.per::numeric, f.context_from, f.context_from > 0,
+           NULL::time, NULL::time, NULL::smallint[], NULL::text, 'openrouter', f.field,
+           CASE WHEN f.meter IS NULL THEN 'not known'
+                WHEN f.amount IS NULL THEN format('"%s" is not a price', left(f.value, 60))
+                WHEN f.amount > f.largest THEN format('%s is not the price of a token', f.amount) END
+      FROM field f
+    UNION ALL
+    SELECT 'openrouter', m.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           'overrides', 'not known'
+      FROM model m
+     CROSS JOIN LATERAL jsonb_path_query(m.pricing, 'lax $.overrides[*]') AS o
+     WHERE jsonb_typeof(o) <> 'object'
+        OR coalesce(o ->> 'min_prompt_tokens', '') !~ '^[0-9]{1,18}$';
+END;
+
+COMMENT ON FUNCTION _usage_monitor._openrouter_rates(jsonb) IS 'Rates in OpenRouter''s list of models (GET /api/v1/models).';
 
 /* A list of objects, one a rate, with the columns of the files in pricing. */
 CREATE FUNCTION _usage_monitor._own_rates(catalogue jsonb) RETURNS SETOF _usage_monitor._listed_rate
@@ -330,3 +469,16 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION _usage_monitor._own_rates(jsonb) IS 'Rates in usage_monitor''s own format: a list of objects with the columns of the files in pricing.';
+
+CREATE FUNCTION _usage_monitor._catalogue_format(catalogue jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN CASE
+    WHEN jsonb_path_exists(catalogue, 'lax $.data[*].pricing') THEN 'openrouter'
+    WHEN jsonb_path_exists(catalogue, 'lax $[*].models[*]') THEN 'genai-prices'
+    WHEN jsonb_path_exists(catalogue, 'lax $[*].meter') THEN 'usage_monitor'
+    WHEN jsonb_path_exists(catalogue, 'lax $.*.models') THEN 'models.dev'
+    WHEN jsonb_path_exists(catalogue, 'lax $.*.litellm_provider') THEN 'litellm'
+END;
+
+COMMENT ON FUNCTION _usage_monitor._catalogue_format(jsonb) IS 'Which format a catalogue seems to be of; NULL: none that is known.';

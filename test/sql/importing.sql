@@ -66,7 +66,7 @@ SELECT m.key,
          + 7654 * coalesce(m.value -> 'output_cost_per_token_above_200k_tokens', m.value -> 'output_cost_per_token')::numeric
          + coalesce((m.value -> 'input_cost_per_query')::numeric, 0) AS expected
 FROM catalogue AS c, jsonb_each(c.content) AS m
-WHERE c.version = 1 AND m.key NOT IN ('sample_spec', 'odd/model') AND m.value ? 'output_cost_per_token';
+WHERE c.version = 1 AND m.key NOT IN ('sample_spec', 'odd/model', 'deepinfra/tiny') AND m.value ? 'output_cost_per_token';
 SELECT count(*) AS models, count(*) FILTER (WHERE bare = expected) AS bare, count(*) FILTER (WHERE named = expected) AS named FROM checked;
 SELECT * FROM checked WHERE bare IS DISTINCT FROM expected OR named IS DISTINCT FROM expected;
 
@@ -83,6 +83,12 @@ SELECT usage_monitor.cost('whisper-1', 0, 0, units => '{"second": 90.5}') AS sec
        usage_monitor.cost('aiml/flux-pro', 0, 0, units => '{"image": 2}') AS images;
 SELECT usage_monitor.cost('dashscope/qwen3-max', 32000, 1) AS "32000", usage_monitor.cost('dashscope/qwen3-max', 32001, 1) AS "32001";
 SELECT usage_monitor.cost('odd/model', 1, 1) AS "no price";
+-- what a float adds behind its 15 digits is no price
+SELECT usage_monitor.cost('deepinfra/tiny', 1000000000, 0) AS input, usage_monitor.cost('deepinfra/tiny', 0, 1000000000) AS output;
+-- factors: in one country, in fast mode
+SELECT usage_monitor.cost('claude-sonnet-4-5-20250929', 1000, 0) AS standard,
+       usage_monitor.cost('claude-sonnet-4-5-20250929', 1000, 0, units => '{"us_inference": 1}') AS in_the_us,
+       usage_monitor.cost('claude-sonnet-4-5-20250929', 1000, 100, service_tier => 'fast') AS fast;
 
 -- a year later: one price changed, one went, one is a typo
 INSERT INTO usage_monitor.usage (ts, model, input_tokens, output_tokens) VALUES ('2025-06-01', 'gpt-4o', 1000000, 0);
@@ -129,6 +135,41 @@ SELECT provider, model, meter, change, new, note FROM usage_monitor.import_price
   "dev-2": {"id": "dev-2", "cost": {"input": 1, "output": 2, "tiers": [{"tier": {"type": "context", "size": 32000}, "input": 3, "output": 6}], "telepathy": 1}},
   "dev-3": {"id": "dev-3"}}}}
 $$, 'models.dev');
+
+-- two of its providers are one of ours: the one that is called so is right, and the other is told of
+SELECT provider, model, meter, change, new, note FROM usage_monitor.import_prices($$
+{"google-vertex": {"id": "google-vertex", "models": {"both": {"id": "both", "cost": {"input": 3, "output": 4}}, "vertex-only": {"id": "vertex-only", "cost": {"input": 5}}}},
+ "google": {"id": "google", "models": {"both": {"id": "both", "cost": {"input": 1, "output": 2}}}},
+ "volcengine": {"id": "volcengine", "models": {"one": {"id": "one", "cost": {"input": 7}}}},
+ "doubao": {"id": "doubao", "models": {"one": {"id": "one", "cost": {"input": 8}}}}}
+$$, 'models.dev');
+
+-- OpenRouter: texts, in dollars for one; -1 where another model says what a call costs
+CREATE TABLE openrouter (content jsonb);
+INSERT INTO openrouter VALUES ($$
+{"data": [
+  {"id": "acme/router-1", "name": "One", "pricing": {"prompt": "0.0000015", "completion": "0.0000075", "input_cache_read": "0.00000015", "input_cache_write": "0.00000008333333333333334",
+     "internal_reasoning": "0.0000075", "audio": "0.000003", "input_audio_cache": "0.0000003", "image": "0.0000015", "image_output": "0.00003", "request": "0", "web_search": "0.014",
+     "overrides": [{"min_prompt_tokens": 200000, "prompt": "0.000003", "completion": "0.000009000000000000001"}, {"at_full_moon": true, "prompt": "0.1"}]}},
+  {"id": "acme/router-1:free", "pricing": {"prompt": "0", "completion": "0"}},
+  {"id": "acme/auto", "pricing": {"prompt": "-1", "completion": "-1"}},
+  {"id": "acme/odd", "pricing": {"prompt": "0.000001", "completion": "free", "image": "0.0036", "telepathy": "1"}},
+  {"id": "acme/none"}],
+ "total_count": 5}
+$$);
+SELECT provider, model, meter, change, new, note FROM openrouter, usage_monitor.import_prices(content, 'openrouter');
+SELECT change, count(*) FROM openrouter, usage_monitor.import_prices(content, 'openrouter') GROUP BY change;
+SELECT usage_monitor.cost('acme/router-1', 199999, 100, provider => 'openrouter') AS below, usage_monitor.cost('acme/router-1', 200000, 100, provider => 'openrouter') AS above,
+       usage_monitor.cost('openrouter/acme/router-1:free', 100, 100) AS free, usage_monitor.cost('acme/auto', 1, 1, provider => 'openrouter') AS unknown;
+
+-- which format it is, is seen by itself
+SELECT _usage_monitor._catalogue_format(c.content) FROM catalogue AS c
+UNION ALL SELECT _usage_monitor._catalogue_format(content) FROM openrouter
+UNION ALL SELECT _usage_monitor._catalogue_format(c::jsonb) FROM unnest(ARRAY['{"acme": {"models": {"a": {}}}}', '[{"id": "a", "models": [{"id": "b"}]}]', '[{"meter": "input"}]', '{}', '[]', '5', '{"a": 1}']) AS c;
+SELECT DISTINCT change FROM openrouter, usage_monitor.import_prices(content);
+SELECT * FROM usage_monitor.import_prices('{"a": 1}');
+SELECT * FROM usage_monitor.import_prices('{"models": []}', 'openrouter');
+DROP TABLE openrouter;
 
 -- usage_monitor's own: a dated piece goes into what is there, and the rest stays
 SELECT model, meter, change, old, new, note FROM usage_monitor.import_prices($$

@@ -348,8 +348,8 @@ FROM (
 ) AS call (n, ts);
 
 PREPARE set_prices AS
-SELECT count(usage_monitor.set_price('um-test-' || n, 0.1 + n, 0.123456789012345678 * n, provider => 'umtest'))
-FROM generate_series(0, 1) AS n;
+SELECT count(usage_monitor.set_price('um-test-' || n, 0.1 + n, 0.123456789012345678 * n, provider => 'umtest', service_tier => t)) / 2 AS count
+FROM generate_series(0, 1) AS n, unnest('{standard, batch}'::text[]) AS t;
 
 BEGIN;
 DELETE FROM usage_monitor.usage;

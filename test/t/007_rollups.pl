@@ -28,7 +28,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir;
 
 $node->safe_psql('postgres', q{
 	SELECT usage_monitor.configure('USD', 'America/New_York');
-	SELECT usage_monitor.set_price('m' || n, 1 + n, 2.5 * n, provider => 'v' || n % 2) FROM generate_series(0, 4) n;
+	SELECT usage_monitor.set_price('m' || n, 1 + n, 2.5 * n, provider => 'v' || n % 2, service_tier => t) FROM generate_series(0, 4) n, unnest('{standard, batch}'::text[]) t;
 });
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
