@@ -40,8 +40,10 @@ AS $$
 DECLARE
     person    CONSTANT text := erase_user.user_id;
     only_org  CONSTANT text := erase_user.org;
+    quoted    CONSTANT text := to_jsonb(person)::text;
     pseudonym CONSTANT text := 'erased-' || gen_random_uuid();
     calls     bigint;
+    named     bigint;
     renamed   record;
     keyed     record;
 BEGIN
@@ -154,11 +156,24 @@ BEGIN
            details = _usage_monitor._renamed(l.details, person, pseudonym)
      WHERE strpos(concat(l.old, l.new, l.details), person) > 0
        AND (only_org IS NULL OR only_org IN (l.old ->> 'org', l.new ->> 'org', l.details ->> 'org'));
+
+    -- what the application wrote besides is its own: to change it is to count it anew
+    SELECT count(*) INTO named
+      FROM usage_monitor.usage u
+     WHERE (strpos(concat_ws(' ', u.session_id, u.request_id, u.error, u.unpriced_reason), person) > 0
+            OR strpos(concat_ws(' ', u.tags, u.provider_usage, u.unread), substr(quoted, 2, length(quoted) - 2)) > 0)
+       AND (only_org IS NULL OR u.org = only_org);
+    IF named > 0 THEN
+        RAISE NOTICE USING
+            MESSAGE = format('calls that still have the name in tags, session or request ids, error texts or what providers answered: %s', named),
+            HINT = 'Replace it there by the pseudonym that is returned: UPDATE usage_monitor.usage SET tags = ..., session_id = ..., error = ...';
+    END IF;
     INSERT INTO usage_monitor.audit_log (what, details)
-    VALUES ('erase_user', jsonb_strip_nulls(jsonb_build_object('pseudonym', pseudonym, 'org', only_org, 'calls', calls)));
+    VALUES ('erase_user', jsonb_strip_nulls(jsonb_build_object('pseudonym', pseudonym, 'org', only_org, 'calls', calls,
+                                                               'calls_that_name', nullif(named, 0))));
     RETURN pseudonym;
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.erase_user(text, text) IS
-    'Replaces a person''s name by a pseudonym, which it returns: in the ledger, rollups, archive, counters, quotas, alerts, reservations and the audit log, of that organisation or (NULL) of all. All sums stay, no alert is raised, no quota refuses it. Tags, session and request ids and error texts are the application''s, and stay. Calls that others are recording meanwhile keep the name: take the right to record first. Errors: UM004 no name, 25001 as for refresh().';
+    'Replaces a person''s name by a pseudonym, which it returns: in the ledger, rollups, archive, counters, quotas, alerts, reservations and the audit log, of that organisation or (NULL) of all. All sums stay, no alert is raised, no quota refuses it. Tags, session and request ids, error texts and what providers answered are the application''s, and stay: how many calls have the name there, a notice and the audit log (calls_that_name) say. Calls that others are recording meanwhile keep the name: take the right to record first. Errors: UM004 no name, 25001 as for refresh().';

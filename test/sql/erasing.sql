@@ -104,3 +104,26 @@ SELECT org, user_id = :'dan' AS erased, cost FROM usage_monitor.usage WHERE user
 SELECT name, quota_usage.subject = :'dan' AS erased, used FROM usage_monitor.quota_usage JOIN usage_monitor.quota USING (quota_id)
 WHERE quota_usage.subject IN ('dan', :'dan') ORDER BY 1, 2;
 SELECT * FROM usage_monitor.verify();
+
+-- What the application wrote besides stays, is told of, and can be replaced
+SELECT usage_monitor.set_quota('each reviewer', 'tag', 'reviewer', 10, 'month') > 0 AS made;
+INSERT INTO usage_monitor.usage (ts, org, user_id, session_id, request_id, error, model, cost, tags)
+VALUES ('2026-04-02', 'acme', 'eve "e"', NULL, NULL, NULL, 'm', 0.5, NULL),
+       ('2026-04-02', 'acme', 'dora', NULL, NULL, NULL, 'm', 0.25, '{"reviewer": "eve \"e\""}'),
+       ('2026-04-02', 'acme', NULL, 'eve "e"-1', 'eve "e"-2', 'no key of eve "e"', 'm', 0.125, NULL),
+       ('2026-04-02', 'globex', NULL, 'eve "e"-1', NULL, NULL, 'm', 0.125, NULL);
+SET client_min_messages = notice;
+SELECT usage_monitor.erase_user('eve "e"', 'acme') AS eve \gset
+SELECT usage_monitor.erase_user('nobody') AS nobody \gset
+SET client_min_messages = warning;
+SELECT details ->> 'calls' AS calls, details ->> 'calls_that_name' AS calls_that_name FROM usage_monitor.audit_log WHERE what = 'erase_user' ORDER BY audit_id DESC LIMIT 2;
+UPDATE usage_monitor.usage
+   SET tags = replace(tags::text, to_jsonb('eve "e"'::text)::text, to_jsonb(:'eve'::text)::text)::jsonb,
+       session_id = replace(session_id, 'eve "e"', :'eve'),
+       request_id = replace(request_id, 'eve "e"', :'eve'),
+       error = replace(error, 'eve "e"', :'eve')
+ WHERE org = 'acme' AND strpos(concat_ws(' ', tags, session_id, request_id, error), 'eve') > 0;
+SELECT count(*) FROM usage_monitor.usage WHERE org = 'acme' AND strpos(usage::text, 'eve') > 0;
+SELECT key, value = :'eve' AS erased, cost FROM usage_monitor.tag_usage;
+SELECT quota_usage.subject = 'reviewer=' || :'eve' AS erased, used FROM usage_monitor.quota_usage JOIN usage_monitor.quota USING (quota_id) WHERE name = 'each reviewer' AND used > 0;
+SELECT * FROM usage_monitor.verify();
