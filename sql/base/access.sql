@@ -34,6 +34,13 @@ CREATE FUNCTION _usage_monitor._own_support(internal) RETURNS internal
 COMMENT ON FUNCTION _usage_monitor._own_support(internal) IS
     'Planner support of _own(), _rolled_up() and _confinement(): what they come to for the user.';
 
+CREATE FUNCTION _usage_monitor._check_support(internal) RETURNS internal
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_check_support';
+
+COMMENT ON FUNCTION _usage_monitor._check_support(internal) IS
+    'Planner support of _confined_to(), _rollups_apply() and _is_open(), which let all rows through in a plan that is not stale.';
+
 CREATE FUNCTION _usage_monitor._own(org text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE SUPPORT _usage_monitor._own_support
     AS 'MODULE_PATHNAME', 'usage_monitor_own';
@@ -49,14 +56,14 @@ COMMENT ON FUNCTION _usage_monitor._rolled_up(text) IS
     'May the current user see what rollups and archive have of that organisation?';
 
 CREATE FUNCTION _usage_monitor._confined_to(orgs text[]) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT _usage_monitor._check_support
     AS 'MODULE_PATHNAME', 'usage_monitor_confined_to';
 
 COMMENT ON FUNCTION _usage_monitor._confined_to(text[]) IS
     'Is the current user confined to just these organisations? NULL: is he not confined?';
 
 CREATE FUNCTION _usage_monitor._rollups_apply(orgs text[] DEFAULT NULL) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT _usage_monitor._check_support
     AS 'MODULE_PATHNAME', 'usage_monitor_rollups_apply';
 
 COMMENT ON FUNCTION _usage_monitor._rollups_apply(text[]) IS
@@ -77,7 +84,7 @@ COMMENT ON FUNCTION _usage_monitor._own_orgs(text) IS
     'The organisations that the current user is confined to, of what he may see, or as writer or manager; NULL: he is not.';
 
 CREATE FUNCTION _usage_monitor._is_open() RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT _usage_monitor._check_support
     AS 'MODULE_PATHNAME', 'usage_monitor_is_open';
 
 COMMENT ON FUNCTION _usage_monitor._is_open() IS

@@ -122,20 +122,21 @@ BEGIN
         -- part of a UNION ALL only if that has none.
         IF view.is_whole THEN
             sums := format('SELECT %1$s FROM ('
-                           'SELECT true AS is_rollup, r.day AS rollup_day, %2$s, %3$s FROM _usage_monitor.%4$I r %6$sUNION ALL '
-                           'SELECT false, NULL, o.* FROM (%5$s) o) u '
-                           'WHERE NOT u.is_rollup OR u.rollup_day NOT IN (SELECT o.day FROM _usage_monitor._open_days o)',
+                           'SELECT %7$s AS is_read, true AS is_rollup, r.day AS rollup_day, %2$s, %3$s FROM _usage_monitor.%4$I r %6$s'
+                           'UNION ALL SELECT true, false, NULL, o.* FROM (%5$s) o) u '
+                           'WHERE u.is_read AND (NOT u.is_rollup OR u.rollup_day NOT IN (SELECT o.day FROM _usage_monitor._open_days o))',
                            -- of keys the name that follows the last space or dot
                            regexp_replace(view.keys, '[^,]*[ .](\w+)', ' \1', 'g') || ', ' || measure_names,
                            view.keys,
                            ungrouped,
                            '_rollup_' || view.rollup,
                            replace(sums, '_live_', '_open_'),
-                           -- also to who is confined to one organisation
+                           -- to who is confined to one organisation the rollup by organisation is as good
                            CASE WHEN view.rollup LIKE '%\_total' THEN
-                               format('UNION ALL SELECT true, r.day, %s, %s FROM _usage_monitor.%I r WHERE _usage_monitor._confinement() = 1 ',
-                                      view.keys, ungrouped, '_own_' || view.rollup)
-                                ELSE '' END);
+                               format('UNION ALL SELECT _usage_monitor._confinement() = 1, true, r.day, %s, %s FROM _usage_monitor.%I r ',
+                                      view.keys, ungrouped, '_rollup_' || replace(view.rollup, '_total', ''))
+                                ELSE '' END,
+                           CASE WHEN view.rollup LIKE '%\_total' THEN '_usage_monitor._confinement() = 0' ELSE 'true' END);
         END IF;
         EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS %s', view.name, sums);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name,

@@ -467,6 +467,7 @@ DECLARE
     dimension _usage_monitor._rollup_dimension;
     measures  text;
     parts     text;
+    everybody text;
     own       text;
     own_open  text;
 BEGIN
@@ -477,48 +478,43 @@ BEGIN
     EXECUTE 'ALTER TABLE _usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
     EXECUTE 'CREATE POLICY rollups_apply ON _usage_monitor._correction USING (_usage_monitor._rolled_up(org))';
 
-    FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
+    FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension d ORDER BY d.by_org DESC, d.name LOOP
         EXECUTE format('ALTER TABLE _usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON _usage_monitor.%I USING (%s)', '_rollup_' || dimension.name,
                        CASE WHEN dimension.by_org THEN '_usage_monitor._rolled_up(org)' ELSE '_usage_monitor._rollups_apply()' END);
 
-        parts := format('SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %1$s FROM _usage_monitor.%2$I a UNION ALL '
-                        'SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM _usage_monitor.%3$I t',
+        parts := format('UNION ALL SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %1$s FROM _usage_monitor.%2$I a '
+                        'UNION ALL SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM _usage_monitor.%3$I t ',
                         measures, '_archived_' || dimension.name, '_tail_' || dimension.name);
+        everybody := 'true';
         own := '';
         own_open := '';
-        -- Who is confined to organisations has no total but that of his organisations.  Behind a barrier it
-        -- costs nobody else the planning; it lets conditions on days through.
+        -- Who is confined to organisations has no total but that of his organisations; what is not to be read
+        -- by one or the other is constantly false to the planner.
         IF NOT dimension.by_org THEN
-            EXECUTE format($view$
-                CREATE VIEW _usage_monitor.%2$I WITH (security_invoker = true, security_barrier = true) AS
-                SELECT d.day, d.hour, NULL::text COLLATE "C" AS org, d.key1, d.key2, d.key3, %1$s FROM _usage_monitor.%3$I d
-                $view$,
-                measures, '_own_' || dimension.name, '_rollup_' || replace(dimension.name, '_total', ''));
-            EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_own_' || dimension.name,
-                           'What _rollup_' || dimension.name || ' would have of the organisations that the reader sees.');
-            parts := parts || format(' UNION ALL SELECT a.day, a.hour, NULL, a.key1, a.key2, a.key3, %1$s FROM _usage_monitor.%2$I a WHERE _usage_monitor._confinement() > 0',
-                                     measures, '_archived_' || replace(dimension.name, '_total', ''));
-            own := format(' UNION ALL SELECT o.day, o.hour, o.org, o.key1, o.key2, o.key3, %1$s FROM _usage_monitor.%2$I o WHERE _usage_monitor._confinement() > 0',
-                          measures, '_own_' || dimension.name);
+            everybody := '_usage_monitor._confinement() = 0';
+            parts := parts || 'WHERE ' || everybody;
+            own := format(' UNION ALL SELECT o.day, o.hour, NULL, o.key1, o.key2, o.key3, %s FROM _usage_monitor.%I o WHERE _usage_monitor._confinement() ',
+                          measures, '_live_' || replace(dimension.name, '_total', ''));
             -- the rows of one organisation need no adding up, where nothing is to be added
-            own_open := own || ' AND (_usage_monitor._confinement() > 1 OR o.day IN (SELECT d.day FROM _usage_monitor._open_days d))';
+            own_open := own || '> 1' || replace(own, '_live_', '_open_') || '= 1';
+            own := own || '> 0';
         END IF;
         EXECUTE format($view$
             CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
-              FROM _usage_monitor.%I r
-            UNION ALL %s
+              FROM _usage_monitor.%I r %s %s
             $view$,
-            '_live_' || dimension.name, measures, '_rollup_' || dimension.name, parts || own);
+            '_live_' || dimension.name, measures, '_rollup_' || dimension.name, 'WHERE ' || nullif(everybody, 'true'), parts || own);
         EXECUTE format($view$
             CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS
             SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
               FROM _usage_monitor.%I r
-             WHERE r.day IN (SELECT o.day FROM _usage_monitor._open_days o)
-            UNION ALL %s
+             WHERE %s
+               AND r.day IN (SELECT o.day FROM _usage_monitor._open_days o)
+            %s
             $view$,
-            '_open_' || dimension.name, measures, '_rollup_' || dimension.name, parts || own_open);
+            '_open_' || dimension.name, measures, '_rollup_' || dimension.name, everybody, parts || own_open);
         EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_live_' || dimension.name,
                        format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
         EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_open_' || dimension.name,

@@ -50,6 +50,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_rollups_apply);
 PG_FUNCTION_INFO_V1(usage_monitor_confined_to);
 PG_FUNCTION_INFO_V1(usage_monitor_confinement);
 PG_FUNCTION_INFO_V1(usage_monitor_own_support);
+PG_FUNCTION_INFO_V1(usage_monitor_check_support);
 PG_FUNCTION_INFO_V1(usage_monitor_own_orgs);
 PG_FUNCTION_INFO_V1(usage_monitor_caller_orgs);
 PG_FUNCTION_INFO_V1(usage_monitor_is_open);
@@ -526,4 +527,19 @@ usage_monitor_own_support(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(make_andclause(list_make2(check,
 												make_condition(linitial(call->args), access, orgs,
 															   call->inputcollid))));
+}
+
+/*
+ * Planner support of the looks whether a plan is still the user's: they mostly
+ * let all rows through, where the planner would expect a third of them.
+ */
+Datum
+usage_monitor_check_support(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+
+	if (!IsA(request, SupportRequestSelectivity))
+		PG_RETURN_POINTER(NULL);
+	((SupportRequestSelectivity *) request)->selectivity = 1.0;
+	PG_RETURN_POINTER(request);
 }

@@ -95,7 +95,7 @@ TABLE total;
 CREATE ROLE regress_views_only;
 GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_views_only;
 GRANT SELECT ON usage_monitor.daily_total, _usage_monitor._open_days, _usage_monitor._live_day_total, _usage_monitor._rollup_day_total, _usage_monitor._tail_day_total,
-    _usage_monitor._rollup_state, _usage_monitor._archived_day_total, _usage_monitor._archived_day, _usage_monitor._rollup_day, _usage_monitor._tail_day, _usage_monitor._own_day_total TO regress_views_only;
+    _usage_monitor._rollup_state, _usage_monitor._archived_day_total, _usage_monitor._archived_day, _usage_monitor._rollup_day, _usage_monitor._tail_day, _usage_monitor._live_day TO regress_views_only;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA usage_monitor, _usage_monitor TO regress_views_only;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('um-test-0', 5);
 SELECT sum(requests) > 0 AS readable FROM usage_monitor.daily_total;
