@@ -36,6 +36,7 @@ SQL_PARTS = \
 	sql/quota/quota_views.sql \
 	sql/ledger/verify.sql \
 	sql/ledger/retention.sql \
+	sql/ledger/partitions.sql \
 	sql/quota/quota_adjust.sql \
 	sql/quota/check_quota.sql \
 	sql/quota/budget.sql \

@@ -5,7 +5,7 @@
 REVOKE ALL ON SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
 
 DROP FUNCTION _usage_monitor._run_as_owner(text);
 
@@ -175,4 +175,4 @@ $$;
 COMMENT ON FUNCTION usage_monitor.revoke_access(regrole, text, text) IS
     'Takes back what grant_access() gave: an organisation, an access, or with NULL all of it; rights that were granted by hand on the same go, too. A role that then has nothing left can be dropped, if nothing else depends on it. Errors: UM008 unknown access, UM004 empty org, 22004 no role.';
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;

@@ -62,7 +62,7 @@ ALTER TABLE usage_monitor.usage_default
 CREATE UNIQUE INDEX usage_default_request_id
     ON usage_monitor.usage_default (org, request_id)
     WHERE request_id IS NOT NULL;
--- one index for both: each takes an insert as long as this one
+-- one index for both: each takes an insert as long as this one; refresh() has it learn of new pages
 CREATE INDEX usage_default_ts_xid
     ON usage_monitor.usage_default USING brin (ts, xid);
 -- finds a session among pages, and costs an insert nothing
@@ -74,9 +74,6 @@ CREATE INDEX usage_default_unread
     ON usage_monitor.usage_default (ts) WHERE unread IS NOT NULL;
 
 CREATE SEQUENCE usage_monitor.usage_usage_id_seq;
-
-ALTER INDEX usage_monitor.usage_default_ts_xid SET (autosummarize = on);
-ALTER INDEX usage_monitor.usage_default_session_id SET (autosummarize = on);
 
 COMMENT ON TABLE usage_monitor.usage IS
     'The ledger: one row for each call to a model. INSERT is all that an application needs; model alone is mandatory. Counts are inclusive.';

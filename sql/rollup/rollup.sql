@@ -175,13 +175,13 @@ BEGIN
         IF dimension.by_org THEN
             EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (org, day)', name || '_org', name);
             -- rows lie by day, which the planner does not believe of an index of two columns
-            EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I USING brin (day) WITH (pages_per_range = 16, autosummarize = on)', name || '_day', name);
+            EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I USING brin (day) WITH (pages_per_range = 16)', name || '_day', name);
         END IF;
         IF dimension.name IN ('user', 'model') THEN
             EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (key1, day)', name || '_key', name);
         END IF;
         IF dimension.by_hour THEN
-            EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I USING brin (hour) WITH (pages_per_range = 8, autosummarize = on)', name || '_hour', name);
+            EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I USING brin (hour) WITH (pages_per_range = 8)', name || '_hour', name);
         END IF;
         EXECUTE format('CREATE TABLE _usage_monitor.%I (LIKE _usage_monitor.%I INCLUDING ALL)', '_archive_' || dimension.name, name);
         EXECUTE format('COMMENT ON TABLE _usage_monitor.%I IS %L', '_archive_' || dimension.name,

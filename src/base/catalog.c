@@ -52,6 +52,7 @@ static const struct
 	[UM_RESERVATION_PART] = {"_reservation_part", -1},
 	[UM_RESERVATION_PART_PKEY] = {"_reservation_part_pkey", -1},
 	[UM_USAGE] = {"usage", UM_TOPIC_LEDGER},
+	[UM_USAGE_DEFAULT] = {"usage_default", -1},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},
 	[UM_ROLLUP_STATE] = {"_rollup_state", -1},
 	[UM_CORRECTION] = {"_correction", -1},

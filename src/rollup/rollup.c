@@ -114,13 +114,13 @@ drop_corrections(Snapshot snapshot)
 	um_spi_end(&spi);
 }
 
-/* Has the BRIN indexes of a partition cover the pages that were filled since. */
+/* Has the BRIN indexes of a table cover the pages that were filled since. */
 static void
-summarize_indexes(Relation partition)
+summarize_indexes(Relation relation)
 {
 	ListCell   *lc;
 
-	foreach(lc, RelationGetIndexList(partition))
+	foreach(lc, RelationGetIndexList(relation))
 	{
 		Oid			index = lfirst_oid(lc);
 		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
@@ -133,33 +133,43 @@ summarize_indexes(Relation partition)
 }
 
 /*
- * Has the ledger's block range indexes learn of the pages that were added.  A
- * partition that somebody is vacuuming is left for the next time.
+ * Has a table's block range indexes learn of the pages that were added.  One
+ * that somebody is vacuuming is left for the next time.  (autosummarize would
+ * leave it to autovacuum, which notes 256 requests at most, and logs each that
+ * it cannot.)
  */
 static void
-summarize_ledger(void)
+summarize(Oid relid)
 {
-	Oid			ledger = um_relation(UM_USAGE);
-	List	   *partitions = find_all_inheritors(ledger, NoLock, NULL);
+	Relation	relation;
+
+	if (get_rel_relkind(relid) != RELKIND_RELATION ||
+		!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
+		return;
+	relation = try_relation_open(relid, NoLock);
+	if (relation == NULL)
+		return;
+	if (has_privs_of_role(GetUserId(), relation->rd_rel->relowner))
+		summarize_indexes(relation);
+	relation_close(relation, NoLock);
+}
+
+/* Does so for the ledger and the rollups. */
+static void
+summarize_all(void)
+{
+	List	   *partitions = find_all_inheritors(um_relation(UM_USAGE), NoLock, NULL);
 	ListCell   *lc;
+	UmDimension *dimensions;
+	int			ndimensions;
 	UmSpi		spi;
 
+	dimensions = um_dimensions(&ndimensions);
 	um_spi_begin(&spi);
 	foreach(lc, partitions)
-	{
-		Oid			relid = lfirst_oid(lc);
-		Relation	relation;
-
-		if (get_rel_relkind(relid) != RELKIND_RELATION ||
-			!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
-			continue;
-		relation = try_relation_open(relid, NoLock);
-		if (relation == NULL)
-			continue;
-		if (has_privs_of_role(GetUserId(), relation->rd_rel->relowner))
-			summarize_indexes(relation);
-		relation_close(relation, NoLock);
-	}
+		summarize(lfirst_oid(lc));
+	for (int i = 0; i < ndimensions; i++)
+		summarize(dimensions[i].relid);
 	um_spi_end(&spi);
 }
 
@@ -206,7 +216,7 @@ fold_tail(bool rebuild)
 	store(&mark);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
-	summarize_ledger();
+	summarize_all();
 	return rows;
 }
 

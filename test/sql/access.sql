@@ -202,7 +202,7 @@ FROM (SELECT 'relation' AS kind, c.oid::regclass::text AS name, obj_description(
 WHERE comment IS NULL
 ORDER BY 1;
 
--- Functions that could be led astray by a search_path
+-- Functions that could be led astray by a search_path; a procedure that commits cannot have one, and names all in full
 SELECT p.oid::regprocedure
 FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
 WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
