@@ -65,6 +65,7 @@ SQL_PARTS = \
 	sql/report/alternative.sql \
 	sql/report/advice.sql \
 	sql/report/page.sql \
+	sql/ledger/maintenance.sql \
 	sql/report/charge.sql \
 	sql/report/focus.sql \
 	sql/report/spreadsheet.sql \

@@ -46,7 +46,7 @@ INSERT INTO usage_monitor.access_right (access, kind, name, privilege, columns, 
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT', v.by_org
   FROM (VALUES
-           (false, '{access, access_right, audit_log, closed_period}'),
+           (false, '{access, access_right, audit_log, closed_period, maintenance_status}'),
            (true, '{
                alert, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate,
                provider_alias, quota, quota_adjustment, quota_raise, request_conflict, reservation, setting, unread_fields,

@@ -27,7 +27,7 @@ COMMENT ON FUNCTION _usage_monitor._move_calls(regclass, timestamptz, timestampt
 CREATE FUNCTION _usage_monitor._lock_ledger() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-    SET lock_timeout = '200ms'
+    SET lock_timeout = '400ms'
 AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -297,6 +297,7 @@ DECLARE
     partition   regclass;
     until       timestamptz;
     counted     bigint;
+    was_wide    boolean := false;  -- then it grows no more
     started_at  timestamptz := clock_timestamp();
     searched_ms double precision;
 BEGIN
@@ -319,7 +320,8 @@ BEGIN
           FROM (SELECT FROM ONLY usage_monitor.usage_default d WHERE d.ts >= gap.from_ts AND d.ts < until LIMIT batch + 1) b;
         searched_ms := 1000 * extract(epoch FROM clock_timestamp() - started_at);
         EXIT WHEN counted > batch AND width <= 0.000001;
-        EXIT WHEN counted <= batch AND (counted > batch / 4 OR until = gap.to_ts);
+        EXIT WHEN counted <= batch AND (counted > batch / 4 OR until = gap.to_ts OR was_wide);
+        was_wide := was_wide OR counted > batch;
         width := width * CASE WHEN counted > batch THEN 0.5 ELSE 2 END;
     END LOOP;
     IF searched_ms > 5 * goal THEN

@@ -15,6 +15,7 @@ CREATE TABLE _usage_monitor._rollup_state (
     running_xids bigint[] NOT NULL DEFAULT '{}',
     usage_id     bigint NOT NULL DEFAULT 0,
     refreshed_at timestamptz,
+    maintained_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT _rollup_state_pkey PRIMARY KEY (only_row),
     CONSTRAINT _rollup_state_only_row CHECK (only_row)
 ) WITH (fillfactor = 10);
@@ -28,6 +29,7 @@ COMMENT ON COLUMN _usage_monitor._rollup_state.next_xid IS 'Transactions from th
 COMMENT ON COLUMN _usage_monitor._rollup_state.running_xids IS 'Earlier ones that are in the tail too, for they were in progress; ascending.';
 COMMENT ON COLUMN _usage_monitor._rollup_state.usage_id IS 'The last usage_id that was given out before the fold; tells how long the tail is.';
 COMMENT ON COLUMN _usage_monitor._rollup_state.refreshed_at IS 'When the last fold was.';
+COMMENT ON COLUMN _usage_monitor._rollup_state.maintained_at IS 'When maintain() was last begun; the extension was made before that.';
 
 /*
  * One line a question.  A new dimension is one more line.

@@ -1,6 +1,7 @@
 /*
  * refresh_worker.c
- *		A background worker that folds the tail when it has grown long.
+ *		A background worker that folds the tail when it has grown long, and
+ *		now and then does what else there is to do.
  *
  * Nothing need be preloaded: a writer who finds the tail long, just before he
  * commits, asks the postmaster for a worker.  How long it is he tells by the
@@ -11,6 +12,7 @@
 
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -21,6 +23,7 @@
 #include "rollup/watermark.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -30,6 +33,11 @@
 #define DEFAULT_AUTO_REFRESH_ROWS	50000
 #define MIN_AUTO_REFRESH_ROWS		0
 #define MAX_AUTO_REFRESH_ROWS		INT_MAX
+
+/* In minutes. */
+#define DEFAULT_MAINTENANCE_INTERVAL	MINS_PER_HOUR
+#define MIN_MAINTENANCE_INTERVAL	0
+#define MAX_MAINTENANCE_INTERVAL	(31 * HOURS_PER_DAY * MINS_PER_HOUR)
 
 /* A worker looks again after so long, and ends when there was little to do. */
 #define WORKER_NAP_MS	1000
@@ -41,6 +49,14 @@ static int	auto_refresh_rows = DEFAULT_AUTO_REFRESH_ROWS;
 static int64 last_row;			/* of the running transaction; 0: none */
 static int64 rows_until_look;	/* how many may be recorded before one looks */
 static TimestampTz asked_at;
+static int	maintenance_interval = DEFAULT_MAINTENANCE_INTERVAL;
+static TimestampTz look_at;		/* when to look whether maintenance is due */
+
+static UmQuery do_step = {
+	.text = "SELECT _usage_monitor._maintain_step($1)",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
 
 PGDLLEXPORT void usage_monitor_refresh_worker(Datum database);
 
@@ -58,6 +74,15 @@ um_refresh_worker_init(void)
 							MAX_AUTO_REFRESH_ROWS,
 							PGC_SUSET,
 							0, NULL, NULL, NULL);
+	DefineCustomIntVariable("usage_monitor.maintenance_interval",
+							"Sets the time after which a background worker does what maintain() does.",
+							"Zero turns it off: then call usage_monitor.maintain() yourself.",
+							&maintenance_interval,
+							DEFAULT_MAINTENANCE_INTERVAL,
+							MIN_MAINTENANCE_INTERVAL,
+							MAX_MAINTENANCE_INTERVAL,
+							PGC_SUSET,
+							GUC_UNIT_MIN, NULL, NULL, NULL);
 }
 
 /* Notes that a row was recorded, and what its number is. */
@@ -87,35 +112,51 @@ ask_for_worker(void)
 	(void) RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-/* Is the tail longer than it should get, as far as this row's number tells? */
-static bool
-tail_is_long(int64 usage_id)
+/* Reads how far the last fold came, and when the last maintenance was. */
+static void
+read_mark(UmWatermark *mark)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	UmWatermark mark;
 
-	um_watermark_read(&mark, snapshot);
+	um_watermark_read(mark, snapshot);
 	UnregisterSnapshot(snapshot);
-	return usage_id - mark.usage_id >= auto_refresh_rows;
+}
+
+/* When maintenance is due that was last done then. */
+static TimestampTz
+due_after(TimestampTz maintained_at)
+{
+	return maintained_at + (int64) maintenance_interval * SECS_PER_MINUTE * USECS_PER_SEC;
 }
 
 /*
  * Just before commit: asks for a worker if the transaction recorded something
- * and the tail is long.
+ * and the tail is long, or maintenance is due.
  */
 void
 um_refresh_start(void)
 {
 	int64		usage_id = last_row;
+	bool		look_at_tail = auto_refresh_rows > 0 && rows_until_look <= 0;
+	bool		look_at_time = maintenance_interval > 0 &&
+		GetCurrentTransactionStartTimestamp() >= look_at;
+	UmWatermark mark;
 
-	if (usage_id == 0 || auto_refresh_rows == 0 || rows_until_look > 0 ||
+	if (usage_id == 0 || !(look_at_tail || look_at_time) ||
 		!OidIsValid(um_relation(UM_ROLLUP_STATE)))
 		return;
 	rows_until_look = auto_refresh_rows / 16;
-	if (!tail_is_long(usage_id) ||
+	read_mark(&mark);
+	look_at = due_after(mark.maintained_at);
+	look_at_tail = look_at_tail && usage_id - mark.usage_id >= auto_refresh_rows;
+	look_at_time = look_at_time && GetCurrentTransactionStartTimestamp() >= look_at;
+	if (!(look_at_tail || look_at_time) ||
 		!TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), ASK_AGAIN_MS))
 		return;
 	asked_at = GetCurrentTimestamp();
+	/* where the worker cannot start, or fails, not with each commit */
+	if (look_at_time)
+		look_at = asked_at + SECS_PER_MINUTE * USECS_PER_SEC;
 	ask_for_worker();
 }
 
@@ -145,6 +186,68 @@ refresh_once(void)
 	return auto_refresh_rows > 0 && rows >= auto_refresh_rows / 2;
 }
 
+/* Does a step of maintain() in a transaction of its own; returns which is next, or -1. */
+static int
+maintain_once(int step)
+{
+	Datum		value = Int32GetDatum(step);
+	bool		isnull = true;
+	UmSpi		spi;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, "maintenance of usage_monitor");
+	if (OidIsValid(um_relation(UM_ROLLUP_STATE)))
+	{
+		um_spi_begin(&spi);
+		um_spi_modify(&do_step, &value, NULL);
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		um_spi_end(&spi);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return isnull ? -1 : DatumGetInt32(value);
+}
+
+/* Is maintenance due? */
+static bool
+maintenance_is_due(void)
+{
+	bool		result = false;
+	UmWatermark mark;
+
+	StartTransactionCommand();
+	if (maintenance_interval > 0 && !RecoveryInProgress() && OidIsValid(um_relation(UM_ROLLUP_STATE)))
+	{
+		read_mark(&mark);
+		result = GetCurrentTimestamp() >= due_after(mark.maintained_at);
+	}
+	CommitTransactionCommand();
+	return result;
+}
+
+/* Does all steps of maintain(), if that is due, and no other worker does. */
+static void
+maintain(void)
+{
+	LOCKTAG		tag;
+
+	/* field 4 is 1 or 2 for the locks of SQL's advisory functions */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, 0x554E);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return;
+	if (maintenance_is_due())
+		for (int step = 0; step >= 0;)
+		{
+			CHECK_FOR_INTERRUPTS();
+			step = maintain_once(step);
+		}
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
 /*
  * Has the worker rather fail than be waited for: who drops the extension locks
  * its tables in another order, and is not to be the one whom a deadlock hits.
@@ -157,7 +260,7 @@ give_way(void)
 }
 
 /*
- * The worker: folds until the tail is short.  The transaction that asked for
+ * The worker: folds until the tail is short, and does what else is due.  The transaction that asked for
  * it may not have committed yet, so it looks a second time.
  */
 void
@@ -183,6 +286,7 @@ usage_monitor_refresh_worker(Datum database)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		idle = refresh_once() ? 0 : idle + 1;
+		maintain();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 WORKER_NAP_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

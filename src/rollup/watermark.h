@@ -6,6 +6,7 @@
 #ifndef UM_WATERMARK_H
 #define UM_WATERMARK_H
 
+#include "datatype/timestamp.h"
 #include "utils/snapshot.h"
 
 /*
@@ -18,6 +19,7 @@ typedef struct UmWatermark
 	int			nxip;
 	int64	   *xip;			/* ascending */
 	int64		usage_id;		/* the last one that was given out before the fold */
+	TimestampTz maintained_at;	/* beside it: when maintain() was last begun */
 } UmWatermark;
 
 extern void um_watermark_read(UmWatermark *mark, Snapshot snapshot);

@@ -64,6 +64,7 @@ SELECT '2024-03-15 00:00+00'::timestamptz + n * interval '1 hour', 'o' || n % 3,
 SELECT usage_monitor.refresh();
 -- very many of one instant, and some that are not folded
 INSERT INTO usage_monitor.usage (ts, model, input_tokens) SELECT '2024-03-01 12:00+00', 'm', 1 FROM generate_series(1, 6000) n;
+INSERT INTO usage_monitor.usage (ts, model, input_tokens) SELECT '2024-03-01 11:59+00'::timestamptz + n * interval '1 second', 'm', 1 FROM generate_series(1, 90) n;
 UPDATE usage_monitor.usage SET input_tokens = 5 WHERE request_id IN ('r1', 'r1999');
 DELETE FROM usage_monitor.usage WHERE request_id = 'r2';
 
