@@ -93,7 +93,7 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
                top_users, usage_between, usage_csv, what_if
            }'),
            ('reader', false, '{verify}'),
-           ('manager', true, '{acknowledge_alert, resolve_alert, set_quota}'),
+           ('manager', true, '{acknowledge_alert, credit, refund_call, resolve_alert, set_quota}'),
            ('manager', false, '{
                check_alert_rules, check_anomalies, close_period, configure, default_alert_rules, erase_user,
                fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,

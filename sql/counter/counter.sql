@@ -81,6 +81,13 @@ RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used num
 COMMENT ON FUNCTION _usage_monitor._pending_usage() IS
     'What the running transaction is going to add to the counters when it commits.';
 
+CREATE FUNCTION _usage_monitor._adjust_counter(quota_id bigint, subject text, period_start timestamptz, amount numeric) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_adjust_counter';
+
+COMMENT ON FUNCTION _usage_monitor._adjust_counter(bigint, text, timestamptz, numeric) IS
+    'Counts what the caller has written to quota_adjustment.';
+
 CREATE FUNCTION _usage_monitor._changed_quotas() RETURNS SETOF bigint
     LANGUAGE c STABLE ROWS 1
     AS 'MODULE_PATHNAME', 'usage_monitor_changed_quotas';

@@ -36,6 +36,7 @@ CREATE FUNCTION usage_monitor.erase_user(user_id text, org text DEFAULT NULL) RE
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET usage_monitor.count_changes = off
+    SET usage_monitor.write_corrections = on
 AS $$
 DECLARE
     person    CONSTANT text := erase_user.user_id;

@@ -78,6 +78,7 @@ CREATE FUNCTION usage_monitor.drop_usage_before(day date)
 RETURNS SETOF usage_monitor.archived_partition
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET usage_monitor.write_corrections = on
 AS $$
 DECLARE
     until     timestamptz;
@@ -128,7 +129,8 @@ BEGIN
          WHERE c.used <> 0;
 
         INSERT INTO usage_monitor.archived_partition (name, from_ts, to_ts, requests, cost, unpriced_requests)
-        SELECT dropped.name, dropped.from_ts, dropped.to_ts, count(*), sum(u.cost), count(*) - count(u.cost)
+        SELECT dropped.name, dropped.from_ts, dropped.to_ts, count(*) FILTER (WHERE u.operation IS DISTINCT FROM 'correction'),
+               sum(u.cost), count(*) - count(u.cost)
           FROM usage_monitor.usage u
          WHERE u.ts >= dropped.from_ts
            AND u.ts < dropped.to_ts

@@ -53,7 +53,7 @@ BEGIN ATOMIC
          WHERE q.enabled
     ), counted AS (
         SELECT s.scope, s.subject, s.key, s.spelling,
-               u.org, u.provider, u.model, u.resolved_model, u.ts, u.cost, u.total_tokens
+               u.org, u.provider, u.model, u.resolved_model, u.operation, u.ts, u.cost, u.total_tokens
           FROM usage_monitor.usage u
          CROSS JOIN LATERAL _usage_monitor._subjects(u) s
          WHERE s.scope IN (SELECT w.scope FROM wanted w)
@@ -88,7 +88,7 @@ BEGIN ATOMIC
                    CASE m.metric
                        WHEN 'cost' THEN m.cost
                        WHEN 'tokens' THEN m.total_tokens
-                       ELSE 1
+                       ELSE CASE WHEN m.operation = 'correction' THEN 0 ELSE 1 END
                    END AS used
               FROM matched m
              -- an unpriced call counts for nothing, and makes no counter either
@@ -123,7 +123,7 @@ BEGIN
     SELECT jsonb_build_object('rollup', 'day_total', 'column', x.name), x.expected::text, x.found::text
       FROM (SELECT sum(s.requests) AS requests, sum(s.input_tokens) AS input_tokens,
                    sum(s.output_tokens) AS output_tokens, sum(s.cost) AS cost
-              FROM (SELECT count(*) AS requests, sum(u.input_tokens) AS input_tokens,
+              FROM (SELECT count(*) FILTER (WHERE u.operation IS DISTINCT FROM 'correction') AS requests, sum(u.input_tokens) AS input_tokens,
                            sum(u.output_tokens) AS output_tokens, sum(u.cost) AS cost
                       FROM usage_monitor.usage u
                     UNION ALL
@@ -206,6 +206,59 @@ END;
 
 COMMENT ON FUNCTION _usage_monitor._verify_counters() IS
     'Rows of counters that there are twice, or that an index lacks.';
+
+CREATE FUNCTION _usage_monitor._verify_levels()
+RETURNS TABLE (key jsonb, expected text, found text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH quota AS MATERIALIZED (
+        SELECT q.quota_id, q.amount + coalesce(r.amount, 0) AS amount,
+               q.revision + (coalesce(r.changes, 0) << 32) AS revision,
+               q.warning_threshold, q.critical_threshold, q.thresholds
+          FROM usage_monitor.quota q
+          LEFT JOIN _usage_monitor._quota_raised r ON r.quota_id = q.quota_id
+         WHERE q.enabled
+    ), counter AS (
+        -- looked at since the limit is what it is; with what others hold, as far as it is known
+        SELECT h.quota_id, h.subject, h.period_start, h.raised, h.next_threshold, u.used
+          FROM _usage_monitor._counter_row h
+          JOIN quota q ON q.quota_id = h.quota_id AND q.revision = h.revision
+         CROSS JOIN LATERAL (
+                   SELECT sum(r.used + _usage_monitor._added(r.ctid)) AS used
+                     FROM _usage_monitor._counter_row r
+                    WHERE r.quota_id = h.quota_id
+                      AND r.subject = h.subject
+                      AND r.period_start = h.period_start) u
+         WHERE h.slot = 0
+           AND h.raised IS NOT NULL
+           AND u.used <> 'NaN'
+           AND h.quota_id <> ALL (ARRAY(SELECT x FROM _usage_monitor._changed_quotas() x))
+    ), compared AS (
+        SELECT c.*,
+               -- that the period was over then is no level
+               coalesce(array_to_string(ARRAY(
+                   SELECT l.level FROM unnest(string_to_array(c.raised, ',')) AS l (level) WHERE l.level <> 'late' ORDER BY 1), ','), '') AS found,
+               coalesce(e.levels, '') AS expected,
+               e.next AS expected_next
+          FROM counter c
+          JOIN quota q ON q.quota_id = c.quota_id
+         CROSS JOIN LATERAL (
+                   SELECT string_agg(l.level, ',' ORDER BY l.level) FILTER (WHERE c.used >= q.amount * l.share) AS levels,
+                          min(q.amount * l.share) FILTER (WHERE c.used < q.amount * l.share) AS next
+                     FROM (VALUES ('warning', q.warning_threshold), ('critical', q.critical_threshold), ('exceeded', 1)
+                           UNION ALL
+                           SELECT trim_scale(t.share * 100) || '%', t.share FROM unnest(q.thresholds) AS t (share)) AS l (level, share)) e
+    )
+    SELECT jsonb_build_object('quota_id', c.quota_id, 'subject', c.subject, 'period_start', c.period_start, 'used', c.used),
+           format('levels {%s}, next at %s', c.expected, coalesce(trim_scale(c.expected_next)::text, 'none')),
+           format('levels {%s}, next at %s', c.found, coalesce(trim_scale(c.next_threshold)::text, 'none'))
+      FROM compared c
+     WHERE (c.found, c.next_threshold) IS DISTINCT FROM (c.expected, c.expected_next);
+END;
+
+COMMENT ON FUNCTION _usage_monitor._verify_levels() IS
+    'Counters that hold other levels for reached than their usage has, by the limit in force, or wait for another threshold. Those that nobody has used since the limit moved tell at their next use.';
 
 CREATE FUNCTION _usage_monitor._verify_triggers()
 RETURNS TABLE (key jsonb, expected text, found text)
@@ -302,6 +355,9 @@ BEGIN
     SELECT 'counter', r.key, r.expected, r.found
       FROM _usage_monitor._verify_counters() r
     UNION ALL
+    SELECT 'alert', r.key, r.expected, r.found
+      FROM _usage_monitor._verify_levels() r
+    UNION ALL
     SELECT 'trigger', r.key, r.expected, r.found
       FROM _usage_monitor._verify_triggers() r
     UNION ALL
@@ -330,7 +386,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.verify() IS
-    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup, ledger, or trigger: one that is not enabled as it was installed, for example after ENABLE TRIGGER ALL; ALTER TABLE ... ENABLE ALWAYS TRIGGER mends it; or access, where who is confined to organisations could see others. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
+    'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup, ledger, alert: levels that a counter holds for reached, or not, against its usage; trigger: one that is not enabled as it was installed, for example after ENABLE TRIGGER ALL; ALTER TABLE ... ENABLE ALWAYS TRIGGER mends it; or access, where who is confined to organisations could see others. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
 
 CREATE FUNCTION _usage_monitor._recount_quota(quota_id bigint) RETURNS void
     LANGUAGE c STRICT

@@ -276,6 +276,7 @@ COMMENT ON FUNCTION usage_monitor.reprice(text, text, text, boolean, boolean) IS
 CREATE FUNCTION _usage_monitor._correct_closed(since timestamptz, until timestamptz, model text) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
+    SET usage_monitor.write_corrections = on
 BEGIN ATOMIC
     INSERT INTO usage_monitor.usage (org, department, project, user_id, provider, model, operation, cost, tags)
     SELECT d.org, d.department, d.project, d.user_id, d.provider, d.model, 'correction', sum(d.difference),

@@ -157,15 +157,17 @@ BEGIN ATOMIC
                CASE WHEN 'user_id' = ANY (r.dimensions) THEN u.user_id END AS user_id,
                CASE WHEN 'session_id' = ANY (r.dimensions) THEN u.session_id END AS session_id,
                CASE WHEN 'provider' = ANY (r.dimensions) THEN u.provider END AS provider,
-               CASE WHEN 'model' = ANY (r.dimensions) THEN u.model END AS model,
+               CASE WHEN 'model' = ANY (r.dimensions) THEN coalesce(u.resolved_model, u.model) END AS model,
                CASE WHEN 'operation' = ANY (r.dimensions) THEN u.operation END AS operation,
                CASE WHEN 'source' = ANY (r.dimensions) THEN u.source END AS source,
-               count(*) AS requests,
+               -- a correction is money, and no call
+               count(*) FILTER (WHERE u.operation IS DISTINCT FROM 'correction') AS requests,
                CASE r.metric
                    WHEN 'cost' THEN sum(u.cost)
                    WHEN 'tokens' THEN sum(u.total_tokens)
-                   WHEN 'requests' THEN count(*)
-                   WHEN 'error_rate' THEN count(*) FILTER (WHERE NOT u.success)::numeric / count(*)
+                   WHEN 'requests' THEN count(*) FILTER (WHERE u.operation IS DISTINCT FROM 'correction')
+                   WHEN 'error_rate' THEN count(*) FILTER (WHERE NOT u.success)::numeric
+                       / nullif(count(*) FILTER (WHERE u.operation IS DISTINCT FROM 'correction'), 0)
                    WHEN 'avg_duration_ms' THEN avg(u.duration_ms)::numeric
                    WHEN 'p95_duration_ms' THEN
                        (percentile_cont(0.95) WITHIN GROUP (ORDER BY u.duration_ms)
@@ -198,69 +200,103 @@ END;
 COMMENT ON FUNCTION _usage_monitor._evaluate_alert_rules(timestamptz) IS
     'The value of each enabled rule for each combination of its dimensions, over the window that ends at that instant.';
 
+CREATE FUNCTION _usage_monitor._due_alerts(at timestamptz) RETURNS SETOF usage_monitor.alert
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET intervalstyle = postgres
+BEGIN ATOMIC
+    SELECT o.alert_id,
+           'threshold' AS alert_type,
+           (e.rule).severity AS level,
+           NULL::bigint AS quota_id,
+           s.subject,
+           _due_alerts.at - (e.rule).window_length AS period_start,
+           v.value AS used,
+           (e.rule).threshold AS amount,
+           format('rule "%s"%s: %s %s, threshold %s (calls: %s, in %s until %s)',
+                  (e.rule).name,
+                  ' of ' || s.subject,
+                  (e.rule).metric,
+                  v.value,
+                  trim_scale((e.rule).threshold),
+                  e.requests,
+                  (e.rule).window_length,
+                  to_char(_due_alerts.at AT TIME ZONE usage_monitor.ledger_time_zone(), 'YYYY-MM-DD HH24:MI')) AS message,
+           jsonb_build_object(
+               'alert_rule_id', (e.rule).alert_rule_id,
+               'rule', (e.rule).name,
+               'metric', (e.rule).metric,
+               'dimensions', e.dimensions,
+               'value', v.value,
+               'threshold', (e.rule).threshold,
+               'requests', e.requests,
+               'window', (e.rule).window_length) AS details,
+           NULL::timestamptz AS raised_at,
+           NULL::timestamptz AS acknowledged_at,
+           NULL::text AS acknowledged_by,
+           NULL::timestamptz AS resolved_at,
+           NULL::text AS resolved_by,
+           NULL::text AS quota,
+           coalesce(e.dimensions ->> 'org', (e.rule).org) AS org,
+           coalesce(e.dimensions ->> 'model', (e.rule).model) AS model,
+           coalesce(o.occurrences, 0) + 1 AS occurrences,
+           now() AS last_seen
+      FROM _usage_monitor._evaluate_alert_rules(_due_alerts.at) e
+     CROSS JOIN LATERAL (
+               -- sums are exact, the rest is for people to read
+               SELECT trim_scale(CASE WHEN (e.rule).metric IN ('cost', 'tokens', 'requests') THEN e.value
+                                      ELSE round(e.value, 6) END) AS value) v
+     CROSS JOIN LATERAL (
+               SELECT string_agg(coalesce(d.key || ' "' || d.value || '"', 'no ' || d.key), ', ' ORDER BY d.key) AS subject
+                 FROM jsonb_each_text(e.dimensions) d) s
+      LEFT JOIN LATERAL (
+               SELECT o.alert_id, o.occurrences, o.period_start
+                 FROM usage_monitor.alert o
+                WHERE o.alert_type = 'threshold'
+                  AND o.resolved_at IS NULL
+                  AND (o.details ->> 'alert_rule_id')::bigint = (e.rule).alert_rule_id
+                  AND o.details -> 'dimensions' = e.dimensions
+                ORDER BY o.alert_id DESC
+                LIMIT 1) o ON true
+     WHERE e.value >= (e.rule).threshold
+       AND e.requests >= (e.rule).min_requests
+       -- an alert stands for every window that overlaps the one that it was last seen in
+       AND (o.period_start + (e.rule).window_length > _due_alerts.at - (e.rule).window_length
+            AND o.period_start < _due_alerts.at) IS NOT TRUE
+     ORDER BY (e.rule).alert_rule_id, s.subject COLLATE "C";
+END;
+
+COMMENT ON FUNCTION _usage_monitor._due_alerts(timestamptz) IS
+    'What rules have to tell of the windows that end at that instant: new alerts, and open ones that happen once more.';
+
 CREATE FUNCTION usage_monitor.check_alert_rules(at timestamptz DEFAULT now()) RETURNS SETOF usage_monitor.alert
     -- who may write rules may have them looked at, but not make up alerts
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    SET intervalstyle = postgres
 AS $$
 DECLARE
+    due    usage_monitor.alert;
     raised usage_monitor.alert;
 BEGIN
     -- two at once would raise the same alert: one after the other
     LOCK TABLE usage_monitor.alert_rule IN SHARE UPDATE EXCLUSIVE MODE;
     PERFORM _usage_monitor._close_unpriced_alerts();
 
-    FOR raised IN
-        INSERT INTO usage_monitor.alert AS a (
-            alert_type, level, subject, period_start, used, amount, message, details)
-        SELECT 'threshold',
-               (e.rule).severity,
-               s.subject,
-               check_alert_rules.at - (e.rule).window_length,
-               v.value,
-               (e.rule).threshold,
-               format('rule "%s"%s: %s %s, threshold %s (calls: %s, in %s until %s)',
-                      (e.rule).name,
-                      ' of ' || s.subject,
-                      (e.rule).metric,
-                      v.value,
-                      trim_scale((e.rule).threshold),
-                      e.requests,
-                      (e.rule).window_length,
-                      to_char(check_alert_rules.at AT TIME ZONE usage_monitor.ledger_time_zone(), 'YYYY-MM-DD HH24:MI')),
-               jsonb_build_object(
-                   'alert_rule_id', (e.rule).alert_rule_id,
-                   'rule', (e.rule).name,
-                   'metric', (e.rule).metric,
-                   'dimensions', e.dimensions,
-                   'value', v.value,
-                   'threshold', (e.rule).threshold,
-                   'requests', e.requests,
-                   'window', (e.rule).window_length)
-          FROM _usage_monitor._evaluate_alert_rules(check_alert_rules.at) e
-         CROSS JOIN LATERAL (
-                   -- sums are exact, the rest is for people to read
-                   SELECT trim_scale(CASE WHEN (e.rule).metric IN ('cost', 'tokens', 'requests') THEN e.value
-                                          ELSE round(e.value, 6) END) AS value) v
-         CROSS JOIN LATERAL (
-                   SELECT string_agg(coalesce(d.key || ' "' || d.value || '"', 'no ' || d.key), ', ' ORDER BY d.key) AS subject
-                     FROM jsonb_each_text(e.dimensions) d) s
-         WHERE e.value >= (e.rule).threshold
-           AND e.requests >= (e.rule).min_requests
-               -- an alert stands for every window that overlaps its own, until it is resolved
-           AND NOT EXISTS (
-                   SELECT
-                     FROM usage_monitor.alert o
-                    WHERE o.alert_type = 'threshold'
-                      AND o.resolved_at IS NULL
-                      AND (o.details->>'alert_rule_id')::bigint = (e.rule).alert_rule_id
-                      AND o.details->'dimensions' = e.dimensions
-                      AND o.period_start + (e.rule).window_length > check_alert_rules.at - (e.rule).window_length
-                      AND o.period_start < check_alert_rules.at)
-         ORDER BY (e.rule).alert_rule_id, s.subject COLLATE "C"
-        RETURNING a.*
-    LOOP
+    FOR due IN SELECT * FROM _usage_monitor._due_alerts(check_alert_rules.at) LOOP
+        UPDATE usage_monitor.alert a
+           SET level = due.level, period_start = due.period_start, used = due.used, amount = due.amount,
+               message = due.message, details = due.details, occurrences = a.occurrences + 1, last_seen = due.last_seen
+         WHERE a.alert_id = due.alert_id
+           AND a.resolved_at IS NULL
+        RETURNING a.* INTO raised;
+        IF NOT FOUND THEN
+            INSERT INTO usage_monitor.alert AS a (
+                alert_type, level, subject, period_start, used, amount, message, details, org, model)
+            VALUES (
+                due.alert_type, due.level, due.subject, due.period_start, due.used, due.amount, due.message, due.details,
+                due.org, due.model)
+            RETURNING a.* INTO raised;
+        END IF;
         PERFORM _usage_monitor._notify_alert(raised);
         RETURN NEXT raised;
     END LOOP;
@@ -268,7 +304,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.check_alert_rules(timestamptz) IS
-    'Looks at every enabled alert_rule over the window that ends at that instant (its start is not in it), raises an alert of type threshold for each combination of dimensions that has reached its threshold, and returns these. There is no second one while the first is unresolved and its window overlaps. Have it called now and then, for example by pg_cron: SELECT cron.schedule(''alert rules'', ''* * * * *'', ''SELECT usage_monitor.check_alert_rules()'').';
+    'Looks at every enabled alert_rule over the window that ends at that instant (its start is not in it), raises an alert of type threshold for each combination of dimensions that has reached its threshold, and returns these. While one is unresolved there is no second: where a window that does not overlap reaches the threshold again, its occurrences and last_seen go on, and it is notified of and returned once more. A background worker calls it every usage_monitor.alert_check_interval while calls are recorded.';
 
 CREATE VIEW usage_monitor.alert_rule_status WITH (security_invoker = true) AS
 SELECT (e.rule).alert_rule_id,

@@ -136,18 +136,25 @@ CREATE TABLE usage_monitor.quota_adjustment (
     period_start  timestamptz NOT NULL,
     amount        numeric NOT NULL,
     counts        text,
+    reason        text,
+    made_by       text NOT NULL DEFAULT session_user,
+    made_at       timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT quota_adjustment_pkey PRIMARY KEY (adjustment_id)
     -- triggers see to it that the quota exists (see _check_parent)
 );
 
 COMMENT ON TABLE usage_monitor.quota_adjustment IS
-    'What is added to a counter beside the ledger''s rows. reset_quota() writes it.';
+    'What is added to a counter beside the ledger''s rows. credit(), reset_quota() and drop_usage_before() write it, and see to the counters; nobody else may.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.adjustment_id IS 'Number of the adjustment.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.quota_id IS 'The quota.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.subject IS 'Its subject; empty for scope all.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.period_start IS 'The period; -infinity for lifetime.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.amount IS 'What is added; after a reset, less what had been used.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.counts IS 'What the quota counted then, filled by the extension: while it counts something else (another metric, period, subject, ...) nothing is added.';
+
+COMMENT ON COLUMN usage_monitor.quota_adjustment.reason IS 'Why.';
+COMMENT ON COLUMN usage_monitor.quota_adjustment.made_by IS 'Who had it made.';
+COMMENT ON COLUMN usage_monitor.quota_adjustment.made_at IS 'When.';
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_raise', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.quota_raise_raise_id_seq', '');
@@ -214,6 +221,28 @@ $$;
 
 COMMENT ON FUNCTION _usage_monitor._mark_adjustment() IS
     'Row trigger: an adjustment is of what its quota counts now.';
+
+CREATE FUNCTION _usage_monitor._refuse_adjustment() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('usage_monitor.write_corrections', true) IS DISTINCT FROM 'on'
+       AND NOT _usage_monitor._is_restoring()
+       -- with its quota it goes
+       AND (TG_OP <> 'DELETE' OR EXISTS (SELECT FROM usage_monitor.quota q WHERE q.quota_id = OLD.quota_id))
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM011',
+            MESSAGE = 'table "quota_adjustment" is written by usage_monitor alone',
+            HINT = 'Counters would not follow. Use usage_monitor.credit(quota, subject, amount, reason); a negative amount takes a credit back.';
+    END IF;
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._refuse_adjustment() IS
+    'Row trigger: refuses adjustments that do not come from functions of the extension (UM011).';
 
 CREATE FUNCTION usage_monitor.period_start(ts timestamptz, period text, time_zone text, billing_day integer DEFAULT 1) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL SAFE
@@ -453,6 +482,10 @@ CREATE TRIGGER revise_raised
     AFTER UPDATE OR DELETE ON usage_monitor.quota_raise
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._revise_raised();
 
+CREATE TRIGGER refuse_adjustment
+    BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.quota_adjustment
+    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._refuse_adjustment();
+
 CREATE TRIGGER mark_adjustment
     BEFORE INSERT ON usage_monitor.quota_adjustment
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._mark_adjustment();
@@ -509,6 +542,10 @@ $$;
 
 COMMENT ON FUNCTION _usage_monitor._refuse_truncate() IS
     'Statement trigger: TRUNCATE fires no row trigger, so what follows the rows would not follow (UM011).';
+
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON usage_monitor.quota_adjustment
+    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._refuse_truncate();
 
 CREATE TRIGGER refuse_truncate
     BEFORE TRUNCATE ON usage_monitor.quota

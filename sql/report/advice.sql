@@ -102,7 +102,7 @@ BEGIN
     ), tiered AS MATERIALIZED (
         -- in which tier calls were, the rollups of models do not know
         SELECT u.org, u.provider, u.model, d.day, u.service_tier,
-               count(*) AS requests,
+               count(*) FILTER (WHERE u.operation IS DISTINCT FROM 'correction') AS requests,
                count(*) FILTER (WHERE NOT u.success) AS errors,
                sum(u.input_tokens) AS input_tokens,
                sum(u.output_tokens) AS output_tokens,
@@ -612,7 +612,7 @@ BEGIN ATOMIC
            CASE WHEN w.enforcement = 'block' THEN 'high' ELSE 'medium' END,
            jsonb_build_object(
                'quota_id', w.quota_id, 'metric', w.metric, 'period', w.period, 'amount', w.amount,
-               'enforcement', w.enforcement, 'alerts', count(*), 'subjects', count(DISTINCT a.subject)),
+               'enforcement', w.enforcement, 'alerts', sum(a.occurrences), 'subjects', count(DISTINCT a.subject)),
            'quota_stops_many',
            jsonb_build_object('quota', w.name, 'scope', w.scope, 'metric', w.metric, 'period', w.period, 'amount', w.amount,
                               'subjects', count(DISTINCT a.subject))
@@ -680,18 +680,20 @@ BEGIN
     SELECT s.org,
            'Calls that cost far more than usual',
            format('%s calls of the last seven days cost %s %s, where %s are usual.',
-                  count(*), round(sum(a.used), 2), currency, round(sum((a.details->>'expected')::numeric), 2)),
-           sum(a.used), sum(a.used - (a.details->>'expected')::numeric),
+                  sum(a.occurrences), round(sum((a.details->>'cost')::numeric), 2), currency,
+                  round(sum((a.details->>'expected_cost')::numeric), 2)),
+           sum((a.details->>'cost')::numeric), sum((a.details->>'cost')::numeric - (a.details->>'expected_cost')::numeric),
            ARRAY['Look at the calls in the ledger: how long are input and output?',
                  'Limit what a call may cost: max_tokens, a blocking quota.',
                  'Resolve their alerts when that is known: resolve_alert().'],
            jsonb_build_object(
-               'calls', count(*),
+               'calls', sum(a.occurrences),
                'dearest', (array_agg(jsonb_build_object(
                    'usage_id', a.details->'usage_id', 'model', a.details->'model',
                    'cost', a.used, 'expected', a.details->'expected') ORDER BY a.used DESC, a.alert_id))[1:10]),
            'dear_calls',
-           jsonb_build_object('calls', count(*), 'cost', sum(a.used), 'expected', sum((a.details->>'expected')::numeric))
+           jsonb_build_object('calls', sum(a.occurrences), 'cost', sum((a.details->>'cost')::numeric),
+                              'expected', sum((a.details->>'expected_cost')::numeric))
       FROM usage_monitor.alert a
       JOIN (SELECT NULL::text AS org WHERE with_total
             UNION ALL

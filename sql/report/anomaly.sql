@@ -220,6 +220,7 @@ BEGIN
          WHERE u.ts >= oldest
            AND u.cost IS NOT NULL
            AND NOT u.cached
+           AND u.operation IS DISTINCT FROM 'correction'
     )
     SELECT 'call', usage_monitor.ledger_day(c.ts), c.org::text, c.usage_id, c.ts, c.model::text,
            c.cost, h.expected, h.deviation,
@@ -277,8 +278,120 @@ COMMENT ON COLUMN usage_monitor.cost_anomaly.severity IS 'warning, or critical b
 COMMENT ON COLUMN usage_monitor.cost_anomaly.beyond IS 'By how much the cost is above upper_bound, or below lower_bound if negative.';
 
 CREATE UNIQUE INDEX alert_anomaly_once
-    ON usage_monitor.alert ((details->>'kind'), coalesce(details->>'usage_id', subject, ''), period_start)
-    WHERE alert_type = 'anomaly';
+    ON usage_monitor.alert (coalesce(subject, ''), period_start)
+    WHERE alert_type = 'anomaly' AND details->>'kind' = 'day';
+
+CREATE INDEX alert_anomalous_calls
+    ON usage_monitor.alert (org, model)
+    WHERE alert_type = 'anomaly' AND details->>'kind' = 'call';
+
+CREATE FUNCTION _usage_monitor._due_anomalies(at timestamptz) RETURNS SETOF usage_monitor.alert
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH days AS (
+        SELECT d.day, d.org, d.day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() AS since,
+               d.cost, d.expected, d.deviation, d.upper_bound, d.sigmas, d.severity
+          FROM usage_monitor.anomalous_days(usage_monitor.ledger_day(_due_anomalies.at) - 1) d
+         WHERE d.day <= usage_monitor.ledger_day(_due_anomalies.at)
+    ), calls AS (
+        -- those that were told of are not told of again
+        SELECT c.*
+          FROM usage_monitor.anomalous_calls(_due_anomalies.at - interval '1 day') c
+         WHERE c.ts <= _due_anomalies.at
+           AND NOT EXISTS (
+                   SELECT
+                     FROM usage_monitor.alert a
+                    WHERE a.alert_type = 'anomaly'
+                      AND a.details ->> 'kind' = 'call'
+                      AND a.org = c.org
+                      AND a.model = c.model
+                      AND a.details -> 'usage_ids' @> to_jsonb(c.usage_id))
+    ), grouped AS (
+        SELECT c.org, c.model, c.day, o.alert_id,
+               count(*) + coalesce(max(o.occurrences), 0) AS occurrences,
+               coalesce((SELECT o2.details -> 'usage_ids' FROM usage_monitor.alert o2 WHERE o2.alert_id = o.alert_id), '[]')
+               || jsonb_agg(c.usage_id ORDER BY c.usage_id) AS usage_ids,
+               sum(c.cost) + coalesce(max((o.details ->> 'cost')::numeric), 0) AS cost,
+               sum(c.expected) + coalesce(max((o.details ->> 'expected_cost')::numeric), 0) AS expected_cost,
+               max(o.used) AS told_cost,
+               (array_agg(c.usage_id ORDER BY c.cost DESC, c.usage_id))[1] AS dearest
+          FROM calls c
+          LEFT JOIN LATERAL (
+                   SELECT a.alert_id, a.occurrences, a.used, a.details
+                     FROM usage_monitor.alert a
+                    WHERE a.alert_type = 'anomaly'
+                      AND a.details ->> 'kind' = 'call'
+                      AND a.org = c.org
+                      AND a.model = c.model
+                      AND a.resolved_at IS NULL
+                      AND a.details ->> 'day' = c.day::text
+                    ORDER BY a.alert_id DESC
+                    LIMIT 1) o ON true
+         GROUP BY c.org, c.model, c.day, o.alert_id
+    ), anomaly AS (
+        SELECT NULL::bigint AS alert_id, 1::bigint AS occurrences, d.severity, d.org, NULL::text AS model, d.since,
+               d.cost, d.upper_bound, NULL::bigint AS usage_id,
+               format('%s on %s cost %s %s, where %s is usual%s',
+                      coalesce('"' || d.org || '"', 'all together'), to_char(d.day, 'YYYY-MM-DD'),
+                      trim_scale(d.cost), usage_monitor.ledger_currency(), trim_scale(round(d.expected, 6)),
+                      ' (' || d.sigmas || ' standard deviations)') AS message,
+               jsonb_strip_nulls(jsonb_build_object(
+                   'kind', 'day', 'day', d.day, 'expected', d.expected, 'deviation', d.deviation, 'sigmas', d.sigmas)) AS details
+          FROM days d
+        UNION ALL
+        SELECT g.alert_id, g.occurrences, w.severity, g.org, g.model, w.ts, w.cost, w.upper_bound, w.usage_id,
+               CASE WHEN g.occurrences > 1 THEN
+                        format('%s calls of "%s" to %s on %s cost more than is usual, the dearest: ', g.occurrences, g.org, g.model,
+                               to_char(g.day, 'YYYY-MM-DD'))
+                    ELSE '' END
+               || format('call %s of "%s" to %s cost %s %s, where %s is usual%s', w.usage_id, g.org, g.model,
+                         trim_scale(w.cost), usage_monitor.ledger_currency(), trim_scale(round(w.expected, 6)),
+                         ' (' || w.sigmas || ' standard deviations)'),
+               jsonb_strip_nulls(jsonb_build_object(
+                   'kind', 'call', 'day', g.day, 'usage_id', w.usage_id, 'model', g.model, 'expected', w.expected,
+                   'deviation', w.deviation, 'sigmas', w.sigmas,
+                   'usage_ids', g.usage_ids, 'cost', g.cost, 'expected_cost', g.expected_cost))
+          FROM grouped g
+          JOIN calls w ON w.usage_id = g.dearest AND w.org = g.org
+         WHERE g.told_cost IS NULL OR w.cost > g.told_cost
+        UNION ALL
+        -- the dearest was told of
+        SELECT g.alert_id, g.occurrences, a.level, a.org, a.model, a.period_start, a.used, a.amount, g.dearest,
+               format('%s calls of "%s" to %s on %s cost more than is usual, the dearest: %s', g.occurrences, g.org, g.model,
+                      to_char(g.day, 'YYYY-MM-DD'), substr(a.message, strpos(a.message, 'call '))),
+               a.details || jsonb_build_object('usage_ids', g.usage_ids, 'cost', g.cost, 'expected_cost', g.expected_cost)
+          FROM grouped g
+          JOIN usage_monitor.alert a ON a.alert_id = g.alert_id
+          JOIN calls w ON w.usage_id = g.dearest AND w.org = g.org
+         WHERE w.cost <= g.told_cost
+    )
+    SELECT n.alert_id,
+           'anomaly' AS alert_type,
+           n.severity AS level,
+           NULL::bigint AS quota_id,
+           n.org AS subject,
+           n.since AS period_start,
+           n.cost AS used,
+           n.upper_bound AS amount,
+           n.message,
+           n.details,
+           NULL::timestamptz AS raised_at,
+           NULL::timestamptz AS acknowledged_at,
+           NULL::text AS acknowledged_by,
+           NULL::timestamptz AS resolved_at,
+           NULL::text AS resolved_by,
+           NULL::text AS quota,
+           n.org,
+           n.model,
+           n.occurrences,
+           now() AS last_seen
+      FROM anomaly n
+     ORDER BY n.since, n.usage_id NULLS FIRST, n.org;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._due_anomalies(timestamptz) IS
+    'What check_anomalies() has to tell: days, some of which it has told of; and calls that it has not, which add to the open alert of their organisation, model and day.';
 
 CREATE FUNCTION usage_monitor.check_anomalies(at timestamptz DEFAULT now()) RETURNS SETOF usage_monitor.alert
     -- as for check_alert_rules()
@@ -286,46 +399,28 @@ CREATE FUNCTION usage_monitor.check_anomalies(at timestamptz DEFAULT now()) RETU
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    today  CONSTANT date := usage_monitor.ledger_day(at);
+    due    usage_monitor.alert;
     raised usage_monitor.alert;
 BEGIN
-    FOR raised IN
-        WITH anomaly AS (
-            SELECT 'day' AS kind, d.day, d.org, NULL::bigint AS usage_id, NULL::text AS model,
-                   d.day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() AS since,
-                   d.cost, d.expected, d.deviation, d.upper_bound, d.sigmas, d.severity
-              FROM usage_monitor.anomalous_days(today - 1) d
-             WHERE d.day <= today
-            UNION ALL
-            SELECT 'call', c.day, c.org, c.usage_id, c.model, c.ts,
-                   c.cost, c.expected, c.deviation, c.upper_bound, c.sigmas, c.severity
-              FROM usage_monitor.anomalous_calls(at - interval '1 day') c
-             WHERE c.ts <= at
-        )
-        INSERT INTO usage_monitor.alert AS a (
-            alert_type, level, subject, period_start, used, amount, message, details)
-        SELECT 'anomaly', n.severity, n.org, n.since, n.cost, n.upper_bound,
-               format('%s cost %s %s, where %s is usual%s',
-                      CASE WHEN n.kind = 'call' THEN format('call %s of "%s" to %s', n.usage_id, n.org, n.model)
-                           ELSE format('%s on %s', coalesce('"' || n.org || '"', 'all together'),
-                                       to_char(n.day, 'YYYY-MM-DD')) END,
-                      trim_scale(n.cost),
-                      usage_monitor.ledger_currency(),
-                      trim_scale(round(n.expected, 6)),
-                      ' (' || n.sigmas || ' standard deviations)'),
-               jsonb_strip_nulls(jsonb_build_object(
-                   'kind', n.kind,
-                   'day', n.day,
-                   'usage_id', n.usage_id,
-                   'model', n.model,
-                   'expected', n.expected,
-                   'deviation', n.deviation,
-                   'sigmas', n.sigmas))
-          FROM anomaly n
-         ORDER BY n.since, n.usage_id NULLS FIRST, n.org
-        ON CONFLICT DO NOTHING
-        RETURNING a.*
-    LOOP
+    -- as there
+    LOCK TABLE usage_monitor.alert_rule IN SHARE UPDATE EXCLUSIVE MODE;
+    FOR due IN SELECT * FROM _usage_monitor._due_anomalies(check_anomalies.at) LOOP
+        IF due.alert_id IS NOT NULL THEN
+            UPDATE usage_monitor.alert a
+               SET level = due.level, period_start = due.period_start, used = due.used, amount = due.amount,
+                   message = due.message, details = due.details, occurrences = due.occurrences, last_seen = due.last_seen
+             WHERE a.alert_id = due.alert_id
+            RETURNING a.* INTO raised;
+        ELSE
+            INSERT INTO usage_monitor.alert AS a (
+                alert_type, level, subject, period_start, used, amount, message, details, org, model, occurrences)
+            VALUES (
+                due.alert_type, due.level, due.subject, due.period_start, due.used, due.amount, due.message, due.details,
+                due.org, due.model, due.occurrences)
+            ON CONFLICT DO NOTHING
+            RETURNING a.* INTO raised;
+        END IF;
+        CONTINUE WHEN NOT FOUND;
         PERFORM _usage_monitor._notify_alert(raised);
         RETURN NEXT raised;
     END LOOP;
@@ -333,4 +428,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.check_anomalies(timestamptz) IS
-    'Raises an alert of type anomaly for each anomalous day (that of the instant, and the one before) and each call of the 24 hours before it that is beyond three standard deviations, unless there is one, and returns these. Have it called now and then, as check_alert_rules().';
+    'Raises an alert of type anomaly for each anomalous day (that of the instant, and the one before), and one for the calls of an organisation to a model on a day that are among those of the last 24 hours and beyond three standard deviations, and returns these; further calls add to it while it is open. A background worker calls it as it does check_alert_rules().';

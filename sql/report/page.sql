@@ -85,11 +85,11 @@ BEGIN
                    sum(s.requests)::bigint AS requests,
                    coalesce(sum(s.errors), 0)::bigint AS errors,
                    (coalesce(sum(s.input_tokens), 0) + coalesce(sum(s.output_tokens), 0))::bigint AS total_tokens,
-                   CASE WHEN sum(s.requests) > coalesce(sum(s.unpriced_requests), 0) THEN coalesce(trim_scale(sum(s.cost)), 0) END AS cost,
+                   CASE WHEN sum(s.requests) > coalesce(sum(s.unpriced_requests), 0) OR sum(s.cost) <> 0 THEN coalesce(trim_scale(sum(s.cost)), 0) END AS cost,
                    coalesce(sum(s.unpriced_requests), 0)::bigint AS unpriced_requests
               FROM %5$s AS s
              GROUP BY GROUPING SETS (%6$s)
-            HAVING sum(s.requests) > 0
+            HAVING sum(s.requests) > 0 OR sum(s.cost) <> 0
         ), ranked AS (
             SELECT p.*, row_number() OVER (PARTITION BY p.kind ORDER BY p.cost DESC NULLS LAST, p.requests DESC, p.org, p.name, p.provider) AS place
               FROM part AS p
@@ -274,7 +274,7 @@ BEGIN
                        coalesce(sum(s.cached_requests), 0)::bigint AS cached_requests
                   FROM %s AS s
                  GROUP BY s.day
-                HAVING sum(s.requests) > 0
+                HAVING sum(s.requests) > 0 OR sum(s.cost) <> 0
             ), every_day AS (
                 SELECT d.day::date AS day, coalesce(u.requests, 0) AS requests, coalesce(u.errors, 0) AS errors,
                        coalesce(u.input_tokens + u.output_tokens, 0) AS total_tokens, coalesce(u.cost, 0) AS cost,
@@ -546,12 +546,12 @@ BEGIN
     found := _usage_monitor._page_source(ARRAY[kind], jsonb_strip_nulls(jsonb_build_object('org', org)), today - days + 1, today + 1, false);
     RETURN QUERY EXECUTE format('
         SELECT s.%1$I::text, sum(s.requests)::bigint,
-               CASE WHEN sum(s.requests) > coalesce(sum(s.unpriced_requests), 0) THEN coalesce(trim_scale(sum(s.cost)), 0) END AS cost
+               CASE WHEN sum(s.requests) > coalesce(sum(s.unpriced_requests), 0) OR sum(s.cost) <> 0 THEN coalesce(trim_scale(sum(s.cost)), 0) END AS cost
           FROM %2$s AS s
          WHERE s.%1$I IS NOT NULL
            AND ($1 IS NULL OR strpos(lower(s.%1$I), lower($1)) > 0)
          GROUP BY s.%1$I
-        HAVING sum(s.requests) > 0
+        HAVING sum(s.requests) > 0 OR sum(s.cost) <> 0
          ORDER BY cost DESC NULLS LAST, 2 DESC, 1
          LIMIT $2', kind, found.source)
     USING containing, "limit";

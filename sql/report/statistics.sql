@@ -85,8 +85,8 @@ BEGIN
                w.total_tokens - l.total_tokens,
                w.input_cost - coalesce(l.input_cost, 0), w.output_cost - coalesce(l.output_cost, 0), w.other_cost - coalesce(l.other_cost, 0),
                -- of the others alone no call may be priced
-               CASE WHEN w.requests - l.requests > w.unpriced_requests - l.unpriced_requests THEN w.cost - coalesce(l.cost, 0) END,
-               CASE WHEN w.requests - l.requests > w.unpriced_requests - l.unpriced_requests
+               CASE WHEN w.requests - l.requests > w.unpriced_requests - l.unpriced_requests OR w.cost <> coalesce(l.cost, 0) THEN w.cost - coalesce(l.cost, 0) END,
+               CASE WHEN w.requests - l.requests > w.unpriced_requests - l.unpriced_requests OR w.cost <> coalesce(l.cost, 0)
                     THEN round(100 * (w.cost - coalesce(l.cost, 0)) / nullif(w.cost, 0), 2) END,
                w.currency,
                NULL::double precision,
@@ -265,7 +265,7 @@ BEGIN
       FROM _usage_monitor._dearest_users(today - days + 1, today + 1, org, "limit") AS d;
 
     RETURN QUERY EXECUTE '
-        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.org::text, s.user_id::text, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
+        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.org::text, s.user_id::text, s.requests, s.errors, round(1 - s.errors::numeric / nullif(s.requests, 0), 4),
                s.input_tokens, s.output_tokens, s.total_tokens, s.cost,
                round(100 * s.cost / nullif((SELECT sum(d.cost) FROM ' || whole || '), 0), 2),
                trim_scale(s.cost / nullif(s.requests - s.unpriced_requests, 0)),
@@ -313,7 +313,7 @@ BEGIN
     PERFORM _usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
     RETURN QUERY EXECUTE '
-        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.provider::text, s.model::text, s.requests, s.errors, round(1 - s.errors::numeric / s.requests, 4),
+        SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.provider::text, s.model::text, s.requests, s.errors, round(1 - s.errors::numeric / nullif(s.requests, 0), 4),
                s.input_tokens, s.output_tokens, s.total_tokens, s.cost,
                round(100 * s.cost / nullif((SELECT sum(d.cost) FROM ' || whole || '), 0), 2),
                trim_scale(s.cost / nullif(s.requests - s.unpriced_requests, 0)),

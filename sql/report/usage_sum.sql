@@ -129,7 +129,7 @@ BEGIN
             ('first_ts', 'When the first of the calls was made.'),
             ('last_ts', 'When the last of the calls was made.'),
             ('length', 'From the first call to the last.'),
-            ('requests', 'Number of calls.'),
+            ('requests', 'Number of calls; corrections are none.'),
             ('successes', 'Number of calls that succeeded.'),
             ('errors', 'Number of calls that failed.'),
             ('success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call.'),

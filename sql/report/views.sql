@@ -48,7 +48,7 @@ BEGIN
             (1, 'requests', '#requests#'),
             (2, 'successes', '(#requests# - coalesce(#errors#, 0))'),
             (3, 'errors', 'coalesce(#errors#, 0)'),
-            (4, 'success_rate', 'round((#requests# - coalesce(#errors#, 0))::numeric / #requests#, 4)'),
+            (4, 'success_rate', 'round((#requests# - coalesce(#errors#, 0))::numeric / nullif(#requests#, 0), 4)'),
             (5, 'input_tokens', 'CASE WHEN #requests# > coalesce(#unknown_input_requests#, 0) THEN coalesce(#input_tokens#, 0) END'),
             (6, 'output_tokens', 'CASE WHEN #requests# > coalesce(#unknown_output_requests#, 0) THEN coalesce(#output_tokens#, 0) END'),
             (7, 'cache_read_input_tokens', 'coalesce(#cache_read_input_tokens#, 0)'),
@@ -72,7 +72,7 @@ BEGIN
         ) AS m (place, name, expression);
     ungrouped := regexp_replace(measures, '[#@](\w+)[#@]', 'r.\1', 'g');
     grouped := regexp_replace(measures, '@(\w+)@',
-                              'CASE WHEN #requests# > coalesce(#unpriced_requests#, 0) THEN coalesce(trim_scale(#\1#), 0) END', 'g');
+                              'CASE WHEN #requests# > coalesce(#unpriced_requests#, 0) OR #cost# <> 0 THEN coalesce(trim_scale(#\1#), 0) END', 'g');
     grouped := regexp_replace(grouped, '#(\w+)#', '_usage_monitor._sum(r.\1)', 'g');
 
     FOR view IN
@@ -115,7 +115,7 @@ BEGIN
             ('service_tier_total', 'operation_total', false, 'day', 'r.key3 AS service_tier', 'Usage by day and service tier.')
         ) AS v (name, rollup, is_whole, bucket, dimensions, comment)
     LOOP
-        sums := format('SELECT %s, %s FROM _usage_monitor.%I r GROUP BY %s HAVING _usage_monitor._sum(r.requests) > 0',
+        sums := format('SELECT %s, %s FROM _usage_monitor.%I r GROUP BY %s HAVING _usage_monitor._sum(r.requests) > 0 OR _usage_monitor._sum(r.cost) <> 0',
                        view.keys, grouped, '_live_' || view.rollup, view.places);
         -- A row of the rollup that nothing is to be added to is a row of the
         -- view.  The condition is outside, for the planner makes one scan of a
@@ -270,10 +270,10 @@ BEGIN
             ('unpriced_reason', 'Why they have no cost: no price, no rate for a meter, no count of one, no exchange rate.'),
             ('key', 'Name of the tag.'),
             ('value', 'Value of the tag, as text.'),
-            ('requests', 'Number of calls.'),
+            ('requests', 'Number of calls; corrections are none.'),
             ('successes', 'Number of calls that succeeded.'),
             ('errors', 'Number of calls that failed.'),
-            ('success_rate', 'Successes among requests, from 0 to 1, to four decimals.'),
+            ('success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call, but corrections.'),
             ('input_tokens', 'Input tokens, cached and audio ones included. A sum beyond bigint is an error.'),
             ('output_tokens', 'Output tokens, reasoning and audio ones included. A sum beyond bigint is an error.'),
             ('cache_read_input_tokens', 'Input tokens that were read from the provider''s cache.'),

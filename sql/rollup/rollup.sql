@@ -276,7 +276,7 @@ BEGIN
                u.model,
                u.operation,
                u.source,
-               1::bigint AS requests,
+               CASE WHEN u.operation = 'correction' THEN 0 ELSE 1 END::bigint AS requests,
                u.cost,
                u.input_cost,
                u.output_cost,
@@ -292,7 +292,7 @@ BEGIN
                CASE WHEN u.cached THEN 1::bigint END AS cached_requests,
                CASE WHEN u.input_tokens IS NULL THEN 1::bigint END AS unknown_input_requests,
                CASE WHEN u.output_tokens IS NULL THEN 1::bigint END AS unknown_output_requests,
-               CASE WHEN u.duration_ms IS NULL THEN 1::bigint END AS untimed_requests,
+               CASE WHEN u.duration_ms IS NULL AND u.operation IS DISTINCT FROM 'correction' THEN 1::bigint END AS untimed_requests,
                %s
           FROM usage_monitor.usage u
         $view$, histogram);

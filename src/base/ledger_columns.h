@@ -6,6 +6,7 @@
 #define UM_LEDGER_COLUMNS_H
 
 #include "access/attnum.h"
+#include "base/text_span.h"
 #include "catalog/pg_type_d.h"
 #include "utils/relcache.h"
 
@@ -71,6 +72,19 @@ typedef struct UmColumns
 	AttrNumber	attnum[UM_COLUMN_COUNT];
 	Oid			request_index;	/* unique over (org, request_id), or InvalidOid */
 } UmColumns;
+
+/*
+ * The operation of rows that correct what others cost: money, and no calls.
+ * Only the extension's own functions write them.
+ */
+#define UM_OPERATION_CORRECTION	"correction"
+
+static inline bool
+um_is_correction(UmString operation)
+{
+	return operation.length == sizeof(UM_OPERATION_CORRECTION) - 1 &&
+		memcmp(operation.data, UM_OPERATION_CORRECTION, operation.length) == 0;
+}
 
 extern const UmColumns *um_columns(Relation relation);
 extern const char *um_column_name(UmColumn column);

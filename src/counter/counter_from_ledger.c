@@ -61,7 +61,7 @@ static HTAB *known;
 /* the columns of UmCounted; the rows of one transaction left out */
 static UmQuery read_rows = {
 	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
-	" tags, ts, cost, total_tokens, resolved_model FROM usage_monitor.usage"
+	" tags, ts, cost, total_tokens, resolved_model, operation FROM usage_monitor.usage"
 	" WHERE ts >= $1 AND ts < $2 AND xid <> $3",
 	.nargs = 3,
 	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
@@ -184,7 +184,7 @@ add_row(Summation *summation, const UmTouch *touch, const UmCounted *row)
 			sum->whole += row->total_tokens;
 			break;
 		case UM_METRIC_REQUESTS:
-			sum->whole++;
+			sum->whole += !row->is_correction;
 			break;
 	}
 }

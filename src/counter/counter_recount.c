@@ -7,7 +7,7 @@
  * to rows of other transactions is noted as it happens; there is little of
  * that, and what does not fit into memory goes to a file.  A SERIALIZABLE
  * transaction notes all that it does: were it to read the ledger, it would
- * depend on everybody who writes it.
+ * depend on everybody who writes it.  So are adjustments noted.
  */
 #include "postgres.h"
 
@@ -18,7 +18,9 @@
 #include "counter/counter_recount.h"
 #include "counter/pending.h"
 #include "executor/tuptable.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -36,9 +38,22 @@ enum
 static Tuplestorestate *notes;	/* in TopTransactionContext */
 static TupleDesc note_desc;
 
+/* What was added to a counter beside the ledger's rows; in TopTransactionContext. */
+typedef struct Adjustment
+{
+	TransactionId xid;			/* who did: this transaction, or one within it */
+	UmCounterName counter;
+	Numeric		amount;
+	struct Adjustment *next;
+} Adjustment;
+
+static Adjustment *adjustments;
+
+PG_FUNCTION_INFO_V1(usage_monitor_adjust_counter);
+
 static UmQuery read_own_rows = {
 	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
-	" tags, ts, cost, total_tokens, resolved_model, recorded_at"
+	" tags, ts, cost, total_tokens, resolved_model, operation, recorded_at"
 	" FROM usage_monitor.usage WHERE xid = $1",
 	.nargs = 1,
 	.argtypes = {INT8OID}
@@ -50,7 +65,7 @@ start_notes(void)
 {
 	static const Oid types[NOTE_COLUMNS] = {
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		JSONBOID, TIMESTAMPTZOID, NUMERICOID, INT8OID, TEXTOID,
+		JSONBOID, TIMESTAMPTZOID, NUMERICOID, INT8OID, TEXTOID, TEXTOID,
 		INT8OID, BOOLOID, BOOLOID
 	};
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
@@ -92,7 +107,31 @@ um_recount_note(const Datum *values, const bool *nulls, bool own, bool negative,
 bool
 um_recount_has_notes(void)
 {
-	return notes != NULL;
+	return notes != NULL || adjustments != NULL;
+}
+
+/*
+ * _adjust_counter(quota_id, subject, period_start, amount): counts what was
+ * written to quota_adjustment.  The caller keeps the quota from being changed.
+ */
+Datum
+usage_monitor_adjust_counter(PG_FUNCTION_ARGS)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	char	   *subject = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Adjustment *adjustment = palloc(sizeof(Adjustment));
+
+	um_pending_refuse_closed("adjust quotas");
+	adjustment->xid = GetCurrentTransactionId();
+	adjustment->counter = um_counter_name(PG_GETARG_INT64(0),
+										  (UmString) {subject, strlen(subject)},
+										  PG_GETARG_TIMESTAMPTZ(2));
+	adjustment->amount = DatumGetNumericCopy(PG_GETARG_DATUM(3));
+	adjustment->next = adjustments;
+	adjustments = adjustment;
+	MemoryContextSwitchTo(old);
+	um_pending_adjust(&adjustment->counter, adjustment->amount);
+	PG_RETURN_VOID();
 }
 
 /* Counts the notes; those of aborted subtransactions are void. */
@@ -152,6 +191,9 @@ um_recount(void)
 		count_own_rows();
 	if (notes != NULL)
 		count_notes();
+	for (Adjustment *adjustment = adjustments; adjustment != NULL; adjustment = adjustment->next)
+		if (TransactionIdIsCurrentTransactionId(adjustment->xid))
+			um_pending_adjust(&adjustment->counter, adjustment->amount);
 }
 
 /* The transaction is over; the memory goes with its own. */
@@ -159,4 +201,5 @@ void
 um_recount_forget(void)
 {
 	notes = NULL;
+	adjustments = NULL;
 }

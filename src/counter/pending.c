@@ -240,7 +240,7 @@ count_for_quota(const UmTouch *touch, const UmCounted *row, bool negative, bool 
 			whole = row->total_tokens;
 			break;
 		case UM_METRIC_REQUESTS:
-			whole = 1;
+			whole = !row->is_correction;
 			break;
 	}
 
@@ -271,6 +271,24 @@ um_pending_count(const UmCounted *row, bool negative, bool live, UmTouches *touc
 	um_quotas_touched(row, touched);
 	for (int i = 0; i < touched->count; i++)
 		count_for_quota(&touched->touches[i], row, negative, live);
+}
+
+/* Adds an adjustment to a counter, in whatever unit it has. */
+void
+um_pending_adjust(const UmCounterName *name, Numeric amount)
+{
+	UmPending  *pending;
+	UmDelta    *delta;
+
+	if (!counted)
+		start();
+	um_quotas_load();
+	pending = um_pending_find(name);
+	if (pending == NULL)
+		pending = make(name);
+	delta = delta_of(pending);
+	delta->live = true;
+	add_money(delta, amount, false);
 }
 
 /* Keeps what room a quota had, as long as the transaction's table. */
@@ -337,7 +355,15 @@ um_pending_clear(void)
 static Numeric
 amount_of(const UmDelta *delta)
 {
-	return delta->money != NULL ? delta->money : um_decimal_to_numeric(delta->whole, 0);
+	Numeric		whole;
+
+	if (delta->money != NULL && delta->whole == 0)
+		return delta->money;
+	whole = um_decimal_to_numeric(delta->whole, 0);
+	if (delta->money == NULL)
+		return whole;
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(delta->money),
+											   NumericGetDatum(whole)));
 }
 
 /* What a counter is to get, over all nesting levels. */

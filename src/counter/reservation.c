@@ -190,6 +190,7 @@ resolve_model(Datum *values, bool *nulls)
 	const UmPriceList *list;
 
 	nulls[UM_COUNTED_RESOLVED_MODEL] = true;
+	nulls[UM_COUNTED_OPERATION] = true;
 	if (nulls[model])
 		return;
 	name = DatumGetTextPP(values[model]);

@@ -51,7 +51,10 @@ static struct
 /* Are changes of rows counted?  Not while a person is renamed, whose counters are made anew. */
 static bool count_changes;
 
-/* Defines what erase_user() sets, and nobody else should. */
+/* May corrections be written, of calls and of counters?  Only by our own functions. */
+static bool write_corrections;
+
+/* Defines what functions of ours set, and nobody else should. */
 void
 um_ledger_init(void)
 {
@@ -60,6 +63,14 @@ um_ledger_init(void)
 							 "Off in erase_user(), which changes names alone and has their counters made anew.",
 							 &count_changes,
 							 true,
+							 PGC_SUSET,
+							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("usage_monitor.write_corrections",
+							 "Sets whether corrections may be written to the ledger and to quota_adjustment.",
+							 "On in functions that keep counters and audit_log in step with them.",
+							 &write_corrections,
+							 false,
 							 PGC_SUSET,
 							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
@@ -96,17 +107,27 @@ set_numeric_or_null(UmRow *row, UmColumn column, Numeric value)
 	um_row_set(row, column, NumericGetDatum(value), value == NULL);
 }
 
-/*
- * Is this a correction of a closed period, whose cost may be negative?  Only
- * reprice() writes them, as the ledger's owner.
- */
+/* Is this a correction, whose cost may be negative? */
 static bool
-is_correction(UmRow *row, Relation relation)
+is_correction(const UmRow *row)
 {
-	UmString	operation = um_row_text(row, UM_COL_OPERATION);
+	return um_is_correction(um_row_text(row, UM_COL_OPERATION));
+}
 
-	return operation.length == 10 && memcmp(operation.data, "correction", 10) == 0 &&
-		has_privs_of_role(GetUserId(), relation->rd_rel->relowner);
+/*
+ * Refuses a correction that none of our functions writes: it is no request, so
+ * that anybody could go round a quota of requests with it.
+ */
+static void
+check_operation(const UmRow *row, const UmRow *old)
+{
+	if (write_corrections || (old != NULL && !um_row_changed(old, row, UM_COL_OPERATION)) ||
+		!(is_correction(row) || (old != NULL && is_correction(old))))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UM_READ_ONLY),
+			 errmsg("operation \"%s\" is written by usage_monitor alone", UM_OPERATION_CORRECTION),
+			 errhint("Give money back with usage_monitor.refund_call(usage_id, amount, reason); call an operation of your own otherwise, for example text_correction.")));
 }
 
 /* Fills what the price book calls the model, and if wanted its provider where the client names none. */
@@ -208,10 +229,10 @@ set_list_cost(UmRow *row, const UmUse *use)
  * price book says beside it; old as in um_row_check.
  */
 static void
-keep_reported_cost(const UmRow *old, UmRow *row, Relation relation, const UmUse *use)
+keep_reported_cost(const UmRow *old, UmRow *row, const UmUse *use)
 {
 	static const UmColumn given[] = {UM_COL_COST, UM_COL_INPUT_COST, UM_COL_OUTPUT_COST};
-	bool		may_be_negative = is_correction(row, relation);
+	bool		may_be_negative = write_corrections && is_correction(row);
 	Numeric		reported = DatumGetNumeric(VALUE(row, COST));
 	bool		has_other = old == NULL ? !IS_NULL(row, OTHER_COST) :
 		um_row_changed(old, row, UM_COL_OTHER_COST);
@@ -390,7 +411,10 @@ before_insert(UmRow *row, Relation relation)
 	}
 
 	um_row_check(row, NULL, &use);
-	confine(row);
+	check_operation(row, NULL);
+	/* who corrects has looked at that */
+	if (!(write_corrections && is_correction(row)))
+		confine(row);
 	um_request_check_partition(relation);
 	if (um_request_is_retry(relation, row))
 		return false;
@@ -402,7 +426,7 @@ before_insert(UmRow *row, Relation relation)
 	SET(row, RECORDED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
 	if (!IS_NULL(row, COST))
-		keep_reported_cost(NULL, row, relation, &use);
+		keep_reported_cost(NULL, row, &use);
 	else
 		compute_cost(row, &use);
 	return true;
@@ -439,6 +463,7 @@ before_update(UmRow *old, UmRow *row, Relation relation)
 
 	is_reported = changed(old, row, costs, lengthof(costs)) && !IS_NULL(row, COST);
 	um_row_check(row, old, &use);
+	check_operation(row, old);
 	confine(row);
 	if (changed(old, row, request, lengthof(request)) &&
 		um_request_is_retry(relation, row))
@@ -450,7 +475,7 @@ before_update(UmRow *old, UmRow *row, Relation relation)
 	was_reported = !IS_NULL(old, COST_SOURCE) &&
 		strcmp(TextDatumGetCString(VALUE(old, COST_SOURCE)), "reported") == 0;
 	if (is_reported)
-		keep_reported_cost(old, row, relation, &use);	/* somebody corrects the cost */
+		keep_reported_cost(old, row, &use);	/* somebody corrects the cost */
 	else if (IS_NULL(row, COST) ||	/* not priced yet, or SET cost = NULL asks for it */
 			 (!was_reported && changed(old, row, priced_by, lengthof(priced_by))))
 		compute_cost(row, &use);
@@ -543,7 +568,8 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	static const UmColumn counted[UM_COUNTED_COLUMNS] = {
 		UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
 		UM_COL_SESSION_ID, UM_COL_MODEL, UM_COL_PROVIDER,
-		UM_COL_TAGS, UM_COL_TS, UM_COL_COST, UM_COL_TOTAL_TOKENS, UM_COL_RESOLVED_MODEL
+		UM_COL_TAGS, UM_COL_TS, UM_COL_COST, UM_COL_TOTAL_TOKENS, UM_COL_RESOLVED_MODEL,
+		UM_COL_OPERATION
 	};
 	UmRow		row;
 	UmCounted	call;

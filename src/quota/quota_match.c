@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/ledger_columns.h"
 #include "base/tag.h"
 #include "quota/quota_cache.h"
 #include "quota/quota_match.h"
@@ -44,6 +45,7 @@ um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
 	row->cost = nulls[UM_COUNTED_COST] ? NULL : DatumGetNumeric(values[UM_COUNTED_COST]);
 	row->total_tokens = nulls[UM_COUNTED_TOTAL_TOKENS] ? 0 :
 		DatumGetInt64(values[UM_COUNTED_TOTAL_TOKENS]);
+	row->is_correction = um_is_correction(text_of(values, nulls, UM_COUNTED_OPERATION));
 }
 
 static bool

@@ -19,6 +19,7 @@ typedef struct UmCounted
 	TimestampTz ts;
 	Numeric		cost;			/* NULL: unpriced */
 	int64		total_tokens;
+	bool		is_correction;	/* no request */
 } UmCounted;
 
 /* The columns that quotas see, in the order of um_counted_set. */
@@ -30,6 +31,7 @@ typedef enum UmCountedColumn
 	UM_COUNTED_COST,
 	UM_COUNTED_TOTAL_TOKENS,
 	UM_COUNTED_RESOLVED_MODEL,
+	UM_COUNTED_OPERATION,
 	UM_COUNTED_COLUMNS
 } UmCountedColumn;
 

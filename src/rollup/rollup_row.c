@@ -498,6 +498,21 @@ add_to_slot(UmRollupTable *table, const UmMeasures *more, int sign, UmMeasures *
 	}
 }
 
+/*
+ * Has a row no more to say?  One that has only corrections has money, and no
+ * calls.
+ */
+static bool
+is_nothing(const UmMeasures *measures)
+{
+	if (measures->requests != 0)
+		return false;
+	for (int i = 0; i < UM_SUM_COUNT; i++)
+		if (!number_is_zero(&measures->sum[i]))
+			return false;
+	return true;
+}
+
 /* Makes a new row, and keeps it back to be written with others. */
 static void
 add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
@@ -546,18 +561,25 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 
 	if (!find(table, name))
 	{
-		if (sign < 0)
+		/* corrections that added up to nothing have no row to take one from */
+		if (sign < 0 && measures->requests != 0)
 			elog(ERROR, "a row of table \"%s\" is missing", RelationGetRelationName(table->relation));
-		if (measures->requests != 0)
+		sums = *measures;
+		for (int i = 0; i < UM_SUM_COUNT && sign < 0; i++)
 		{
-			um_rollup_form(name, measures, NULL, values, nulls);
+			memset(&sums.sum[i], 0, sizeof(UmNumber));
+			um_number_add(&sums.sum[i], &measures->sum[i], sign);
+		}
+		if (!is_nothing(&sums))
+		{
+			um_rollup_form(name, &sums, NULL, values, nulls);
 			add_new_row(table, values, nulls);
 		}
 		return;
 	}
 
 	add_to_slot(table, measures, sign, &sums);
-	if (sums.requests == 0)
+	if (is_nothing(&sums))
 		simple_heap_delete(table->relation, &table->slot->tts_tid);
 	else
 	{

@@ -134,6 +134,21 @@ um_dimensions(int *count)
 	return dimensions;
 }
 
+static UmString
+string_of(const UmAddend *call, UmColumn column)
+{
+	UmString	string = {NULL, 0};
+
+	if (!call->nulls[column])
+	{
+		text	   *value = DatumGetTextPP(call->values[column]);
+
+		string.data = VARDATA_ANY(value);
+		string.length = VARSIZE_ANY_EXHDR(value);
+	}
+	return string;
+}
+
 /* Reads what a call adds to sums, as the view _call does. */
 static void
 measure(UmAddend *call)
@@ -162,6 +177,7 @@ measure(UmAddend *call)
 	UmMeasures *measures = &call->measures;
 
 	memset(measures, 0, sizeof(UmMeasures));
+	measures->requests = 1;
 	for (int i = 0; i < (int) lengthof(counts); i++)
 		if (!call->nulls[counts[i].column])
 			measures->count[counts[i].count] = DatumGetInt64(call->values[counts[i].column]);
@@ -177,6 +193,13 @@ measure(UmAddend *call)
 	measures->count[UM_COUNT_UNKNOWN_INPUT] = call->nulls[UM_COL_INPUT_TOKENS];
 	measures->count[UM_COUNT_UNKNOWN_OUTPUT] = call->nulls[UM_COL_OUTPUT_TOKENS];
 	measures->count[UM_COUNT_UNTIMED] = call->nulls[UM_COL_DURATION_MS];
+	if (um_is_correction(string_of(call, UM_COL_OPERATION)))
+	{
+		/* money, and no call */
+		measures->requests = 0;
+		for (int i = UM_COUNT_ERRORS; i < UM_COUNT_COUNT; i++)
+			measures->count[i] = 0;
+	}
 	call->bucket = -1;
 	if (!call->nulls[UM_COL_DURATION_MS])
 	{
@@ -200,21 +223,6 @@ um_addend_read(UmAddend *call, const Datum *values, const bool *nulls, int sign)
 	}
 	call->sign = sign;
 	measure(call);
-}
-
-static UmString
-string_of(const UmAddend *call, UmColumn column)
-{
-	UmString	string = {NULL, 0};
-
-	if (!call->nulls[column])
-	{
-		text	   *value = DatumGetTextPP(call->values[column]);
-
-		string.data = VARDATA_ANY(value);
-		string.length = VARSIZE_ANY_EXHDR(value);
-	}
-	return string;
 }
 
 /* Starts to sum up; all that is collected is in that memory. */
@@ -315,7 +323,7 @@ add_to_entry(UmSums *sums, const UmAddend *call, const UmRollupName *name)
 		sums->last = entry = slot->entry;
 	}
 
-	add_count(&entry->measures.requests, call->sign, "requests");
+	add_count(&entry->measures.requests, call->sign * call->measures.requests, "requests");
 	for (int i = 0; i < UM_COUNT_COUNT; i++)
 		add_count(&entry->measures.count[i], call->sign * call->measures.count[i], count_names[i]);
 	if (call->bucket >= 0)

@@ -90,6 +90,7 @@ SELECT acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id
 SELECT message FROM usage_monitor.check_alert_rules('2026-03-01 12:39:59.999999');
 SELECT message FROM usage_monitor.check_alert_rules('2026-03-01 12:40');
 SELECT count(*) FROM usage_monitor.active_alert;
+SELECT subject, occurrences, used, period_start, last_seen = now() AS just_now, state FROM usage_monitor.active_alert ORDER BY alert_id;
 -- nothing is left of a check that is undone
 BEGIN;
 SELECT count(*) FROM usage_monitor.check_alert_rules('2026-03-01 12:21') AS a;
@@ -97,6 +98,16 @@ UPDATE usage_monitor.alert SET resolved_at = now();
 SELECT count(*) FROM usage_monitor.check_alert_rules('2026-03-01 12:21') AS a;
 ROLLBACK;
 SELECT count(*) FROM usage_monitor.active_alert;
+
+-- one row while it goes on for hours, notified of each time; a model is one by any name
+INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT '2026-03-02 00:30Z'::timestamptz + n * interval '1 hour', 'o9', (ARRAY['gpt-4o', 'openai/gpt-4o', 'gpt-4o-2024-08-06'])[1 + n % 3], n FROM generate_series(1, 5) AS n;
+INSERT INTO usage_monitor.alert_rule (name, metric, window_length, threshold, dimensions, org) VALUES ('hourly', 'cost', '1 hour', 1, '{model}', 'o9');
+SELECT n, c.subject, c.org, c.model, c.occurrences, c.used, c.message FROM generate_series(1, 7) AS n, usage_monitor.check_alert_rules('2026-03-02 01:00Z'::timestamptz + n * interval '1 hour') AS c WHERE c.org = 'o9';
+SELECT subject, org, model, occurrences, used FROM usage_monitor.active_alert WHERE org = 'o9';
+SELECT resolved_by FROM usage_monitor.resolve_alert((SELECT max(alert_id) FROM usage_monitor.alert), 'dave');
+SELECT occurrences FROM usage_monitor.check_alert_rules('2026-03-02 06:00Z');
+DELETE FROM usage_monitor.alert WHERE org = 'o9';
+DELETE FROM usage_monitor.alert_rule WHERE name = 'hourly';
 
 -- What a rule must be
 CREATE FUNCTION pg_temp.make(name text, metric text DEFAULT 'cost', severity text DEFAULT 'info', dimensions text[] DEFAULT NULL, threshold numeric DEFAULT 1,

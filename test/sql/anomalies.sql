@@ -133,7 +133,7 @@ INSERT INTO usage_monitor.usage (ts, org, model, cost, cached) SELECT ts, org, m
 
 -- Alerts: once for a day, once for a call
 SELECT pg_temp.days('q', '2026-01-20', '{98,100,102,98,100,102,100,98,100,102,100,98,300}');
-SELECT alert_type, level, subject, period_start, used, amount, regexp_replace(message, 'call \d+', 'call N') AS message, details - 'usage_id' AS details FROM usage_monitor.check_anomalies('2026-02-01 23:00');
+SELECT alert_type, level, subject, period_start, used, amount, regexp_replace(message, 'call \d+', 'call N') AS message, details - 'usage_id' - 'usage_ids' AS details FROM usage_monitor.check_anomalies('2026-02-01 23:00');
 SELECT count(*) FROM usage_monitor.check_anomalies('2026-02-01 23:00');
 -- of this day, of the one before, and of no other; of calls until then
 SELECT message FROM usage_monitor.check_anomalies('2026-02-02 23:00');
@@ -141,6 +141,16 @@ INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2026-02-01 12:00
 SELECT regexp_replace(message, 'call \d+', 'call N') AS message FROM usage_monitor.check_anomalies('2026-02-01 12:10');
 SELECT count(*) FROM usage_monitor.check_anomalies('2026-02-03 12:00');
 SELECT level, count(*) FROM usage_monitor.active_alert WHERE alert_type = 'anomaly' GROUP BY level;
+-- many calls of a day are one alert, of the dearest; once it is resolved, the next are another
+INSERT INTO usage_monitor.usage (ts, org, model, cost) SELECT '2026-02-01 13:00Z'::timestamptz + n * interval '1 minute', 'o', 'm', 5 + n FROM generate_series(1, 9) AS n;
+SELECT org, model, occurrences, used, details->>'cost' AS cost, regexp_replace(message, 'call \d+', 'call N') AS message FROM usage_monitor.check_anomalies('2026-02-01 13:30Z');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2026-02-01 13:20Z', 'o', 'm', 6);
+SELECT occurrences, used, details->>'cost' AS cost, regexp_replace(message, 'call \d+', 'call N') AS message FROM usage_monitor.check_anomalies('2026-02-01 13:30Z');
+SELECT count(*) FROM usage_monitor.check_anomalies('2026-02-01 13:40Z');
+SELECT usage_monitor.resolve_alerts('anomaly') > 0;
+SELECT count(*) FROM usage_monitor.check_anomalies('2026-02-01 13:40Z');
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2026-02-01 13:35Z', 'o', 'm', 6);
+SELECT occurrences, used FROM usage_monitor.check_anomalies('2026-02-01 13:40Z');
 
 -- A reader sees them, and raises none
 CREATE ROLE regress_reader;

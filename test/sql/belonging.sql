@@ -5,6 +5,7 @@
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS usage_monitor CASCADE;
 CREATE EXTENSION usage_monitor CASCADE;
+SET usage_monitor.write_corrections = on; -- adjustments of any kind
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 \pset format unaligned

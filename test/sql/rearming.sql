@@ -64,6 +64,20 @@ CALL pg_temp.call('bob', 3);
 TABLE pg_temp.raised;
 SELECT * FROM usage_monitor.verify();
 
+-- verify() knows which levels a counter has reached, and which come next
+BEGIN;
+UPDATE _usage_monitor._counter_row SET raised = '' WHERE raised <> '';
+SELECT what, expected, found FROM usage_monitor.verify();
+ROLLBACK;
+BEGIN;
+UPDATE _usage_monitor._counter_row SET raised = 'warning,25%,critical,exceeded';
+SELECT what, expected, found FROM usage_monitor.verify();
+ROLLBACK;
+BEGIN;
+UPDATE _usage_monitor._counter_row SET next_threshold = NULL;
+SELECT what, expected, found FROM usage_monitor.verify();
+ROLLBACK;
+
 -- what costs nothing is let in over the limit: INSERT, question and reservation alike
 SELECT usage_monitor.set_quota('hard', 'user', 'cat', 1, 'lifetime', enforcement => 'block') > 0;
 CALL pg_temp.call('cat', 1);
