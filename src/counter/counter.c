@@ -564,6 +564,26 @@ share_out(UmCounters *counters, const UmQuota *quota, Collected *all, Numeric de
 }
 
 /*
+ * Where the limit has moved since the counter was looked at: forgets the levels
+ * that the usage is below now, for it may reach them once more.
+ */
+static void
+leave_levels(const UmQuota *quota, UmCounterRow *header, Numeric used)
+{
+	StringInfoData raised;
+
+	if (header->raised == NULL || header->revision == quota->revision)
+		return;
+	initStringInfo(&raised);
+	for (int i = 0; i < quota->nlevels; i++)
+		if (is_raised(header, quota->levels[i].name) && compare(used, quota->levels[i].threshold) >= 0)
+			appendStringInfo(&raised, "%s%s", raised.len > 0 ? "," : "", quota->levels[i].name);
+	if (is_raised(header, LATE))
+		appendStringInfoString(&raised, "," LATE);
+	header->raised = raised.data;
+}
+
+/*
  * With the header locked: knows the exact sum; refuses, or raises what is
  * due; shares out anew.  What is recorded of a period that is over was spent,
  * and is not refused, nor is what comes by replication.  A delta that is not
@@ -583,6 +603,7 @@ add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending
 		!has_room(quota, all, delta))
 		refuse(quota, name, all->total, all->reserved, delta);
 
+	leave_levels(quota, header, all->total);
 	header->used = plus(header->used, delta);
 	all->total = plus(all->total, delta);
 	header->revision = live ? quota->revision : 0;

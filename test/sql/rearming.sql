@@ -64,18 +64,26 @@ CALL pg_temp.call('bob', 3);
 TABLE pg_temp.raised;
 SELECT * FROM usage_monitor.verify();
 
+-- a raise moves the limit, too, though nobody looks until the next call
+SELECT usage_monitor.set_quota('raised', 'user', 'dot', 10, 'lifetime') > 0;
+CALL pg_temp.call('dot', 8.5);
+SELECT usage_monitor.raise_quota('raised', 5, until => now() + interval '1 day') > 0;
+CALL pg_temp.call('dot', 4);
+CALL pg_temp.call('dot', 0.1);
+SELECT * FROM pg_temp.raised WHERE quota = 'raised';
+
 -- verify() knows which levels a counter has reached, and which come next
 BEGIN;
 UPDATE _usage_monitor._counter_row SET raised = '' WHERE raised <> '';
-SELECT what, expected, found FROM usage_monitor.verify();
+SELECT what, expected, found FROM usage_monitor.verify() ORDER BY 2, 3;
 ROLLBACK;
 BEGIN;
 UPDATE _usage_monitor._counter_row SET raised = 'warning,25%,critical,exceeded';
-SELECT what, expected, found FROM usage_monitor.verify();
+SELECT what, expected, found FROM usage_monitor.verify() ORDER BY 2, 3;
 ROLLBACK;
 BEGIN;
 UPDATE _usage_monitor._counter_row SET next_threshold = NULL;
-SELECT what, expected, found FROM usage_monitor.verify();
+SELECT what, expected, found FROM usage_monitor.verify() ORDER BY 2, 3;
 ROLLBACK;
 
 -- what costs nothing is let in over the limit: INSERT, question and reservation alike

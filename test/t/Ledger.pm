@@ -24,7 +24,9 @@ sub expected
 	return qq{
 WITH expected AS (
     SELECT $also q.quota_id, s.subject, p.period_start,
-           sum(u.sign * CASE q.metric WHEN 'cost' THEN coalesce(u.cost, 0) WHEN 'tokens' THEN u.total_tokens ELSE 1 END) AS used
+           sum(u.sign * CASE q.metric WHEN 'cost' THEN coalesce(u.cost, 0) WHEN 'tokens' THEN u.total_tokens
+                             -- a correction is money, and no request
+                             ELSE (u.operation IS DISTINCT FROM 'correction')::int END) AS used
       FROM usage_monitor.quota q
      CROSS JOIN $rows u
      CROSS JOIN LATERAL (
@@ -93,11 +95,13 @@ sub counters_add_up
 	my ($node, $name, $database) = @_;
 
 	is(value($node, expected() . q{
-		SELECT q.name, coalesce(e.subject, h.subject, ''), period_start, h.used AS counter, e.used AS ledger
+		SELECT q.name, coalesce(e.subject, h.subject, ''), period_start, h.used AS counter, e.used AS ledger, a.amount
 		  FROM (SELECT quota_id, coalesce(subject, '') AS subject, period_start, used FROM usage_monitor.quota_history) h
 		  FULL JOIN expected e USING (quota_id, subject, period_start)
+		  FULL JOIN (SELECT quota_id, subject, period_start, sum(amount) AS amount
+					   FROM usage_monitor.quota_adjustment GROUP BY 1, 2, 3) a USING (quota_id, subject, period_start)
 		  JOIN usage_monitor.quota q USING (quota_id)
-		 WHERE coalesce(h.used, 0) <> coalesce(e.used, 0)
+		 WHERE coalesce(h.used, 0) <> coalesce(e.used, 0) + coalesce(a.amount, 0)
 		 ORDER BY 1, 2, 3 LIMIT 10}, $database), '', "$name: counters equal the ledger");
 }
 

@@ -54,16 +54,18 @@ sub replay
 {
 	my ($node) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir;
-	my @row = qw(org department project user_id session_id model resolved_model provider tags ts cost total_tokens);
+	my @row = qw(org department project user_id session_id model resolved_model provider operation tags ts cost total_tokens);
 	my @alert = qw(alert_id quota_id subject period_start level used);
 	my @quota = qw(quota_id amount enforcement enabled);
+	my @raise = qw(quota_id amount);
+	my @adjustment = qw(quota_id subject period_start amount);
 	my %file;
 	my $txn = 0;
 
-	open $file{$_}, '>', "$dir/$_.csv" or die "$dir/$_.csv: $!" for qw(row alert quota);
+	open $file{$_}, '>', "$dir/$_.csv" or die "$dir/$_.csv: $!" for qw(row alert quota raise adjustment);
 	open my $log, '-|', 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c',
 	  q{COPY (SELECT data FROM pg_logical_slot_get_changes('replay', NULL, NULL, 'include-xids', 'off')
-			   WHERE data ~ '^COMMIT|^table usage_monitor\.(usage_default|alert|quota): ') TO STDOUT} or die "psql: $!";
+			   WHERE data ~ '^COMMIT|^table usage_monitor\.(usage_default|alert|quota|quota_raise|quota_adjustment): ') TO STDOUT} or die "psql: $!";
 	while (my $line = <$log>)
 	{
 		chomp $line;
@@ -86,6 +88,14 @@ sub replay
 			my $alert = columns($new);
 			print { $file{alert} } csv($txn, @$alert{@alert}) if $what eq 'INSERT' && defined $alert->{quota_id};
 		}
+		elsif ($table eq 'quota_raise')
+		{
+			print { $file{raise} } csv($txn, @{ columns($new) }{@raise});
+		}
+		elsif ($table eq 'quota_adjustment')
+		{
+			print { $file{adjustment} } csv($txn, @{ columns($new) }{@adjustment});
+		}
 		elsif (defined $new)
 		{
 			print { $file{quota} } csv($txn, @{ columns($new) }{@quota});
@@ -96,18 +106,30 @@ sub replay
 
 	$node->safe_psql('postgres', qq{
 		CREATE TABLE replay_row (txn bigint, sign integer, org text, department text, project text, user_id text, session_id text,
-			model text, resolved_model text, provider text, tags jsonb, ts timestamptz, cost numeric, total_tokens bigint);
+			model text, resolved_model text, provider text, operation text, tags jsonb, ts timestamptz, cost numeric, total_tokens bigint);
 		CREATE TABLE replay_alert (txn bigint, alert_id bigint, quota_id bigint, subject text, period_start timestamptz, level text, used numeric);
-		CREATE TABLE replay_quota (txn bigint, quota_id bigint, amount numeric, enforcement text, enabled boolean);
+		CREATE TABLE replay_base (txn bigint, quota_id bigint, amount numeric, enforcement text, enabled boolean);
+		CREATE TABLE replay_raise (txn bigint, quota_id bigint, amount numeric);
+		CREATE TABLE replay_adjustment (txn bigint, quota_id bigint, subject text, period_start timestamptz, amount numeric);
 		\\copy replay_row FROM '$dir/row.csv' (FORMAT csv)
 		\\copy replay_alert FROM '$dir/alert.csv' (FORMAT csv)
-		\\copy replay_quota FROM '$dir/quota.csv' (FORMAT csv)
+		\\copy replay_base FROM '$dir/quota.csv' (FORMAT csv)
+		\\copy replay_raise FROM '$dir/raise.csv' (FORMAT csv)
+		\\copy replay_adjustment FROM '$dir/adjustment.csv' (FORMAT csv)
+		-- the limit after each transaction that moved it: raises do not end meanwhile
+		CREATE TABLE replay_quota AS
+		SELECT b.txn, b.quota_id, b.amount + (SELECT coalesce(sum(r.amount), 0) FROM replay_raise r WHERE r.quota_id = b.quota_id AND r.txn <= b.txn) AS amount,
+			   b.enforcement, b.enabled
+		  FROM replay_base b;
 		SELECT pg_drop_replication_slot('replay');
 		-- what each counter was after each transaction
 		CREATE TABLE replay_counter AS } . expected('replay_row', 'txn') . q{
-		SELECT txn, quota_id, subject, period_start, used AS delta,
-			   sum(used) OVER (PARTITION BY quota_id, subject, period_start ORDER BY txn) AS used
-		  FROM expected;
+		SELECT txn, quota_id, subject, period_start, sum(used) AS delta,
+			   sum(sum(used)) OVER (PARTITION BY quota_id, subject, period_start ORDER BY txn) AS used
+		  FROM (SELECT txn, quota_id, subject, period_start, used FROM expected
+				UNION ALL
+				SELECT txn, quota_id, subject, period_start, amount FROM replay_adjustment) e
+		 GROUP BY 1, 2, 3, 4;
 		ANALYZE replay_counter;
 	});
 	return $txn;

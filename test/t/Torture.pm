@@ -106,6 +106,8 @@ sub transaction
 	return insert(1) if rand() < 0.2;
 	return "SELECT allowed FROM usage_monitor.reserve('o1', project => 'a', tags => '{\"batch\": " . int(time * 2) . "}', cost => 0.01, ttl => '1 s');\n"
 	  if rand() < 0.02;
+	return credit() if rand() < 0.05;
+	return refund() if rand() < 0.02;
 
 	my $isolation = pick('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
 	my $sql = "BEGIN ISOLATION LEVEL $isolation;\n";
@@ -117,10 +119,26 @@ sub transaction
 		$sql .= "DO \$\$ BEGIN\n" . insert() . pick('', "PERFORM 1 / 0;\n") . "EXCEPTION WHEN division_by_zero THEN NULL; END \$\$;\n" if rand() < 0.1;
 	}
 	$sql .= correction() if $isolation eq 'READ COMMITTED' && rand() < 0.1;
+	$sql .= credit() if rand() < 0.02;
 	return $sql . "ROLLBACK;\n" if rand() < 0.15;
 	return $sql . "COMMIT;\n" if rand() < 0.96;
 	return $sql . "PREPARE TRANSACTION '$gid';\n" . pick('', "SELECT pg_sleep(0.02);\n")
 	  . pick('COMMIT', 'COMMIT', 'ROLLBACK') . " PREPARED '$gid';\n";
+}
+
+# What is left of a limit rises, or falls.
+sub credit
+{
+	my $n = pick(1 .. 3);
+
+	return "SELECT usage_monitor.credit('hard changing $n', 'c=$n', " . pick(-1, 1, 3, 10) . ", 'torture');\n";
+}
+
+# Money of a call goes back.
+sub refund
+{
+	return 'SELECT usage_monitor.refund_call((SELECT usage_id FROM usage_monitor.usage'
+	  . " WHERE cost > 0 AND operation IS NULL ORDER BY usage_id DESC LIMIT 1 OFFSET " . pick(0 .. 50) . '), ' . pick('NULL', 0.000001) . ", 'torture');\n";
 }
 
 # One of an administrator.
@@ -134,6 +152,10 @@ sub change
 		"UPDATE usage_monitor.quota SET enabled = NOT enabled WHERE name = 'changing $n';\n",
 		"BEGIN; SELECT usage_monitor.set_quota('changing 9', 'user', NULL, 50, 'month', 'requests'); SELECT pg_sleep(0.05); " . pick('COMMIT', 'ROLLBACK') . ";\n",
 		"UPDATE usage_monitor.quota SET amount = amount + " . pick(-20, 50) . " WHERE name = 'hard changing " . pick(1 .. 3) . "' AND amount > 50;\n",
+		"SELECT usage_monitor.raise_quota('hard changing " . pick(1 .. 3) . "', " . pick(5, 30) . ", until => now() + interval '1 day');\n",
+		"SELECT usage_monitor.reset_quota('hard changing " . pick(1 .. 3) . "');\n",
+		refund(),
+		refund(),
 		"SELECT usage_monitor.set_price('m1', " . pick(1 .. 9) . ', ' . pick(1 .. 9) . ");\n",
 		"SELECT usage_monitor.fold_counters();\n",
 		"SELECT count(*) FROM usage_monitor.quota_status;\n")
@@ -148,6 +170,7 @@ my $expected_errors = qr{
 	| there\ is\ no\ transaction\ in\ progress | savepoint\ "s"\ does\ not\ exist
 	| RELEASE\ SAVEPOINT\ can\ only\ be\ used | ROLLBACK\ TO\ SAVEPOINT\ can\ only\ be\ used
 	| tuple\ to\ be\ locked\ was\ already\ moved
+	| call\ \d+\ (has\ nothing\ left|does\ not\ exist) | call\ NULL\ does\ not\ exist | of\ call\ \d+\ more\ than\ 0
 }x;
 
 # Runs the load, and tells what is wrong with it; returns the node.  Options:
