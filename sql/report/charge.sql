@@ -86,7 +86,7 @@ COMMENT ON COLUMN _usage_monitor._charge.day IS 'Day of the ledger''s calendar.'
 COMMENT ON COLUMN _usage_monitor._charge.model IS 'The model as the price book calls it.';
 COMMENT ON COLUMN _usage_monitor._charge.tags IS 'The calls'' tags of the names that were asked for.';
 COMMENT ON COLUMN _usage_monitor._charge.kind IS
-    'usage (of a meter, at a price), reported (what the provider charged), correction (of a closed period, by reprice), difference (what the calls cost more than the price book says now), archived (of days that the ledger has only sums of) or unpriced.';
+    'usage (of a meter, at a price), reported (what the provider charged), correction (of a closed period, by reprice; of a call, by refund_call), difference (what the calls cost more than the price book says now), archived (of days that the ledger has only sums of) or unpriced.';
 COMMENT ON COLUMN _usage_monitor._charge.list_unit_price IS 'Of one unit, in price_currency, without contract and discount.';
 COMMENT ON COLUMN _usage_monitor._charge.unit_price IS 'Of one unit, in price_currency, before the discount: of the contract, where there is one.';
 COMMENT ON COLUMN _usage_monitor._charge.price_cost IS 'The cost, in price_currency.';
@@ -109,7 +109,8 @@ BEGIN
                    u.cost_source,
                    CASE WHEN u.cost_source = 'reported' THEN u.price_currency END AS price_currency,
                    CASE WHEN u.cost_source = 'reported' THEN u.exchange_rate END AS exchange_rate,
-                   CASE WHEN u.operation = 'correction' AND u.cost_source = 'reported' THEN u.tags ->> 'corrects' END AS corrects,
+                   CASE WHEN u.operation = 'correction' AND u.cost_source = 'reported' 
+                        THEN coalesce(u.tags ->> 'corrects', usage_monitor.ledger_day(u.ts)::text) END AS corrects,
                    count(*) AS requests,
                    sum(u.cost) AS cost,
                    sum(CASE WHEN u.cost_source = 'reported' THEN coalesce(u.price_cost, u.cost) END) AS price_cost,
