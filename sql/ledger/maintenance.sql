@@ -117,6 +117,7 @@ COMMENT ON FUNCTION _usage_monitor._fold_slots() IS 'Calls fold_counters() if th
 CREATE FUNCTION _usage_monitor._prune_adjustments(before timestamptz, lot integer) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET usage_monitor.write_corrections = on
 AS $$
 DECLARE
     pruned bigint;
@@ -158,7 +159,8 @@ BEGIN
         SELECT a.alert_id
           FROM usage_monitor.alert a
           LEFT JOIN usage_monitor.quota q ON q.quota_id = a.quota_id
-         WHERE a.raised_at < _prune_alerts.before
+         -- what goes on is as old as it was seen last
+         WHERE CASE WHEN a.occurrences > 1 THEN a.last_seen ELSE a.raised_at END < _prune_alerts.before
            AND (q.quota_id IS NULL
                 OR (q.period <> 'lifetime'
                     AND usage_monitor.period_end(a.period_start, q.period, q.time_zone, q.billing_day) <= now()))
@@ -167,6 +169,11 @@ BEGIN
      USING old o
      WHERE a.alert_id = o.alert_id;
     GET DIAGNOSTICS pruned = ROW_COUNT;
+    DELETE FROM _usage_monitor._unpriced_day d
+     WHERE d.day < usage_monitor.ledger_day(_prune_alerts.before)
+       AND NOT EXISTS (SELECT FROM usage_monitor.alert a
+                        WHERE a.alert_type = 'unpriced'
+                          AND a.subject = d.model);
     RETURN pruned;
 END
 $$;

@@ -243,20 +243,6 @@ END;
 COMMENT ON FUNCTION _usage_monitor._late_alert(bigint, text, timestamptz[], numeric[], text, text, bigint) IS
     'The alerts of periods that are over and of which more was used than the amount: one for each period (mode each), or one for all of them, which adds to the open one. No row: they were told of before.';
 
-CREATE TABLE _usage_monitor._alert_check (
-    only_row   boolean NOT NULL DEFAULT true,
-    checked_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT _alert_check_pkey PRIMARY KEY (only_row),
-    CONSTRAINT _alert_check_only_row CHECK (only_row)
-);
-
-INSERT INTO _usage_monitor._alert_check DEFAULT VALUES;
-
-COMMENT ON TABLE _usage_monitor._alert_check IS
-    'When a background worker has last looked at alert rules and anomalies; before it does for the first time, when the extension was made.';
-COMMENT ON COLUMN _usage_monitor._alert_check.only_row IS 'Always true: there is one row.';
-COMMENT ON COLUMN _usage_monitor._alert_check.checked_at IS 'When.';
-
 CREATE FUNCTION _usage_monitor._signature(by text) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp

@@ -304,7 +304,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.check_alert_rules(timestamptz) IS
-    'Looks at every enabled alert_rule over the window that ends at that instant (its start is not in it), raises an alert of type threshold for each combination of dimensions that has reached its threshold, and returns these. While one is unresolved there is no second: where a window that does not overlap reaches the threshold again, its occurrences and last_seen go on, and it is notified of and returned once more. A background worker calls it every usage_monitor.alert_check_interval while calls are recorded.';
+    'Looks at every enabled alert_rule over the window that ends at that instant (its start is not in it), raises an alert of type threshold for each combination of dimensions that has reached its threshold, and returns these. While one is unresolved there is no second: where a window that does not overlap reaches the threshold again, its occurrences and last_seen go on, and it is notified of and returned once more. A background worker calls it every usage_monitor.maintenance_interval while calls are recorded.';
 
 CREATE VIEW usage_monitor.alert_rule_status WITH (security_invoker = true) AS
 SELECT (e.rule).alert_rule_id,

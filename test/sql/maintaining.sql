@@ -87,7 +87,7 @@ SELECT q.period, count(*) > 0 AS kept FROM usage_monitor.quota_adjustment a JOIN
  WHERE q.scope <> 'all' AND a.period_start < date_trunc('month', now()) - interval '1 month' GROUP BY 1;
 SELECT count(*) FROM ((TABLE lifetime EXCEPT SELECT * FROM usage_monitor.quota_history WHERE period = 'lifetime') UNION ALL (SELECT * FROM usage_monitor.quota_history WHERE period = 'lifetime' EXCEPT TABLE lifetime)) d;
 SELECT * FROM usage_monitor.verify();
-UPDATE usage_monitor.alert SET raised_at = raised_at - interval '40 days';
+UPDATE usage_monitor.alert SET raised_at = raised_at - interval '40 days', last_seen = last_seen - interval '40 days';
 UPDATE usage_monitor.audit_log SET at = at - interval '40 days';
 SET usage_monitor.retention_alerts = '30d';
 SET usage_monitor.retention_audit = '30d';

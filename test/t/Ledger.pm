@@ -76,8 +76,7 @@ sub new_node
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init(allows_streaming => 'logical');
-	# no alert comes of itself but where a test wants it
-	$node->append_conf('postgresql.conf', join("\n", 'max_prepared_transactions = 20', 'usage_monitor.alert_check_interval = 0', @lines, ''));
+	$node->append_conf('postgresql.conf', join("\n", 'max_prepared_transactions = 20', @lines, ''));
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION usage_monitor CASCADE');
 	return $node;
