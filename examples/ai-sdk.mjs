@@ -16,12 +16,11 @@ export function recordUsage(recorder, who = {}) {
   })
 
   // The model that answered is the price's: gpt-4o-2024-08-06 for gpt-4o.
-  const record = (model, began, { response, usage = null, providerMetadata, error }) =>
-    recorder.record({ id: response?.id, usage, providerMetadata }, {
-      ...call(model, began),
-      model: response?.modelId ?? model.modelId,
-      ...(error ? { success: false, error: String(error?.message ?? error) } : {})
-    })
+  const record = (model, began, { response, usage, providerMetadata, error }) => {
+    const end = error ? { error: { message: String(error.message ?? error) } } : { usage: null }
+    recorder.record({ id: response?.id, ...end, ...(usage ? { usage } : {}), providerMetadata },
+      { ...call(model, began), model: response?.modelId ?? model.modelId })
+  }
 
   return {
     specificationVersion: 'v3',
@@ -61,8 +60,9 @@ export function recordUsage(recorder, who = {}) {
             if (value?.type === 'response-metadata') told.response = { ...told.response, ...value }
             if (value?.type === 'finish') Object.assign(told, { usage: value.usage, providerMetadata: value.providerMetadata })
             if (value?.type === 'error') told.error = value.error
-            if (done) end()
-            done ? controller.close() : controller.enqueue(value)
+            if (!done) return controller.enqueue(value)
+            end()
+            controller.close()
           } catch (error) {
             end(error)
             controller.error(error)

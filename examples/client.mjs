@@ -35,13 +35,13 @@ export function recordingFetch(recorder, who = {}, fetch = globalThis.fetch) {
     try {
       response = await fetch(url, init)
     } catch (error) {
-      record({ usage: null }, { success: false, error: String(error?.message ?? error) })
+      record({ error: { message: String(error?.message ?? error) } }, { success: false })
       throw error
     }
     // the copy is read beside the client, which does not wait for it
     read(response.clone()).then(
-      (body) => record(body, response.ok ? {} : { success: false, error: errorOf(body) ?? `status ${response.status}` }),
-      () => record({ usage: null }, { success: false, error: 'the answer was cut' }))
+      (body) => response.ok ? record(body) : record({ error: { message: errorOf(body) ?? `status ${response.status}` } }, { success: false }),
+      () => record({ usage: null }))
     return response
   }
 }

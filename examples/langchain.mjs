@@ -51,6 +51,6 @@ export class UsageHandler extends BaseCallbackHandler {
   }
 
   handleLLMError(error, runId) {
-    this.recorder.record({ usage: null }, { ...this.#end(runId), success: false, error: String(error?.message ?? error) })
+    this.recorder.record({ error: { message: String(error?.message ?? error) } }, this.#end(runId))
   }
 }

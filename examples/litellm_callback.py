@@ -33,7 +33,7 @@ class UsageLogger(CustomLogger):
                 # it says what was cached; the payload's own counts do not
                 body = {key: body[key] for key in KEPT[:3] if key in body} | {"usage": as_json(usage)}
             elif failed or "prompt_tokens" not in body:
-                body = {key: body[key] for key in KEPT[:3] if key in body} | {"usage": None}
+                body = {key: body[key] for key in KEPT[:3] if key in body} | ({"error": "failed"} if failed else {"usage": None})
             began, ended = payload.get("startTime"), payload.get("endTime")
             who = {
                 "success": not failed,

@@ -37,9 +37,9 @@ class track_ai_usage:
         if recorder is None:
             return
         try:
-            body = as_json(self.response)
             # whoever leaves a stream early has not failed
             failed = {} if kind in (None, GeneratorExit) else {"success": False, "error": str(error) or kind.__name__}
+            body = as_json({"error": failed["error"]} if failed and not self.response else self.response)
             recorder.record(body, **{"operation": self.function, "model": None if tells(body, "model") else self.model,
                                      "ts": self.ts, "duration_ms": (time.monotonic() - self.began) * 1000, **self.who, **failed})
         except Exception as problem:  # never the application's

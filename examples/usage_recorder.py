@@ -33,14 +33,13 @@ def as_json(response):
 
 def tells(body, name):
     """Does the body, a chunk of it, or the message or response in one, say its id, model, ...?"""
-    parts = [part for part in (body if isinstance(body, list) else [body]) if isinstance(part, dict)]
     return any(isinstance(inner, dict) and inner.get(name)
-               for part in parts for inner in (part, part.get("message"), part.get("response")))
+               for part in (body if isinstance(body, list) else [body]) if isinstance(part, dict)
+               for inner in (part, part.get("message"), part.get("response")))
 
 
 class UsageRecorder:
-    def __init__(self, conninfo="", limit=10000, retry_after=1.0):
-        """limit: so many calls wait at most while the database is away; the rest is dropped, and counted."""
+    def __init__(self, conninfo="", limit=10000, retry_after=1.0):  # limit: so many wait while the database is away
         self.recorded, self.refused, self.dropped, self.error = 0, 0, 0, None
         self.conninfo, self.retry_after, self.queue = conninfo, retry_after, queue.Queue(limit)
         threading.Thread(target=self._run, name="usage_recorder", daemon=True).start()
@@ -74,7 +73,7 @@ class UsageRecorder:
             self.queue.task_done()
 
     def flush(self, timeout=5.0):
-        """Waits until all is recorded, or so many seconds; returns how many still wait."""
+        """Waits until all is recorded, or so long; returns how many still wait."""
         end = time.monotonic() + timeout
         while self.queue.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.01)

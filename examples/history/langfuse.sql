@@ -2,7 +2,9 @@
 -- (/api/public/observations), or a line an observation, as its exports have it.
 SELECT count(*) AS calls, sum((done.call).cost) AS cost
   FROM (SELECT usage_monitor.record(
-                   CASE WHEN jsonb_typeof(coalesce(o -> 'usageDetails', o -> 'usage_details')) = 'object'
+                   CASE WHEN o ->> 'level' = 'ERROR' AND coalesce(o -> 'usageDetails', o -> 'usage_details', 'null') IN ('null', '{}')
+                        THEN '{"error": "failed"}'
+                        WHEN jsonb_typeof(coalesce(o -> 'usageDetails', o -> 'usage_details')) = 'object'
                         THEN jsonb_build_object('usage_details', coalesce(o -> 'usageDetails', o -> 'usage_details'))
                         ELSE '{"usage": null}' END,
                    model => coalesce(o ->> 'model', o ->> 'providedModelName', o ->> 'provided_model_name'),

@@ -183,7 +183,7 @@ test('AI SDK: generated and streamed', async () => {
 test('AI SDK: failures, and a stream that is left', async () => {
   const failing = new MockLanguageModelV3({ provider: 'openai.chat', modelId: 'gpt-4o', doGenerate: async () => { throw new Error('too slow') } })
   await assert.rejects(generateText({ model: recorded(failing, { request_id: 'ai-failed' }), prompt: 'x', maxRetries: 0 }), /too slow/)
-  assert.deepEqual(await rowSoon('ai-failed', 'model, success, error'), { model: 'gpt-4o', success: false, error: 'too slow' })
+  assert.deepEqual(await rowSoon('ai-failed', 'model, success, error, cost::float8'), { model: 'gpt-4o', success: false, error: 'too slow', cost: 0 })
   const { stream } = await recorded(mock(OPENAI, 'openai.chat', 'ai-left')).doStream({ prompt: [] })
   const reader = stream.getReader()
   await reader.read()
@@ -210,7 +210,7 @@ test('LangChain', async () => {
   await invoke({ id: 'lc-claude', response_metadata: { model: CLAUDE.model }, usage_metadata: metadata(CLAUDE) })
   assert.equal((await rowSoon('lc-claude')).cost, CLAUDE.cost)
   await assert.rejects(invoke(null, { request_id: 'lc-failed', model: 'gpt-4o' }), /too slow/)
-  assert.deepEqual(await rowSoon('lc-failed', 'success, error'), { success: false, error: 'too slow' })
+  assert.deepEqual(await rowSoon('lc-failed', 'success, error, cost::float8'), { success: false, error: 'too slow', cost: 0 })
 })
 
 const exporter = (Kind, path, token = 'secret') => new Kind({ url: receiver.url + path, headers: { authorization: `Bearer ${token}` } })

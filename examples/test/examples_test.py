@@ -118,7 +118,7 @@ class Examples(unittest.TestCase):
 
         with self.assertRaises(TimeoutError):
             summarise()
-        self.assertEqual(self.row("py-failed", "model, success, error"), ("gpt-4o", False, "too slow"))
+        self.assertEqual(self.row("py-failed", "model, success, error, cost"), ("gpt-4o", False, "too slow", 0))
 
     def test_what_is_no_response_breaks_nothing(self):
         @track_ai_usage("answer", "gpt-4o", request_id="py-text")
@@ -169,7 +169,7 @@ class Examples(unittest.TestCase):
         handler.log_success_event({"standard_logging_object": payload | {"id": "py-cached", "cache_hit": True}}, Response(id="y", usage=usage), None, None)
         self.assertIsNone(self.row("py-cached"))
         handler.log_failure_event({"standard_logging_object": {"id": "py-litellm-3", "model": "gpt-4o", "error_str": "too slow"}}, None, None, None)
-        self.assertEqual(self.row("py-litellm-3", "success, error"), (False, "too slow"))
+        self.assertEqual(self.row("py-litellm-3", "success, error, cost"), (False, "too slow", 0))
         handler.log_success_event(None, None, None, None)
         self.assertEqual(self.recorder.dropped, 1)
 
