@@ -177,6 +177,7 @@ help:
 	@echo '                  run these only; KEEP=/tmp/box keeps the sandbox for the next time'
 	@echo 'make check-web    test the page in headless Chromium, where there is one'
 	@echo 'make check-examples  test the examples with the packages of npm, and in Python'
+	@echo 'make check-grafana  check the dashboards for Grafana, without Grafana'
 	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
 	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=60 COUNT=20000)'
 	@echo 'make lint         read the source without running it: see test/lint'
@@ -216,6 +217,9 @@ check-web:
 
 check-examples:
 	@test/sandbox examples/test/check
+
+check-grafana:
+	@test/sandbox dashboards/grafana/test/check
 
 # The page's packages and files, made where they stay.
 dashboard:

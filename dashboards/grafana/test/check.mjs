@@ -1,0 +1,108 @@
+// See test/check.
+import fs from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+
+let passed = 0, failed = 0, skipped = 0;
+function check(name, problem) {
+  if (problem) { failed++; console.log(`FAILED  ${name}\n        ${problem}`); } else passed++;
+}
+const attempt = f => { try { f(); return null; } catch (e) { return String(e.stderr || e.message).trim(); } };
+function ask(sql, setting = '') {
+  return execFileSync('psql', ['-XqAt', '-F', '\t', '-v', 'ON_ERROR_STOP=1'],
+    { input: `SET ROLE regress_grafana; SET default_transaction_read_only = on; ${setting}\n${sql};\n`, stdio: ['pipe', 'pipe', 'pipe'] })
+    .toString().trim().split('\n').filter(l => l !== '').map(l => l.split('\t'));
+}
+
+check('the dashboards are what make.mjs writes', attempt(() => execFileSync('node', ['make.mjs', '--check'], { stdio: 'pipe' })));
+
+// the form, by Grafana's own types; and that a wrong one is found
+const dashboards = ['usage', 'operation'].map(name => JSON.parse(fs.readFileSync(`${name}.json`)));
+if (fs.existsSync('node_modules/typescript/bin/tsc') && fs.existsSync('node_modules/@grafana/schema')) {
+  const typed = (name, dashboard) => {
+    fs.writeFileSync(`node_modules/${name}.ts`, `import type { Dashboard } from '@grafana/schema';\nexport const d: Dashboard = ${JSON.stringify(dashboard)};\n`);
+    return spawnSync('node', ['node_modules/typescript/bin/tsc', '--noEmit', '--strict', '--skipLibCheck', '--target', 'es2022', '--module', 'nodenext', '--moduleResolution', 'nodenext', `node_modules/${name}.ts`]);
+  };
+  for (const d of dashboards) {
+    const result = typed(d.uid, d);
+    check(`${d.uid} has the form of a dashboard`, result.status === 0 ? null : result.stdout.toString().slice(0, 2000));
+  }
+  const wrong = structuredClone(dashboards[0]);
+  wrong.panels[0].gridPos = { hight: 1 };
+  check('a wrong form is found', typed('wrong', wrong).status !== 0 ? null : 'it is not');
+} else {
+  skipped++;
+  console.log('skipped: the form of the dashboards (npm cannot bring @grafana/schema and typescript)');
+}
+
+// as Grafana fills in what is chosen: an "All" with a value of its own as it is, else quoted
+const iso = d => d.toISOString();
+const day = 24 * 3600 * 1000;
+const to = new Date(Date.now() + day), from = new Date(to.getTime() - 40 * day);
+const quote = v => `'${v.replaceAll("'", "''")}'`;
+function fill(sql, chosen, all) {
+  return sql
+    .replace(/\$__timeFilter\((\w+)\)/g, (m, c) => `${c} BETWEEN '${iso(from)}' AND '${iso(to)}'`)
+    .replace(/\$(\w+)/g, (m, v) => {
+      if (!(v in all)) throw new Error(`${m} is no variable`);
+      return chosen[v] ? chosen[v].map(quote).join(',') : all[v];
+    });
+}
+const none = {};
+const hostile = ["x'); DROP TABLE usage_monitor.price; --", '$org ${model} $__timeFilter(day)', 'a"b\\', ''];
+const choices = [
+  ['all', none],
+  ['one', { org: ['acme'], project: ['search'], model: ['gpt-4o'] }],
+  ['several, hostile', { org: ['acme', ...hostile], project: hostile, model: ["nobody's", ...hostile] }],
+];
+
+for (const d of dashboards) {
+  const variables = d.templating.list.filter(v => v.type === 'query');
+  const all = Object.fromEntries(variables.map(v => [v.name, v.allValue]));
+  for (const [choice, chosen] of choices) {
+    for (const v of variables) {
+      check(`${d.uid}, variable ${v.name}, ${choice}`, attempt(() => {
+        if (ask(fill(v.query, chosen, all)).length === 0) throw new Error('it offers nothing');
+      }));
+    }
+    for (const p of d.panels) {
+      for (const t of p.targets) {
+        check(`${d.uid}, ${p.title}, ${choice}`, attempt(() => {
+          const rows = ask(fill(t.rawSql, chosen, all));
+          if (choice === 'all' && rows.length === 0 && !['Alerts raised'].includes(p.title)) throw new Error('it shows nothing');
+        }));
+        // a condition on the day reaches the rollup's index
+        if (choice !== 'one' && t.rawSql.includes('$__timeFilter(day)') && !t.rawSql.includes('unpriced_usage')) {
+          check(`${d.uid}, ${p.title}, ${choice}: by the rollup's index`, attempt(() => {
+            const plan = ask('EXPLAIN (COSTS OFF) ' + fill(t.rawSql, chosen, all), 'SET enable_seqscan = off;').map(r => r[0]);
+            if (!plan.some(l => /(Index|Recheck) Cond: .*day >= /.test(l))) throw new Error(plan.join('\n'));
+            if (plan.some(l => /on usage(_default)? /.test(l))) throw new Error('it reads the ledger:\n' + plan.join('\n'));
+          }));
+        }
+      }
+    }
+  }
+}
+
+// the figures are those of report(): in one statement, in which no day turns
+const [team] = dashboards;
+const all = Object.fromEntries(team.templating.list.filter(v => v.type === 'query').map(v => [v.name, v.allValue]));
+const shown = title => fill(team.panels.find(p => p.title === title).targets[0].rawSql, none, all);
+const same = (title, column, expected) => check(`${title} is ${expected.slice(0, 60)}`, attempt(() => {
+  const [[equal, is, should]] = ask(`SELECT f.is = e.should, f.is, e.should FROM (SELECT sum(p.${column}) AS is FROM (${shown(title)}) AS p) AS f, (SELECT (${expected}) AS should) AS e`);
+  if (equal !== 't' || Number(should) === 0) throw new Error(`${is} is not ${should}`);
+}));
+same('Today', 'cost', "(usage_monitor.report('daily') #>> '{summary,cost}')::numeric");
+same('This month', 'cost', "(usage_monitor.report('monthly') #>> '{summary,cost}')::numeric");
+same('Last month', 'cost', "(usage_monitor.report('monthly') #>> '{comparison,previous,cost}')::numeric");
+for (const [title, column] of [['In the range', 'cost'], ['Cost by model', 'value'], ['Cost by project', 'value'], ['Models', 'cost'], ['Projects', 'cost'], ['Users', 'cost']])
+  same(title, column, `SELECT sum(cost) FROM usage_monitor.daily_total WHERE day BETWEEN '${iso(from)}' AND '${iso(to)}'`);
+
+// what the rules of Grafana's own alerting ask
+const rules = fs.readFileSync('provisioning/alerting/usage_monitor.yaml', 'utf8');
+const asked = [...rules.matchAll(/rawSql: (.*)/g)];
+check('there are rules', asked.length === 3 ? null : `${asked.length}`);
+for (const [, sql] of asked) check(`rule: ${sql.slice(0, 60)}`, attempt(() => ask(sql)));
+check('prices are still there', attempt(() => { if (Number(ask('SELECT count(*) FROM usage_monitor.price')[0][0]) < 10) throw new Error('they are gone'); }));
+
+console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exit(failed ? 1 : 0);
