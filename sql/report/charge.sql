@@ -109,8 +109,8 @@ BEGIN
                    u.cost_source,
                    CASE WHEN u.cost_source = 'reported' THEN u.price_currency END AS price_currency,
                    CASE WHEN u.cost_source = 'reported' THEN u.exchange_rate END AS exchange_rate,
-                   CASE WHEN u.operation = 'correction' AND u.cost_source = 'reported' 
-                        THEN coalesce(u.tags ->> 'corrects', usage_monitor.ledger_day(u.ts)::text) END AS corrects,
+                   CASE WHEN u.operation = 'correction' AND u.cost_source = 'reported'
+                        THEN coalesce(u.tags ->> 'corrects', to_char(usage_monitor.ledger_day(u.ts), 'YYYY-MM-DD')) END AS corrects,
                    count(*) AS requests,
                    sum(u.cost) AS cost,
                    sum(CASE WHEN u.cost_source = 'reported' THEN coalesce(u.price_cost, u.cost) END) AS price_cost,

@@ -75,7 +75,7 @@ BEGIN
               ('BillingCurrency', 'The ledger''s currency.'),
               ('BillingPeriodEnd', 'When the month of the ledger''s calendar ends, in UTC; not included.'),
               ('BillingPeriodStart', 'When it begins.'),
-              ('ChargeCategory', 'Usage; Adjustment: what calls cost more or less than the price book says now, for the ledger keeps what they were priced at.'),
+              ('ChargeCategory', 'Usage; Adjustment: what calls cost more or less than the price book says now, for the ledger keeps what they were priced at, and refunds of the same month.'),
               ('ChargeClass', 'Correction: corrects a closed period, in the month that it was made; else NULL.'),
               ('ChargeDescription', 'What was charged, for people.'),
               ('ChargeFrequency', 'Usage-Based.'),
@@ -199,7 +199,10 @@ BEGIN
 
     RETURN QUERY
     WITH charge AS MATERIALIZED (
-        SELECT c.*, coalesce(c.provider, 'Unknown') AS who
+        SELECT c.*, coalesce(c.provider, 'Unknown') AS who,
+               -- a correction is one of an earlier billing period
+               c.kind = 'correction' AND left(c.corrects, 7) <> to_char(c.day, 'YYYY-MM') AS is_correction,
+               c.kind IN ('correction', 'difference') AND coalesce(left(c.corrects, 7) = to_char(c.day, 'YYYY-MM'), true) AS is_adjustment
           FROM _usage_monitor._charges("from", "to", focus.org, focus.tags) AS c
     ), time AS MATERIALIZED (
         SELECT d.day,
@@ -217,8 +220,8 @@ BEGIN
            currency,
            t.month_end,
            t.month_start,
-           CASE c.kind WHEN 'difference' THEN 'Adjustment' ELSE 'Usage' END,
-           CASE c.kind WHEN 'correction' THEN 'Correction' END,
+           CASE WHEN c.is_adjustment THEN 'Adjustment' ELSE 'Usage' END,
+           CASE WHEN c.is_correction THEN 'Correction' END,
            p.description,
            'Usage-Based',
            t.day_end,
@@ -278,7 +281,7 @@ BEGIN
                             WHEN 'archived' THEN format('%s, archived', c.model)
                             ELSE format('%s, by the prices that held when the calls were recorded', c.model) END,
                 'charge', 'Other',
-                CASE WHEN c.kind <> 'difference' THEN c.requests END, CASE WHEN c.kind <> 'difference' THEN 'Requests' END,
+                CASE WHEN NOT c.is_adjustment THEN c.requests END, CASE WHEN NOT c.is_adjustment THEN 'Requests' END,
                 c.price_cost, 'Units', 1, 1, c.cost, '', NULL
           WHERE c.kind NOT IN ('usage', 'unpriced')) AS p
      ORDER BY c.day, c.org, c.department, c.project, c.who, c.model, p.meter, p.price, c.kind, c.corrects, c.tags,

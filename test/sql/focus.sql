@@ -40,6 +40,8 @@ INSERT INTO usage_monitor.usage (ts, org, provider, model, input_tokens, output_
 SELECT until FROM usage_monitor.close_period('2026-01-16');
 UPDATE usage_monitor.price_rate r SET amount = 11 FROM usage_monitor.price p WHERE p.price_id = r.price_id AND p.model = 'm' AND r.amount = 10;
 SELECT count(*) AS repriced FROM usage_monitor.reprice('2026-01-01', '2026-02-01', dry_run => false, corrections => true);
+-- money that is given back of a call of a month that is open
+SELECT u.cost FROM usage_monitor.refund_call((SELECT max(usage_id) FROM usage_monitor.usage WHERE ts = '2026-01-31 16:00Z'), NULL, 'mistaken') AS u;
 
 -- the ledger's cost, by day and in all; the notice tells of what is not in it
 CREATE TEMP TABLE focus AS SELECT * FROM usage_monitor.focus('2026-01-01', '2099-01-01', version => '1.3', tags => '{team}');
