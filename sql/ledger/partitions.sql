@@ -301,6 +301,8 @@ DECLARE
     started_at  timestamptz := clock_timestamp();
     searched_ms double precision;
 BEGIN
+    width := greatest(coalesce(width, 3600), 0.000001);
+    batch := greatest(coalesce(batch, 5000), 1);
     -- a month that was begun is ended, whether or not it has more calls
     SELECT g.* INTO gap FROM _usage_monitor._gap(at) g WHERE g.begun IS NOT NULL;
     IF NOT FOUND THEN
@@ -314,7 +316,7 @@ BEGIN
     END IF;
 
     LOOP
-        until := least(gap.to_ts, at + make_interval(secs => greatest(width, 0.000001)));
+        until := least(gap.to_ts, at + make_interval(secs => width));
         started_at := clock_timestamp();
         SELECT count(*) INTO counted
           FROM (SELECT FROM ONLY usage_monitor.usage_default d WHERE d.ts >= gap.from_ts AND d.ts < until LIMIT batch + 1) b;
@@ -322,7 +324,7 @@ BEGIN
         EXIT WHEN counted > batch AND width <= 0.000001;
         EXIT WHEN counted <= batch AND (counted > batch / 4 OR until = gap.to_ts OR was_wide);
         was_wide := was_wide OR counted > batch;
-        width := width * CASE WHEN counted > batch THEN 0.5 ELSE 2 END;
+        width := greatest(width * CASE WHEN counted > batch THEN 0.5 ELSE 2 END, 0.000001);
     END LOOP;
     IF searched_ms > 5 * goal THEN
         RAISE EXCEPTION USING
@@ -358,7 +360,7 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._drain_step(timestamptz, double precision, integer) IS
-    'Moves some calls out of the default partition, those from about an instant on; how many, and where to go on. calls NULL: it is empty. width: of so many seconds; batch: so many at a time; held_ms: how long the ledger was locked.';
+    'Moves some calls out of the default partition, those from about an instant on; how many, and where to go on. calls NULL: it is empty. width: of so many seconds, at first an hour; batch: so many at a time, at first 5,000; held_ms: how long the ledger was locked.';
 
 CREATE PROCEDURE usage_monitor.drain_default_partition()
     LANGUAGE plpgsql
@@ -366,8 +368,8 @@ CREATE PROCEDURE usage_monitor.drain_default_partition()
 AS $$
 DECLARE
     at      timestamptz;
-    width   double precision := 3600;
-    batch   integer := 5000;
+    width   double precision;
+    batch   integer;
     calls   bigint;
     held_ms double precision;
 BEGIN

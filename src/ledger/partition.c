@@ -22,6 +22,9 @@
 #include "base/table_indexes.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -64,6 +67,17 @@ check_is_owner(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only the owner of the ledger may call %s", name)));
+}
+
+/* Is a table the current user's? */
+static bool
+owns(Oid relid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, GetUserId());
+#else
+	return pg_class_ownercheck(relid, GetUserId());
+#endif
 }
 
 /* Notes where a call is. */
@@ -155,9 +169,12 @@ usage_monitor_move_calls(PG_FUNCTION_ARGS)
 	UmSpi		spi;
 
 	check_is_owner("_move_calls()");
-	source = table_open(um_relation(UM_USAGE_DEFAULT), NoLock);
+	source = table_open(um_relation(UM_USAGE_DEFAULT), AccessShareLock);
 	if (!CheckRelationLockedByMe(source, AccessExclusiveLock, false))
-		elog(ERROR, "the default partition is not locked");
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the default partition is not locked"),
+				 errhint("LOCK TABLE usage_monitor.usage IN ACCESS EXCLUSIVE MODE.")));
 
 	calls.tids = palloc(sizeof(ItemPointerData) * calls.allocated);
 	calls.rows = tuplestore_begin_heap(false, false, maintenance_work_mem);
@@ -178,6 +195,12 @@ usage_monitor_move_calls(PG_FUNCTION_ARGS)
 	CommandCounterIncrement();
 
 	target = table_open(partition, RowExclusiveLock);
+	if (target->rd_rel->relkind != RELKIND_RELATION || !target->rd_rel->relispartition ||
+		get_partition_parent(partition, false) != um_relation(UM_USAGE))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a partition of the ledger with rows of its own",
+						RelationGetRelationName(target))));
 	put_calls(&calls, desc, target);
 	table_close(target, NoLock);
 	tuplestore_end(calls.rows);
@@ -195,9 +218,14 @@ usage_monitor_trust_constraint(PG_FUNCTION_ARGS)
 	Oid			constraint;
 
 	check_is_owner("_trust_constraint()");
-	relation = table_open(relid, NoLock);
+	relation = table_open(relid, AccessShareLock);
+	if (!owns(relid))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relation->rd_rel->relkind),
+					   RelationGetRelationName(relation));
 	if (!CheckRelationLockedByMe(relation, AccessExclusiveLock, false))
-		elog(ERROR, "table \"%s\" is not locked", RelationGetRelationName(relation));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not locked", RelationGetRelationName(relation))));
 
 	constraint = get_relation_constraint_oid(relid, NameStr(*PG_GETARG_NAME(1)), false);
 	catalog = table_open(ConstraintRelationId, RowExclusiveLock);

@@ -131,7 +131,7 @@ CREATE FUNCTION pg_temp.sample(type oid) RETURNS text LANGUAGE sql AS $$
            'NULL::' || format_type($1, NULL))
 $$;
 CREATE TEMP TABLE call AS
-SELECT f.name, format('SELECT %s(%s)', substring(f.name FROM '^[^(]+'), a.list) AS statement
+SELECT f.name, format(CASE f.prokind WHEN 'p' THEN 'CALL %s(%s)' ELSE 'SELECT %s(%s)' END, substring(f.name FROM '^[^(]+'), a.list) AS statement
   FROM own_function f
  CROSS JOIN LATERAL generate_series(0, cardinality(f.argtypes) + 1) g (missing)
  CROSS JOIN LATERAL (
@@ -205,6 +205,18 @@ SELECT acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id
 SELECT resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM usage_monitor.alert), by => 'regress_hull_manager');
 SELECT nextval('usage_monitor.usage_usage_id_seq');
 RESET ROLE;
+
+-- Not even the owner has calls moved into what is no partition
+CREATE VIEW pg_temp.no_partition AS SELECT 1 AS one;
+BEGIN;
+LOCK TABLE usage_monitor.usage IN ACCESS EXCLUSIVE MODE;
+SAVEPOINT s;
+SELECT _usage_monitor._move_calls('pg_temp.no_partition', '-infinity', 'infinity', 'SELECT 1');
+ROLLBACK TO s;
+SELECT _usage_monitor._move_calls('_usage_monitor._counter_row', '-infinity', 'infinity', 'SELECT 1');
+ROLLBACK TO s;
+SELECT _usage_monitor._move_calls('usage_monitor.usage', '-infinity', 'infinity', 'SELECT 1');
+ROLLBACK;
 
 SELECT count(*) FROM usage_monitor.verify();
 DROP EXTENSION usage_monitor CASCADE;
