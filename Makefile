@@ -68,6 +68,8 @@ SQL_PARTS = \
 	sql/ledger/maintenance.sql \
 	sql/report/charge.sql \
 	sql/report/focus.sql \
+	sql/report/bill.sql \
+	sql/report/price_age.sql \
 	sql/report/spreadsheet.sql \
 	sql/report/statement.sql \
 	sql/access/audited.sql \

@@ -46,7 +46,7 @@ INSERT INTO usage_monitor.access_right (access, kind, name, privilege, columns, 
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT', v.by_org
   FROM (VALUES
-           (false, '{access, access_right, audit_log, closed_period, maintenance_status}'),
+           (false, '{access, access_right, audit_log, bill_reconciliation, closed_period, maintenance_status, vendor_bill}'),
            (true, '{
                alert, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate,
                provider_alias, quota, quota_adjustment, quota_raise, request_conflict, reservation, setting, unread_fields,
@@ -54,7 +54,7 @@ SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT', v.by_org
                active_alert, alert_rule_status, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total,
                daily_usage, department_usage, duration_distribution, hourly_total, hourly_usage, model_efficiency,
                model_total, model_usage, monthly_total, monthly_usage, operation_total, operation_usage,
-               optimization_suggestion, organisation_usage, pattern_total, project_usage, provider_total,
+               optimization_suggestion, organisation_usage, pattern_total, price_age, project_usage, provider_total,
                provider_usage, quota_history, quota_status, quota_usage, recent_usage, service_tier_total,
                service_tier_usage, session_usage, source_total, source_usage, tag_usage, trend_total, unpriced_usage,
                usage_pattern, usage_trend, user_usage, weekly_total, weekly_usage
@@ -96,7 +96,7 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
            ('manager', true, '{acknowledge_alert, credit, refund_call, resolve_alert, set_quota}'),
            ('manager', false, '{
                check_alert_rules, check_anomalies, close_period, configure, default_alert_rules, erase_user,
-               fold_counters, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
+               fold_counters, import_bill, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
                reprice, reread, reset_quota, resolve_alerts, set_budget, set_price, void_call
            }')) AS f (access, by_org, names)
  CROSS JOIN unnest(f.names::text[]) n (name)

@@ -155,14 +155,24 @@ COMMENT ON FUNCTION _usage_monitor._focus_time(timestamptz) IS 'An instant as FO
 
 CREATE FUNCTION _usage_monitor._meter_unit(meter text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN meter ~ '^(input|output|cache_|reasoning)' THEN 'Tokens'
+RETURN CASE WHEN meter = 'cache_storage' THEN 'Token-Hours'
+            WHEN meter ~ '^(input|output|cache_|reasoning)' THEN 'Tokens'
             ELSE CASE meter
                      WHEN 'request' THEN 'Requests'
                      WHEN 'web_search' THEN 'Searches'
+                     WHEN 'web_search_preview' THEN 'Searches'
+                     WHEN 'maps_search' THEN 'Searches'
+                     WHEN 'search_source' THEN 'Sources'
                      WHEN 'image' THEN 'Images'
+                     WHEN 'image_2k' THEN 'Images'
+                     WHEN 'image_4k' THEN 'Images'
                      WHEN 'second' THEN 'Seconds'
+                     WHEN 'second_1080p' THEN 'Seconds'
+                     WHEN 'second_4k' THEN 'Seconds'
                      WHEN 'minute' THEN 'Minutes'
+                     WHEN 'hour' THEN 'Hours'
                      WHEN 'page' THEN 'Pages'
+                     WHEN 'annotated_page' THEN 'Pages'
                      WHEN 'character' THEN 'Characters'
                      WHEN 'gb' THEN 'GB'
                      WHEN 'session' THEN 'Sessions'
