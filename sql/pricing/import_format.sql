@@ -29,8 +29,9 @@ COMMENT ON TYPE _usage_monitor._listed_rate IS 'A rate as a catalogue lists it; 
 CREATE FUNCTION _usage_monitor._without_noise(price numeric) RETURNS numeric
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN CASE
-    WHEN scale(price) > 15 AND price > 0
-    THEN trim_scale(round(price, least(100, 14 - floor(log(price))::integer)))
+    -- no price is larger or has more decimals, and the logarithm of such a number takes long
+    WHEN scale(price) BETWEEN 16 AND 100 AND price BETWEEN 1e-60 AND 1e30
+    THEN trim_scale(round(price, 14 - floor(log(price))::integer))
     ELSE price
 END;
 
