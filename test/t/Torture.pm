@@ -223,7 +223,9 @@ sub torture
 	cmp_ok($commits, '>', $seconds * 20, 'there was load');
 	cmp_ok(value($node, 'SELECT count(*) FROM replay_alert'), '>', $seconds, 'thresholds were crossed');
 	counters_add_up($node, 'after the load');
-	is(value($node, 'SELECT * FROM usage_monitor.verify()'), '', 'verify() agrees');
+	my $differences = value($node, 'SELECT * FROM usage_monitor.verify()');
+	# with a library that was broken on purpose levels are missed
+	$ENV{UM_CONTROL} ? note("verify(): $differences") : is($differences, '', 'verify() agrees');
 	is(value($node, q{
 		SELECT q.name, r.subject, r.period_start, r.used AS replayed, h.used
 		  FROM (SELECT DISTINCT ON (quota_id, subject, period_start) * FROM replay_counter ORDER BY quota_id, subject, period_start, txn DESC) r
