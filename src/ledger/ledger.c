@@ -475,7 +475,7 @@ before_update(UmRow *old, UmRow *row, Relation relation)
 	was_reported = !IS_NULL(old, COST_SOURCE) &&
 		strcmp(TextDatumGetCString(VALUE(old, COST_SOURCE)), "reported") == 0;
 	if (is_reported)
-		keep_reported_cost(old, row, &use);	/* somebody corrects the cost */
+		keep_reported_cost(old, row, &use); /* somebody corrects the cost */
 	else if (IS_NULL(row, COST) ||	/* not priced yet, or SET cost = NULL asks for it */
 			 (!was_reported && changed(old, row, priced_by, lengthof(priced_by))))
 		compute_cost(row, &use);
