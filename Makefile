@@ -66,6 +66,7 @@ SQL_PARTS = \
 	sql/report/advice.sql \
 	sql/report/page.sql \
 	sql/ledger/maintenance.sql \
+	sql/ledger/keep_ledger.sql \
 	sql/report/charge.sql \
 	sql/report/focus.sql \
 	sql/report/bill.sql \
@@ -76,7 +77,8 @@ SQL_PARTS = \
 	sql/access/replicated.sql \
 	sql/access/confine.sql \
 	sql/access/rights.sql \
-	sql/access/grants.sql
+	sql/access/grants.sql \
+	sql/access/published.sql
 
 OBJS = $(patsubst $(SOURCE)/%.c,%.o,$(sort $(wildcard $(SOURCE)/src/*.c $(SOURCE)/src/*/*.c)))
 DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/sql/$(EXTENSION)--*.sql))

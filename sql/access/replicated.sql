@@ -28,3 +28,10 @@ ALTER TABLE usage_monitor.price_rate REPLICA IDENTITY FULL;
 ALTER TABLE usage_monitor.exchange_rate REPLICA IDENTITY FULL;
 ALTER TABLE usage_monitor.discount REPLICA IDENTITY FULL;
 ALTER TABLE usage_monitor.quota REPLICA IDENTITY FULL;
+
+CREATE FUNCTION _usage_monitor._pass_over() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_pass_over';
+
+COMMENT ON FUNCTION _usage_monitor._pass_over() IS
+    'Row trigger: passes over what replication itself would write (see published.sql).';

@@ -215,7 +215,7 @@ BEGIN ATOMIC
     SELECT m.*
       FROM _usage_monitor._month(now()) r
      CROSS JOIN usage_monitor.ledger_time_zone() AS z (name)
-     CROSS JOIN generate_series(0, _missing_months.months) AS n
+     CROSS JOIN generate_series(0, least(_missing_months.months, 120)) AS n
      -- the middle of the month, which no change of the clock moves into another one
      CROSS JOIN LATERAL _usage_monitor._month((r.from_ts AT TIME ZONE z.name + make_interval(months => n, days => 14)) AT TIME ZONE z.name) m
      WHERE NOT EXISTS (SELECT FROM _usage_monitor._partitions() p
@@ -235,8 +235,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     missing   record;
-    made      regclass;
-    is_locked boolean := false;
+    made      text[] := '{}';
+    made_name text;
 BEGIN
     IF create_partitions.months IS NULL OR create_partitions.months NOT BETWEEN 0 AND 120 THEN
         RAISE EXCEPTION USING
@@ -248,22 +248,31 @@ BEGIN
         PERFORM _usage_monitor._summarize_default();
     END IF;
 
+    -- the tables first: that takes longer, and holds nobody up
     FOR missing IN SELECT m.* FROM _usage_monitor._missing_months(create_partitions.months) m LOOP
-        IF NOT is_locked AND NOT _usage_monitor._has_calls(missing.from_ts, missing.to_ts) THEN
-            PERFORM _usage_monitor._lock_ledger();
-            is_locked := true;
-            -- somebody else may have done it meanwhile
-            CONTINUE WHEN NOT EXISTS (SELECT FROM _usage_monitor._missing_months(create_partitions.months) m WHERE m.name = missing.name);
-        END IF;
         IF _usage_monitor._has_calls(missing.from_ts, missing.to_ts) THEN
             RAISE NOTICE USING
                 MESSAGE = format('usage_default has calls of the month of "%s", which is not made now', missing.name),
                 HINT = 'CALL usage_monitor.drain_default_partition() makes it, and moves them there.';
             CONTINUE;
         END IF;
-        made := _usage_monitor._make_partition(missing.name);
-        EXECUTE _usage_monitor._attachment(made, missing.from_ts, missing.to_ts, false);
-        partition := format('usage_monitor.%I', missing.name);
+        PERFORM _usage_monitor._make_partition(missing.name);
+        made := made || missing.name;
+    END LOOP;
+    IF made = '{}' THEN
+        RETURN;
+    END IF;
+
+    PERFORM _usage_monitor._lock_ledger();
+    FOREACH made_name IN ARRAY made LOOP
+        SELECT m.* INTO missing FROM _usage_monitor._missing_months(create_partitions.months) m WHERE m.name = made_name;
+        -- somebody else may have made it meanwhile, or recorded a call
+        IF NOT FOUND OR _usage_monitor._has_calls(missing.from_ts, missing.to_ts) THEN
+            EXECUTE format('DROP TABLE usage_monitor.%I', made_name);
+            CONTINUE;
+        END IF;
+        partition := format('usage_monitor.%I', made_name);
+        EXECUTE _usage_monitor._attachment(partition::regclass, missing.from_ts, missing.to_ts, false);
         from_ts := missing.from_ts;
         to_ts := missing.to_ts;
         RETURN NEXT;
@@ -333,15 +342,19 @@ BEGIN
             HINT = 'CREATE INDEX CONCURRENTLY usage_default_drain ON usage_monitor.usage_default (ts); then call this again, and drop the index afterwards.';
     END IF;
 
+    partition := coalesce(gap.begun, _usage_monitor._make_partition(gap.name));
     PERFORM _usage_monitor._lock_ledger();
     started_at := clock_timestamp();
     SELECT g.* INTO again FROM _usage_monitor._gap(at) g;
     IF again IS DISTINCT FROM gap THEN
-        calls := 0;  -- somebody has made a partition meanwhile: look again
+        -- somebody has made a partition meanwhile: look again
+        IF gap.begun IS NULL THEN
+            EXECUTE format('DROP TABLE %s', partition);
+        END IF;
+        calls := 0;
         held_ms := 0;
         RETURN;
     END IF;
-    partition := coalesce(gap.begun, _usage_monitor._make_partition(gap.name));
     calls := _usage_monitor._move_calls(
                  partition, gap.from_ts, until,
                  _usage_monitor._attachment(

@@ -289,11 +289,11 @@ BEGIN ATOMIC
         VALUES ('A', 'enabled always'), ('O', 'enabled'), ('R', 'enabled for replicas only'), ('D', 'disabled')
     )
     SELECT jsonb_build_object('table', coalesce(w.relid, i.relid)::regclass, 'trigger', coalesce(w.name, i.name)),
-           (SELECT s.name FROM state s WHERE s.letter = coalesce(w.state, 'O')),
+           (SELECT s.name FROM state s WHERE s.letter = coalesce(w.state, CASE WHEN i.name LIKE 'pass\_over%' THEN 'R' ELSE 'O' END)),
            coalesce((SELECT s.name FROM state s WHERE s.letter = i.tgenabled::text), 'none')
       FROM wanted w
       FULL JOIN installed i ON i.relid = w.relid AND i.name = w.name
-     WHERE i.tgenabled::text IS DISTINCT FROM coalesce(w.state, 'O')
+     WHERE i.tgenabled::text IS DISTINCT FROM coalesce(w.state, CASE WHEN i.name LIKE 'pass\_over%' THEN 'R' ELSE 'O' END)
        -- others may be enabled always as well
        AND NOT (w.relid IS NULL AND i.tgenabled = 'A');
 END;

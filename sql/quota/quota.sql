@@ -228,7 +228,6 @@ CREATE FUNCTION _usage_monitor._refuse_adjustment() RETURNS trigger
 AS $$
 BEGIN
     IF current_setting('usage_monitor.write_corrections', true) IS DISTINCT FROM 'on'
-       AND NOT _usage_monitor._is_restoring()
        -- with its quota it goes
        AND (TG_OP <> 'DELETE' OR EXISTS (SELECT FROM usage_monitor.quota q WHERE q.quota_id = OLD.quota_id))
     THEN
@@ -484,7 +483,7 @@ CREATE TRIGGER revise_raised
 
 CREATE TRIGGER refuse_adjustment
     BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.quota_adjustment
-    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._refuse_adjustment();
+    FOR EACH ROW WHEN (NOT _usage_monitor._is_restoring()) EXECUTE FUNCTION _usage_monitor._refuse_adjustment();
 
 CREATE TRIGGER mark_adjustment
     BEFORE INSERT ON usage_monitor.quota_adjustment
@@ -497,6 +496,8 @@ CREATE TRIGGER check_parent
 CREATE TRIGGER quota_adjusted
     AFTER INSERT ON usage_monitor.quota_adjustment
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._quota_adjusted();
+
+ALTER TABLE usage_monitor.quota_adjustment ENABLE ALWAYS TRIGGER quota_adjusted;
 
 CREATE TRIGGER quota_made
     AFTER INSERT OR DELETE ON usage_monitor.quota

@@ -10,11 +10,19 @@
  */
 #include "postgres.h"
 
+#include "base/catalog.h"
 #include "base/replicated.h"
 #include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "replication/worker_internal.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_pass_over);
 
 static bool replicated_alerts = false;
 
@@ -50,4 +58,34 @@ bool
 um_replicated_is_copied(void)
 {
 	return IsLogicalWorker() && am_tablesync_worker();
+}
+
+/*
+ * _pass_over(): row trigger of tables whose rows each server has for itself.
+ * What the worker writes by itself is passed over; not what follows from that:
+ * what our own code, or a trigger, writes in it.
+ */
+Datum
+usage_monitor_pass_over(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	char	   *schema;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired BEFORE ROW", "_pass_over")));
+	schema = get_namespace_name(RelationGetNamespace(trigdata->tg_relation));
+	if (strcmp(schema, UM_SCHEMA) != 0 && strcmp(schema, UM_PRIVATE_SCHEMA) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" is not for table \"%s\"", "_pass_over",
+						RelationGetRelationName(trigdata->tg_relation)),
+				 errhint("The triggers of usage_monitor are for its own tables alone.")));
+	if (IsLogicalWorker() && !InLocalUserIdChange() &&
+		DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) == 1)
+		return PointerGetDatum(NULL);
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

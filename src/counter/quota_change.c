@@ -167,7 +167,7 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * Row trigger of quota_adjustment: one that is restored may come after its
+ * Row trigger of quota_adjustment: one that is restored, or replicated, may come after its
  * quota, whose counters were made without it.  Who adjusts otherwise sees to
  * the counters himself.
  */
@@ -181,7 +181,7 @@ usage_monitor_quota_adjusted(PG_FUNCTION_ARGS)
 	int64		quota_id;
 	bool		isnull;
 
-	if (um_is_restoring())
+	if (um_is_restoring() || um_is_replicated())
 	{
 		desc = RelationGetDescr(trigdata->tg_relation);
 		quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,

@@ -106,5 +106,5 @@ INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('silent', 'm', 9)
 SELECT count(*) FROM usage_monitor.alert WHERE subject = 'silent';
 SELECT * FROM usage_monitor.verify();
 DROP SCHEMA regress_outbox CASCADE;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_outbox_writer;

@@ -171,5 +171,5 @@ COMMIT;
 TABLE pg_temp.state;
 
 DROP VIEW pg_temp.state;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_belonging;

@@ -110,4 +110,4 @@ SELECT provider, model, requests, cost, origin, as_of IS NOT NULL AS dated, age 
 SELECT change FROM usage_monitor.import_prices('[{"provider": "openai", "model": "gpt-4o", "meter": "input", "amount": 2.4}]');
 SELECT model, origin, age BETWEEN -1 AND 1 AS new FROM usage_monitor.price_age WHERE model = 'gpt-4o' ORDER BY origin;
 
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

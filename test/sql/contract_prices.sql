@@ -55,4 +55,4 @@ INSERT INTO usage_monitor.discount (org, percent) VALUES ('', 5);
 INSERT INTO usage_monitor.discount (org, percent, valid) VALUES ('x', 5, 'empty');
 INSERT INTO usage_monitor.discount (org, percent) VALUES ('contract', 5);
 
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

@@ -128,4 +128,4 @@ SELECT usage_monitor.set_quota('of acme', 'org', 'acme', 1, 'lifetime') IS NOT N
 INSERT INTO usage_monitor.usage (org, user_id, model, cost) VALUES ('acme', 'u', 'm', 0.9);
 SELECT name, subject, org, provider, model, warning_threshold, critical_threshold, thresholds FROM usage_monitor.quota_status ORDER BY name, subject;
 SELECT alert_type, subject, quota, scope, org, metric, period FROM usage_monitor.active_alert WHERE quota_id IS NOT NULL ORDER BY alert_id;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

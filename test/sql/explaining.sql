@@ -93,5 +93,5 @@ SELECT meter, cost FROM usage_monitor.explain_cost(2);
 SELECT name FROM usage_monitor.resolve_model('acme', 'm') WHERE chosen;
 SELECT requests FROM usage_monitor.what_if('m', 'cheap');
 RESET ROLE;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_reader;

@@ -194,4 +194,4 @@ SELECT count(*) = :prices AS unchanged FROM usage_monitor.price WHERE origin = '
 
 DROP VIEW checked;
 DROP TABLE catalogue;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

@@ -47,7 +47,16 @@ SELECT s.used, (SELECT count(*) FROM usage_monitor.alert) AS alerts FROM usage_m
 CREATE TABLE regress_lifecycle_2026_04 (LIKE usage_monitor.usage_default INCLUDING ALL);
 ALTER TABLE usage_monitor.usage ATTACH PARTITION regress_lifecycle_2026_04 FOR VALUES FROM ('2026-04-01') TO ('2026-05-01');
 INSERT INTO usage_monitor.usage (model, input_tokens, ts) VALUES ('m', 1, '2026-04-01') RETURNING tableoid::regclass;
+-- refused while it has calls, however it is said, until it is meant
 DROP EXTENSION usage_monitor;
+DROP EXTENSION IF EXISTS usage_monitor RESTRICT;
+DROP EXTENSION btree_gist CASCADE;
+DROP EXTENSION no_such, btree_gist CASCADE;
+DROP OWNED BY CURRENT_USER;
+DROP SCHEMA usage_monitor CASCADE;
+SET client_min_messages = notice;
+DROP EXTENSION usage_monitor CASCADE;
+SET client_min_messages = warning;
 SELECT catalog, b.count AS before, o.count AS after
 FROM before AS b JOIN pg_temp.objects() AS o USING (catalog)
 WHERE b.count <> o.count;
@@ -63,14 +72,14 @@ SELECT s.used, (SELECT count(*) FROM usage_monitor.alert) AS alerts FROM usage_m
 -- Dropped by a transaction that has rows to count
 BEGIN;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('m', 5) RETURNING cost;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 COMMIT;
 SELECT to_regnamespace('usage_monitor');
 -- made, used, dropped and made again by one
 BEGIN;
 CREATE EXTENSION usage_monitor;
 SELECT * FROM pg_temp.use();
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 CREATE EXTENSION usage_monitor;
 SELECT cost FROM pg_temp.use();
 COMMIT;
@@ -79,25 +88,25 @@ SELECT s.used, (SELECT count(*) FROM usage_monitor.alert) AS alerts FROM usage_m
 BEGIN;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('m', 50) RETURNING cost;
 SAVEPOINT a;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 ROLLBACK TO a;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('m', 7) RETURNING cost;
 COMMIT;
 SELECT s.used, (SELECT count(*) FROM usage_monitor.alert) AS alerts FROM usage_monitor.quota_status AS s;
 BEGIN;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 ROLLBACK;
 INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('m', 3) RETURNING cost;
 SELECT s.used FROM usage_monitor.quota_status AS s;
 -- made in vain
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 BEGIN;
 CREATE EXTENSION usage_monitor;
 SELECT * FROM pg_temp.use();
 ROLLBACK;
 CREATE EXTENSION usage_monitor;
 SELECT * FROM pg_temp.use();
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 
 -- A schema that somebody made before is not ours (PostgreSQL 18 also tells the
 -- script's line)

@@ -121,4 +121,4 @@ SELECT usage_monitor.set_price('*', 7, 7) > 0 AS set;
 SELECT usage_monitor.cost('whatever', 1000000, 0), usage_monitor.cost('whatever:free', 1000000, 0);
 
 DROP VIEW chosen;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

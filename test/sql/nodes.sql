@@ -143,4 +143,4 @@ SELECT org FROM usage_monitor.settle(:'held', model => 'm', input_tokens => 1, o
 SELECT reservation_id AS held FROM usage_monitor.reserve('acme', cost => 1) \gset
 SELECT usage_monitor.release(:'held', org => 'acme'), usage_monitor.release(:'held');
 
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

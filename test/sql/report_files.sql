@@ -60,4 +60,4 @@ SELECT usage_monitor.usage_csv('2026-01-01', '2026-01-02', 'colour');
 SELECT usage_monitor.usage_csv('2026-01-01', '2026-01-02', NULL);
 SELECT usage_monitor.usage_csv('2026-01-01', '2026-01-02', decimal_mark => NULL);
 
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;

@@ -99,5 +99,5 @@ SELECT requests, difference FROM usage_monitor.reprice(timestamptz '2026-07-02',
 RESET timezone;
 
 DROP VIEW ledger;
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
 DROP ROLE regress_writer, regress_manager;

@@ -145,4 +145,4 @@ SELECT * FROM usage_monitor.statement('big', 'January');
 SELECT usage_monitor.statement_csv('big', '2026-01', ';');
 SELECT usage_monitor.statement_json(NULL, '2026-01');
 
-DROP EXTENSION usage_monitor;
+DROP EXTENSION usage_monitor CASCADE;
