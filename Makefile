@@ -73,6 +73,7 @@ SQL_PARTS = \
 	sql/report/price_age.sql \
 	sql/report/spreadsheet.sql \
 	sql/report/statement.sql \
+	sql/report/alert_channel.sql \
 	sql/access/audited.sql \
 	sql/access/replicated.sql \
 	sql/access/confine.sql \
@@ -101,7 +102,7 @@ ENCODING = UTF8
 NO_LOCALE = 1
 PROVE_TESTS = test/t/*.pl
 
-OWN_GOALS = help demo dashboard check check-web check-examples attack bench bench-compare reference differential check-versions check-hard lint coverage
+OWN_GOALS = help demo dashboard check check-web check-examples check-grafana check-out attack bench bench-compare reference differential check-versions check-hard lint coverage
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -182,6 +183,7 @@ help:
 	@echo 'make check-web    test the page in headless Chromium, where there is one'
 	@echo 'make check-examples  test the examples with the packages of npm, and in Python'
 	@echo 'make check-grafana  check the dashboards for Grafana, without Grafana'
+	@echo 'make check-out    test what leaves the database: the relay of alerts'
 	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
 	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=60 COUNT=20000)'
 	@echo 'make lint         read the source without running it: see test/lint'
@@ -224,6 +226,9 @@ check-examples:
 
 check-grafana:
 	@test/sandbox dashboards/grafana/test/check
+
+check-out:
+	@test/sandbox examples/relay/check
 
 # The page's packages and files, made where they stay.
 dashboard:

@@ -21,6 +21,7 @@ BEGIN
                        ('quota', 'INSERT OR UPDATE OR DELETE', '{quota_id, name}'),
                        ('quota_raise', 'INSERT OR UPDATE OR DELETE', '{raise_id, quota_id}'),
                        ('alert_rule', 'INSERT OR UPDATE OR DELETE', '{alert_rule_id, name}'),
+                       ('alert_channel', 'INSERT OR UPDATE OR DELETE', '{name}'),
                        ('access', 'INSERT OR UPDATE OR DELETE', '{role, access, org}'),
                        ('closed_period', 'INSERT OR UPDATE OR DELETE', '{}'),
                        -- raised by the extension, seen and resolved by people

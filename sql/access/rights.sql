@@ -19,7 +19,7 @@ CREATE TABLE usage_monitor.access_right (
 
 COMMENT ON TABLE usage_monitor.access_right IS
     'What grant_access() grants for each kind of access; a manager has the rights of a reader too. Filled by the extension.';
-COMMENT ON COLUMN usage_monitor.access_right.access IS 'writer, reader or manager.';
+COMMENT ON COLUMN usage_monitor.access_right.access IS 'writer, reader, manager or relay.';
 COMMENT ON COLUMN usage_monitor.access_right.kind IS 'schema, table (views, too), sequence or function.';
 COMMENT ON COLUMN usage_monitor.access_right.name IS 'Of what, with its schema; of a function with the types of its arguments.';
 COMMENT ON COLUMN usage_monitor.access_right.privilege IS 'As GRANT names it.';
@@ -40,18 +40,24 @@ INSERT INTO usage_monitor.access_right (access, kind, name, privilege, columns, 
     ('manager', 'schema', 'usage_monitor', 'USAGE', NULL, true),
     ('manager', 'schema', '_usage_monitor', 'USAGE', NULL, true),
     -- import_prices() numbers many at once
-    ('manager', 'sequence', 'usage_monitor.price_price_id_seq', 'USAGE', NULL, false);
+    ('manager', 'sequence', 'usage_monitor.price_price_id_seq', 'USAGE', NULL, false),
+    -- what is not to be told any more
+    ('manager', 'table', 'usage_monitor.alert_delivery', 'DELETE', NULL, false),
+    -- it needs nothing but its two functions
+    ('relay', 'schema', 'usage_monitor', 'USAGE', NULL, false);
 
 -- tables and views that are read
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT', v.by_org
   FROM (VALUES
-           (false, '{access, access_right, audit_log, bill_reconciliation, closed_period, maintenance_status, vendor_bill}'),
+           (false, '{
+               access, access_right, alert_channel, alert_delivery, audit_log, bill_reconciliation, closed_period, maintenance_status, vendor_bill
+           }'),
            (true, '{
                alert, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate,
                provider_alias, quota, quota_adjustment, quota_raise, request_conflict, reservation, setting, unread_fields,
                usage, usage_field,
-               active_alert, alert_rule_status, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total,
+               active_alert, alertmanager_alert, alert_rule_status, budget_status, cache_efficiency, combined_usage, cost_anomaly, cost_forecast, daily_total,
                daily_usage, department_usage, duration_distribution, hourly_total, hourly_usage, model_efficiency,
                model_total, model_usage, monthly_total, monthly_usage, operation_total, operation_usage,
                optimization_suggestion, organisation_usage, pattern_total, price_age, project_usage, provider_total,
@@ -74,7 +80,8 @@ SELECT 'reader', 'table', c.oid::regclass::text, 'SELECT', true, true
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name, t.name = 'quota'
   FROM unnest('{
-           alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate, provider_alias, quota,
+           alert_channel, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate, provider_alias,
+           quota,
            usage_field
        }'::text[]) t (name)
  CROSS JOIN unnest('{INSERT, UPDATE, DELETE}'::text[]) p (name);
@@ -98,7 +105,8 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
                check_alert_rules, check_anomalies, close_period, configure, default_alert_rules, erase_user,
                fold_counters, import_bill, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
                reprice, reread, reset_quota, resolve_alerts, set_budget, set_price, void_call
-           }')) AS f (access, by_org, names)
+           }'),
+           ('relay', false, '{claim_delivery, note_delivery}')) AS f (access, by_org, names)
  CROSS JOIN unnest(f.names::text[]) n (name)
   LEFT JOIN pg_proc p ON p.pronamespace = 'usage_monitor'::regnamespace AND p.proname = n.name;
 

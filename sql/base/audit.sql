@@ -40,7 +40,7 @@ DECLARE
     before   jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     after    jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
     -- kept by the extension
-    ignored  CONSTANT text[] := ARRAY['revision'];
+    ignored  CONSTANT text[] := ARRAY['revision', 'posted_at'];
     changed  text[];
 BEGIN
     IF (SELECT c.relnamespace FROM pg_class c WHERE c.oid = TG_RELID) <> 'usage_monitor'::regnamespace THEN

@@ -1,0 +1,396 @@
+"""Tests relay.py against receivers that are there: mail (aiosmtpd), HTTP and Alertmanager.
+
+For examples/relay/check, in a database that has the extension.
+"""
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+from decimal import Decimal
+from email import message_from_bytes, policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psycopg
+
+import relay
+
+try:
+    from aiosmtpd.controller import Controller
+except ImportError:
+    Controller = None
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(what, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.1)
+
+
+class Receiver:
+    """An HTTP server that keeps what is posted to it, and fails where it is told to."""
+
+    def __init__(self):
+        self.posts, self.down, self.answers = [], set(), {}
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path in receiver.down:
+                    if random.random() < 0.5:
+                        self.send_response(503)
+                        self.send_header("Content-Length", "0")
+                        self.end_headers()
+                    self.close_connection = True
+                    return
+                receiver.posts.append((self.path, json.loads(body, parse_float=Decimal)))
+                status, answer = receiver.answers.get(self.path, (200, b"ok"))
+                self.send_response(status)
+                if status in (301, 302):
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def at(self, path):
+        return [body for where, body in self.posts if where == path]
+
+
+class Mailbox:
+    def __init__(self):
+        self.mails, self.down, self.refused = [], False, set()
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address in self.refused:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        if self.down:
+            return "451 come again"
+        self.mails.append((list(envelope.rcpt_tos), message_from_bytes(envelope.content, policy=policy.default)))
+        return "250 OK"
+
+
+class RelayTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.admin = psycopg.connect(autocommit=True)
+        cls.directory = tempfile.mkdtemp()
+        cls.receiver = Receiver()
+        cls.mailbox = Mailbox()
+        cls.smtp = "smtp://127.0.0.1:9"
+        if Controller:
+            cls.controller = Controller(cls.mailbox, hostname="127.0.0.1", port=free_port())
+            cls.controller.start()
+            cls.smtp = f"smtp://127.0.0.1:{cls.controller.port}"
+        cls.secret("hook", cls.receiver.url + "/hook")
+        cls.relays = []
+        cls.sql("SELECT usage_monitor.set_price('m', 1, 1)")
+        cls.sql("SELECT usage_monitor.set_quota('users', 'user', NULL, 3, metric => 'requests', period => 'lifetime')")
+
+    @classmethod
+    def tearDownClass(cls):
+        if Controller:
+            cls.controller.stop()
+        cls.receiver.server.shutdown()
+        shutil.rmtree(cls.directory)
+
+    def setUp(self):
+        self.sql("DELETE FROM usage_monitor.alert_channel")
+        self.sql("SELECT usage_monitor.resolve_alerts(before => 'infinity')")
+        self.receiver.posts.clear()
+        self.receiver.down.clear()
+        self.mailbox.mails.clear()
+        self.mailbox.refused.clear()
+
+    def tearDown(self):
+        while self.relays:
+            self.kill(self.relays.pop())
+
+    @classmethod
+    def sql(cls, statement, *values):
+        # after a restart of the server it connects again
+        for attempt in range(50):
+            try:
+                if cls.admin.closed:
+                    cls.admin = psycopg.connect(autocommit=True)
+                cursor = cls.admin.execute(statement, values)
+                return cursor.fetchall() if cursor.description else None
+            except psycopg.OperationalError:
+                cls.admin.close()
+                time.sleep(0.2)
+        raise AssertionError("the server does not come back")
+
+    @classmethod
+    def secret(cls, name, value):
+        with open(os.path.join(cls.directory, name), "w", encoding="utf-8") as file:
+            file.write(value + "\n")
+
+    def start(self):
+        # env -i: nothing but what the relay says that it needs
+        environment = {name: os.environ[name] for name in ("PGHOST", "PGPORT", "PGDATABASE", "PATH") if name in os.environ}
+        environment.update(PGUSER="relay", PGPASSWORD="relay", RELAY_SECRETS=self.directory, SMTP_URL=self.smtp,
+                           MAIL_FROM="Usage <usage@example.com>", RELAY_SECONDS="0.2")
+        with open(os.path.join(self.directory, "log"), "ab") as log:
+            process = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "relay.py")], env=environment, stdout=log, stderr=log)
+        self.relays.append(process)
+
+    @staticmethod
+    def kill(process):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def channel(self, name, kind, target, **others):
+        columns = ", ".join(["name", "kind", "target", *others])
+        self.sql(f"INSERT INTO usage_monitor.alert_channel ({columns}) VALUES ({', '.join(['%s'] * (3 + len(others)))})",
+                 name, kind, target, *others.values())
+
+    def call(self, user, calls=3):
+        self.sql("INSERT INTO usage_monitor.usage (model, user_id, input_tokens) SELECT 'm', %s, 1 FROM generate_series(1, %s)", user, calls)
+
+    def pending(self):
+        return self.sql("SELECT count(*) FROM usage_monitor.alert_delivery WHERE delivered_at IS NULL")[0][0]
+
+    def test_nothing_is_lost(self):
+        """At least once and in order, while relay and server die and receivers are down; nothing of what was rolled back."""
+        self.channel("hook", "webhook", "secret:hook")
+        if Controller:
+            self.channel("mail", "email", "ops@example.com")
+        restarts = []
+        stop = threading.Event()
+
+        def write():
+            # each user reaches two levels at once; every other transaction is rolled back
+            number, connection = 0, None
+            while not stop.is_set():
+                number += 1
+                try:
+                    connection = connection or psycopg.connect()
+                    connection.execute("INSERT INTO usage_monitor.usage (model, user_id, input_tokens) "
+                                       "SELECT 'm', %s, 1 FROM generate_series(1, 3)",
+                                       (f"{'gone' if number % 2 else 'stays'} {number} {restarts}",))
+                    if number % 2:
+                        connection.rollback()
+                    else:
+                        connection.commit()
+                except psycopg.Error:
+                    connection = None
+                time.sleep(0.1)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        kills = 0
+        try:
+            for turn in range(11):
+                self.start()
+                if turn in (2, 6):
+                    self.receiver.down.add("/hook")
+                    self.mailbox.down = turn == 6
+                if turn in (5, 9):
+                    self.receiver.down.clear()
+                    self.mailbox.down = False
+                time.sleep(random.uniform(0.3, 1.5))
+                if turn in (3, 7):
+                    data = self.sql("SHOW data_directory")[0][0]
+                    subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "-s", "-w", "restart"], check=True,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    restarts.append(turn)
+                if turn < 10:
+                    self.kill(self.relays.pop())
+                    kills += 1
+        finally:
+            stop.set()
+            writer.join()
+        resolved = self.sql("SELECT usage_monitor.resolve_alerts(quota => 'users')")[0][0]
+        until("all delivered", lambda: self.pending() == 0, 120)
+        expected = self.sql("SELECT event, alert_id FROM usage_monitor.alert_delivery WHERE channel = 'hook' ORDER BY delivery_id")
+        told = list(dict.fromkeys((body["event"], body["alert"]["alert_id"]) for body in self.receiver.at("/hook")))
+        self.assertGreater(len(expected), 20)
+        self.assertEqual(told, expected)
+        self.assertEqual(len([event for event, _ in expected if event == "resolved"]), resolved)
+        alerts = dict(self.sql("SELECT alert_id, subject FROM usage_monitor.alert WHERE alert_id = ANY (%s)", [i for _, i in expected]))
+        self.assertTrue(all(subject.startswith("stays") for subject in alerts.values()))
+        # exactly those of the writer, not those that other channels are told of
+        raised = self.sql("SELECT count(*) FROM usage_monitor.alert WHERE subject LIKE 'stays%%'")[0][0]
+        self.assertEqual(raised, resolved)
+        if Controller:
+            ids = [mail["Message-ID"] for _, mail in self.mailbox.mails]
+            wanted = [f"<usage_monitor-{i}@example.com>" for i, in
+                      self.sql("SELECT delivery_id FROM usage_monitor.alert_delivery WHERE channel = 'mail' ORDER BY delivery_id")]
+            self.assertEqual(list(dict.fromkeys(ids)), wanted)
+            self.assertEqual(self.mailbox.mails[0][0], ["ops@example.com"])
+        print(f"{raised} alerts, {len(expected)} messages each, {kills} relays killed, {len(restarts)} crashes of the server, "
+              f"sent again: {len(self.receiver.at('/hook')) - len(expected)}", file=sys.stderr)
+
+    def test_two_relays(self):
+        """Two relays tell each alert once, in order."""
+        self.channel("hook", "webhook", "secret:hook")
+        self.start()
+        self.start()
+        for user in range(20):
+            self.call(f"two {user}")
+        until("delivered", lambda: self.pending() == 0)
+        ids = [body["delivery_id"] for body in self.receiver.at("/hook")]
+        self.assertEqual(len(ids), 60)
+        self.assertEqual(ids, sorted(set(ids)))
+
+    def test_at_once(self):
+        """NOTIFY wakes the relay: no alert waits for the next look."""
+        self.channel("hook", "webhook", "secret:hook")
+        self.start()
+        until("the relay listens", lambda: self.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'usage_monitor relay'")[0][0] == 1)
+        self.call("at once")
+        until("told", lambda: len(self.receiver.at("/hook")) >= 3, 10)
+        alert = self.receiver.at("/hook")[0]["alert"]
+        self.assertEqual((alert["subject"], alert["level"], alert["used"]), ("at once", "warning", 3))
+
+    def test_chats(self):
+        """Each chat has its form, and 200 is not taken for an agreement."""
+        for kind, answer in (("slack", b"ok"), ("feishu", b'{"code":0,"msg":"success"}'),
+                             ("wecom", b'{"errcode":0,"errmsg":"ok"}'), ("dingtalk", b'{"errcode":0}')):
+            self.secret(kind, f"{self.receiver.url}/{kind}?key=top-secret")
+            self.receiver.answers[f"/{kind}?key=top-secret"] = (200, answer)
+            self.channel(kind, kind, f"secret:{kind}", levels=["exceeded"])
+        self.receiver.answers["/feishu?key=top-secret"] = (200, b'{"code":9499,"msg":"Bad Request"}')
+        self.call("<b>&\u7528\u6237\n" + "\u957f" * 300)
+        self.start()
+        error = "SELECT last_error FROM usage_monitor.alert_delivery WHERE channel = 'feishu'"
+        until("refused", lambda: self.sql(error)[0][0])
+        self.assertEqual(self.sql(error)[0][0], "refused, code 9499")
+        until("the others", lambda: self.pending() == 1)
+        self.receiver.answers["/feishu?key=top-secret"] = (200, b'{"code":0}')
+        until("then taken", lambda: self.pending() == 0)
+        slack = self.receiver.at("/slack?key=top-secret")[0]["text"]
+        self.assertIn("&lt;b&gt;&amp;\u7528\u6237", slack)
+        self.assertIn("exceeded: quota", self.receiver.at("/feishu?key=top-secret")[-1]["content"]["text"])
+        self.assertEqual(self.receiver.at("/dingtalk?key=top-secret")[0]["msgtype"], "text")
+        wecom = self.receiver.at("/wecom?key=top-secret")[0]["text"]["content"]
+        self.assertLessEqual(len(wecom.encode()), 2048)
+        self.assertIn("\u957f" * 300, wecom)
+        self.assertEqual(relay.cut("\u957f" * 700, 2048), "\u957f" * 681 + "...")
+
+    def test_secrets(self):
+        """No error tells a secret, wherever it is wrong."""
+        for name, value in (("word", "top-secret"), ("port", "http://127.0.0.1:1/top-secret"), ("place", "http://[top-secret/"),
+                            ("moved", self.receiver.url + "/top-secret")):
+            self.secret(name, value)
+            self.channel(name, "webhook", f"secret:{name}", levels=["exceeded"])
+        self.channel("none", "slack", "secret:none", levels=["exceeded"])
+        self.receiver.answers["/top-secret"] = (302, b"top-secret")
+        self.call("secrets")
+        self.start()
+        until("all tried", lambda: self.sql("SELECT count(*) FROM usage_monitor.alert_delivery WHERE last_error IS NOT NULL")[0][0] == 5)
+        errors = dict(self.sql("SELECT channel, last_error FROM usage_monitor.alert_delivery"))
+        self.assertEqual(errors["none"], 'cannot read secret "none": FileNotFoundError')
+        self.assertEqual(errors["moved"], "HTTP status 302")
+        self.assertEqual(errors["port"], "cannot connect: Connection refused")
+        self.assertEqual(errors["word"], "the secret is no http:// or https:// address")
+        with open(os.path.join(self.directory, "log"), encoding="utf-8") as log:
+            self.assertNotIn("top-secret", log.read() + str(errors))
+        self.assertEqual(self.receiver.at("/elsewhere"), [])
+
+    @unittest.skipUnless(Controller, "needs aiosmtpd (Debian: python3-aiosmtpd)")
+    def test_mail(self):
+        """Who refuses is noted, and the others are not told twice; a header cannot be made up."""
+        self.channel("mail", "email", "ops@example.com, gone@example.com", levels=["exceeded"])
+        self.mailbox.refused.add("gone@example.com")
+        self.call("eve\r\nBcc: all@example.com\r\n\r\nhello")
+        self.start()
+        until("delivered", lambda: self.pending() == 0)
+        (to, mail), = self.mailbox.mails
+        self.assertEqual((to, mail["Bcc"], mail["To"]), (["ops@example.com"], None, "ops@example.com, gone@example.com"))
+        self.assertTrue(mail["Subject"].startswith('exceeded: quota "users" of user "eve Bcc: all@example.com'))
+        self.assertEqual(self.sql("SELECT last_error FROM usage_monitor.alert_delivery")[0][0], "refused: gone@example.com")
+        self.mailbox.refused.add("ops@example.com")
+        self.call("mallory")
+        until("refused", lambda: self.sql("SELECT max(attempts) FROM usage_monitor.alert_delivery WHERE delivered_at IS NULL")[0][0])
+        self.assertEqual(self.sql("SELECT last_error FROM usage_monitor.alert_delivery WHERE delivered_at IS NULL")[0][0],
+                         "all addresses were refused")
+
+    @unittest.skipUnless(Controller, "needs aiosmtpd (Debian: python3-aiosmtpd)")
+    def test_digest(self):
+        """A digest has the alerts of its day, and the figures of report()."""
+        self.channel("mail", "email", "cfo@example.com", digest="day")
+        self.channel("hook", "webhook", "secret:hook", digest="week")
+        self.sql("INSERT INTO usage_monitor.usage (model, user_id, ts, input_tokens) "
+                 "SELECT 'm', 'digest', now() - i * interval '1 day', 1234567 FROM generate_series(1, 8) i")
+        self.sql("UPDATE usage_monitor.alert_delivery SET created_at = created_at - interval '1 day' WHERE channel = 'mail'")
+        self.sql("UPDATE usage_monitor.alert_channel SET digest_since = now() - CASE digest WHEN 'day' THEN interval '1 day' ELSE interval '7 days' END")
+        self.start()
+        until("sent", lambda: self.mailbox.mails and self.receiver.at("/hook"))
+        mail = self.mailbox.mails[0][1]
+        day = json.loads(next(mail.iter_attachments()).get_content(), parse_float=Decimal)
+        text = mail.get_body().get_content()
+        cost, = self.sql("SELECT usage_monitor.report('daily', %s::date) #>> '{summary,cost}'", day["report"]["period"]["first_day"])[0]
+        self.assertEqual(str(day["report"]["summary"]["cost"]), cost)
+        self.assertEqual(cost, "1.234567")
+        self.assertIn("1.23 USD", mail["Subject"])
+        self.assertIn("exceeded: quota \"users\" of user \"digest\"", text)
+        self.assertEqual({a["alert"]["subject"] for a in day["alerts"]}, {"digest"})
+        week = self.receiver.at("/hook")[0]["report"]
+        cost, = self.sql("SELECT usage_monitor.report('weekly', %s::date) #>> '{summary,cost}'", week["period"]["first_day"])[0]
+        self.assertEqual(str(week["summary"]["cost"]), cost)
+        self.assertGreater(Decimal(cost), 0)
+
+    @unittest.skipUnless(ALERTMANAGER, "needs Alertmanager (Debian: prometheus-alertmanager)")
+    def test_alertmanager(self):
+        """Alertmanager takes what the view says, tells its own receiver, and is told what is resolved."""
+        port = free_port()
+        config = os.path.join(self.directory, "alertmanager.yml")
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump({"global": {"resolve_timeout": "5m"},
+                       "route": {"receiver": "hook", "group_by": ["alert_id"], "group_wait": "1s", "group_interval": "1s"},
+                       "receivers": [{"name": "hook", "webhook_configs": [{"url": self.receiver.url + "/am"}]}]}, file)
+        server = subprocess.Popen([ALERTMANAGER, f"--config.file={config}", f"--storage.path={self.directory}/am",
+                                   f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="],
+                                  env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            # it is not there yet: the relay tries again
+            self.channel("am", "alertmanager", f"http://127.0.0.1:{port}/api/v2/alerts")
+            self.call("am")
+            self.start()
+            until("told", lambda: len(self.receiver.at("/am")) >= 3)
+            alerts = [a for body in self.receiver.at("/am") for a in body["alerts"]]
+            self.assertEqual({(a["status"], a["labels"]["severity"], a["labels"]["subject"]) for a in alerts},
+                             {("firing", level, "am") for level in ("warning", "critical", "exceeded")})
+            self.assertIn("3 of 3 requests used", alerts[0]["annotations"]["summary"])
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/alerts") as answer:
+                self.assertEqual(len(json.load(answer)), 3)
+            self.sql("SELECT usage_monitor.resolve_alerts(subject => 'am')")
+            until("resolved", lambda: sum(a["status"] == "resolved" for body in self.receiver.at("/am") for a in body["alerts"]) >= 3)
+            self.assertEqual(self.pending(), 0)
+        finally:
+            self.kill(server)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
