@@ -169,7 +169,7 @@ SELECT pg_temp.tell();
 SELECT pg_temp.tell() IS NULL;
 SELECT (usage_monitor.resolve_alert(max(alert_id))).level FROM usage_monitor.active_alert;
 BEGIN;
-SELECT message #- '{0,labels,alert_id}' #- '{0,startsAt}' #- '{0,endsAt}' #- '{1,labels,alert_id}' #- '{1,startsAt}', message -> 0 ? 'endsAt', message -> 1 ? 'endsAt'
+SELECT message #- '{0,labels,alert_id}' #- '{0,startsAt}' #- '{0,endsAt}' #- '{1,labels,alert_id}' #- '{1,startsAt}' #- '{1,endsAt}', message -> 0 ? 'endsAt', message -> 1 ? 'endsAt'
   FROM usage_monitor.claim_delivery();
 ROLLBACK;
 SELECT pg_temp.tell();
