@@ -49,8 +49,7 @@ CREATE TABLE usage_monitor.alert_delivery (
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
     delivered_at    timestamptz,
     last_error      text,
-    CONSTRAINT alert_delivery_pkey PRIMARY KEY (delivery_id),
-    CONSTRAINT alert_delivery_alert_id_fkey FOREIGN KEY (alert_id) REFERENCES usage_monitor.alert ON DELETE CASCADE
+    CONSTRAINT alert_delivery_pkey PRIMARY KEY (delivery_id)
 );
 
 COMMENT ON TABLE usage_monitor.alert_delivery IS
@@ -251,6 +250,32 @@ CREATE TRIGGER deliver_resolved
     AFTER UPDATE OF resolved_at ON usage_monitor.alert
     FOR EACH ROW WHEN (OLD.resolved_at IS NULL AND NEW.resolved_at IS NOT NULL)
     EXECUTE FUNCTION _usage_monitor._deliver_alert();
+
+-- SECURITY DEFINER: who may delete alerts need not be able to delete deliveries
+CREATE FUNCTION _usage_monitor._follow_alert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM usage_monitor.alert_delivery d WHERE d.alert_id IS NOT NULL;
+    ELSE
+        DELETE FROM usage_monitor.alert_delivery d WHERE d.alert_id = OLD.alert_id;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._follow_alert() IS
+    'Trigger: the deliveries of an alert go with it. (A dump''s tables are restored in any order, so there is no foreign key.)';
+
+CREATE TRIGGER follow_delete
+    AFTER DELETE ON usage_monitor.alert
+    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._follow_alert();
+
+CREATE TRIGGER follow_truncate
+    AFTER TRUNCATE ON usage_monitor.alert
+    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._follow_alert();
 
 CREATE VIEW usage_monitor.alertmanager_alert WITH (security_invoker = true) AS
 SELECT a.alert_id,

@@ -128,7 +128,7 @@ BEGIN;
 UPDATE pg_extension SET extversion = '100.0' WHERE extname = 'usage_monitor';
 ALTER TABLE usage_monitor.usage_default SET (fillfactor = 100);
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
-ALTER TABLE _usage_monitor._counter_row DROP COLUMN revision;
+ALTER TABLE _usage_monitor._counter_row RENAME COLUMN revision TO other_revision;
 INSERT INTO usage_monitor.usage (user_id, model, cost) VALUES ('u3', 'm', 1);
 COMMIT;
 SELECT * FROM usage_monitor.verify();

@@ -38,9 +38,10 @@ $node->safe_psql('postgres', $_) for (
 	q{SELECT usage_monitor.record('{"id": "x1", "model": "gpt-4o", "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}}', user_id => 'u3')},
 	q{SELECT usage_monitor.acknowledge_alert(min(alert_id), 'me'), usage_monitor.resolve_alert(max(alert_id), 'you') FROM usage_monitor.alert});
 
-# quota_history has what quota_usage may: a counter of a period before the quota
+# quota_history has what quota_usage may: a counter of a period before the quota;
+# and how a ledger is maintained is its own
 my @views = split /\n/, value($node, q{
-	SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'v' AND relname NOT LIKE '\\_%' AND relname <> 'quota_usage' AND relnamespace = 'usage_monitor'::regnamespace ORDER BY 1});
+	SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'v' AND relname NOT LIKE '\\_%' AND relname NOT IN ('quota_usage', 'maintenance_status') AND relnamespace = 'usage_monitor'::regnamespace ORDER BY 1});
 my @tables = qw(price price_rate model_alias model_alternative provider_alias exchange_rate setting quota alert);
 
 # All of it as it is within one hour of the clock: several views go by what hour it is.
