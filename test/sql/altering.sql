@@ -111,7 +111,8 @@ DROP TRIGGER quota_made ON usage_monitor.quota;
 SELECT * FROM usage_monitor.verify() ORDER BY key::text COLLATE "C";
 ROLLBACK;
 ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_before, ENABLE ALWAYS TRIGGER usage_after;
-ALTER TABLE usage_monitor.price ENABLE ALWAYS TRIGGER invalidate, ENABLE REPLICA TRIGGER invalidate_replicated;
+ALTER TABLE usage_monitor.price ENABLE ALWAYS TRIGGER invalidate, ENABLE REPLICA TRIGGER invalidate_replicated,
+    ENABLE REPLICA TRIGGER pass_over, ENABLE REPLICA TRIGGER pass_over_changes;
 ALTER TABLE usage_monitor.quota ENABLE TRIGGER check_quota;
 SELECT * FROM usage_monitor.verify();
 
