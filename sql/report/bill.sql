@@ -64,7 +64,7 @@ END;
 
 COMMENT ON FUNCTION _usage_monitor._bill_meter(text) IS 'Which meter a line of a bill is about, by its words; other: none that is known.';
 
-/* RFC 4180: one array a record; quotes hold commas, line ends and doubled quotes. */
+/* RFC 4180, a byte order mark in front or not: one array a record; quotes hold commas, line ends and doubled quotes. */
 CREATE FUNCTION _usage_monitor._csv_records(document text) RETURNS SETOF text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -73,7 +73,7 @@ BEGIN ATOMIC
         SELECT f.n,
                CASE WHEN f.part[1] LIKE '"%' THEN replace(substr(f.part[1], 2, length(f.part[1]) - 2), '""', '"') ELSE f.part[1] END AS value,
                f.part[2] AS behind
-          FROM regexp_matches(rtrim(ltrim(document, U&'\FEFF'), E'\r\n') || E'\n', '("(?:[^"]|"")*"|[^,\r\n"]*)(,|\r?\n)', 'g') WITH ORDINALITY AS f (part, n)
+          FROM regexp_matches(rtrim(regexp_replace(document, '^[^\x01-\x7f]+', ''), E'\r\n') || E'\n', '("(?:[^"]|"")*"|[^,\r\n"]*)(,|\r?\n)', 'g') WITH ORDINALITY AS f (part, n)
     ), record AS (
         SELECT f.n, f.value, count(*) FILTER (WHERE f.behind <> ',') OVER (ORDER BY f.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS number
           FROM field f
@@ -287,7 +287,7 @@ BEGIN
             HINT = 'Formats are openai, anthropic, openrouter and focus (also aws and google, whose exports have its columns).';
     END IF;
 
-    IF ltrim(import_bill.bill, U&'\FEFF \000A\000D\0009') ~ '^[[{]' THEN
+    IF import_bill.bill ~ '^[^\x21-\x7e]*[[{]' THEN
         document := import_bill.bill::jsonb;
     ELSE
         -- a table of texts: each record under the names of the first

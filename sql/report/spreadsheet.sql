@@ -22,7 +22,7 @@ CREATE FUNCTION _usage_monitor._spreadsheet(header text[], lines text[], decimal
 AS $$
 BEGIN
     -- Excel reads UTF-8 only where this stands before it
-    RETURN CASE WHEN getdatabaseencoding() = 'UTF8' THEN chr(65279) ELSE '' END
+    RETURN CASE WHEN getdatabaseencoding() = 'UTF8' THEN convert_from('\xefbbbf', 'UTF8') ELSE '' END
            || array_to_string(array_to_string(header, CASE decimal_mark WHEN ',' THEN ';' ELSE ',' END) || lines, E'\n');
 END
 $$;
