@@ -21,12 +21,12 @@ CREATE TABLE _usage_monitor._span (
 CREATE INDEX _span_seen_at ON _usage_monitor._span (seen_at);
 
 COMMENT ON TABLE _usage_monitor._span IS
-    'Spans that told of a call, and those round them, for a day: whichever tells of the same call again is not recorded. Not dumped: what comes later than that is known again by its request_id.';
+    'Spans of calls, and the spans round them, kept for a day so that another span of the same call is not recorded as a second call. Not dumped: what comes later is known again by its request_id.';
 COMMENT ON COLUMN _usage_monitor._span.org IS 'Organisation.';
-COMMENT ON COLUMN _usage_monitor._span.trace IS 'The trace; of the events of a coding agent its name.';
-COMMENT ON COLUMN _usage_monitor._span.span IS 'The span; of an event its request.';
-COMMENT ON COLUMN _usage_monitor._span.request_id IS 'As which the call is in the ledger; NULL for a span round others.';
-COMMENT ON COLUMN _usage_monitor._span.is_call IS 'Did it tell of a call itself, or is it round spans that did?';
+COMMENT ON COLUMN _usage_monitor._span.trace IS 'The id of the trace; for an event of a coding agent, the name of the agent.';
+COMMENT ON COLUMN _usage_monitor._span.span IS 'The id of the span; for an event, the id of its request.';
+COMMENT ON COLUMN _usage_monitor._span.request_id IS 'The request_id of the call in the ledger; NULL for a span round others.';
+COMMENT ON COLUMN _usage_monitor._span.is_call IS 'Whether the span is a call itself; if not, it is round spans that are.';
 COMMENT ON COLUMN _usage_monitor._span.input_tokens IS 'Of its call, or of all calls in it.';
 COMMENT ON COLUMN _usage_monitor._span.output_tokens IS 'Of its call, or of all calls in it.';
 COMMENT ON COLUMN _usage_monitor._span.seen_at IS 'When it came.';
@@ -65,7 +65,7 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._otel_object(text) IS
-    'An object that is written as text in an attribute; NULL: it is none.';
+    'An object that is written as text in an attribute; NULL: the text is not a whole JSON object.';
 
 CREATE FUNCTION _usage_monitor._otel_time(span jsonb, VARIADIC names text[]) RETURNS timestamptz
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -136,7 +136,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION _usage_monitor._span_event(jsonb, jsonb) IS
-    'By which event a coding agent tells of a call: claude_code.api_request, codex.sse_event, gemini_cli.api_response, ...; NULL: by none.';
+    'The event by which a coding agent reports a call: claude_code.api_request, codex.sse_event, gemini_cli.api_response, ...; NULL: it is not such an event.';
 
 CREATE FUNCTION _usage_monitor._span_response(span jsonb, attributes jsonb, event text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -201,7 +201,7 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._span_response(jsonb, jsonb, text) IS
-    'What a span says of a call, as a response that record() reads; NULL: it tells of none, or only of what spans within it tell.';
+    'What a span says of a call, as a response that record() reads; NULL: the span is not a call, or only repeats what the spans within it say.';
 
 CREATE FUNCTION _usage_monitor._is_same_use(known _usage_monitor._span, usage usage_monitor.normalized_usage) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -211,7 +211,7 @@ RETURN (usage.input_tokens IS NULL AND usage.output_tokens IS NULL)
     OR coalesce(usage.output_tokens = known.output_tokens AND usage.output_tokens > 0, false);
 
 COMMENT ON FUNCTION _usage_monitor._is_same_use(_usage_monitor._span, usage_monitor.normalized_usage) IS
-    'Do two spans tell of the same use? Where one side of the counts agrees they do: some leave out what was cached, or reasoning.';
+    'Whether two spans report the same usage. It is enough that one side, input or output, agrees: some spans leave out cached tokens, or reasoning.';
 
 CREATE FUNCTION _usage_monitor._is_told(request_id text, org text, trace text, span text, parents jsonb, usage usage_monitor.normalized_usage)
 RETURNS boolean
@@ -320,7 +320,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM010',
             MESSAGE = CASE WHEN jsonb_path_exists(record_span.span, '$[*].resourceMetrics')
-                           THEN 'metrics tell of no single call'
+                           THEN 'metrics cannot be recorded: they are sums, not single calls'
                            ELSE format('unknown shape of span: %s', coalesce(left(record_span.span::text, 60), 'NULL')) END,
             HINT = 'Pass a span, a log record, an object of attributes, or what an exporter sends to /v1/traces or /v1/logs, as jsonb.';
     END IF;
@@ -331,7 +331,7 @@ BEGIN
       INTO parents
       FROM _usage_monitor._spans(record_span.span) s
      WHERE s.span_id IS NOT NULL
-       AND s.parent_id IS NOT NULL;
+       AND s.parent_id <> s.span_id;
 
     -- the inner ones first: they begin after those round them
     FOR item IN
@@ -365,7 +365,7 @@ BEGIN
                 RAISE EXCEPTION USING
                     ERRCODE = 'UM010',
                     MESSAGE = format('unknown shape of span: %s', left(item.span::text, 60)),
-                    HINT = 'Its attributes are none that tell of a call: gen_ai.*, llm.*, ai.*, or those of an event of a coding agent.';
+                    HINT = 'No attribute describes a call to a model. Expected are attributes named gen_ai.*, llm.* or ai.*, or an event of a coding agent, such as claude_code.api_request.';
             END IF;
 
             IF item.span #>> '{status,code}' IN ('2', 'STATUS_CODE_ERROR') OR item.span #>> '{status,status_code}' = 'ERROR'
@@ -475,4 +475,4 @@ $$;
 SELECT _usage_monitor._run_as_owner('record_span');
 
 COMMENT ON FUNCTION usage_monitor.record_span(jsonb, text, text, text, text, text) IS
-    'Records the calls that OpenTelemetry tells of: a span, a log record, an object of attributes, an array of them, or all that an exporter sends as JSON. A row for each call: recorded; repeated, for it was told of before; or refused, with the reason, which loses no other. Spans that tell of no call have no row. What is not given is taken from the attributes: usage_monitor.org, usage_monitor.project, ..., or the conventions'' own. Errors: UM010 neither a span nor an export.';
+    'Records the calls that OpenTelemetry tells of: a span, a log record, an object of attributes, an array of them, or all that an exporter sends as JSON. A row for each call: recorded; repeated, because it was recorded before; or refused, with the reason, while the others are recorded all the same. Spans that are not calls have no row. What is not given is taken from the attributes: usage_monitor.org, usage_monitor.project, ..., or the conventions'' own. Errors: UM010 neither a span nor an export.';

@@ -143,6 +143,12 @@ SELECT pg_temp.told(jsonb_build_array(
     pg_temp.span('j5', 'j0', 54, '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}'),
     pg_temp.span('j6', 'j5', 55, '{"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4o", "gen_ai.usage.input_tokens": 51, "gen_ai.usage.output_tokens": 6}')));
 
+-- Spans that are their own parents, or each other's, are calls all the same
+SELECT pg_temp.told(jsonb_build_array(
+    pg_temp.span('y1', 'y1', 56, '{"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4o", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 3}'),
+    pg_temp.span('y2', 'y3', 57, '{"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4o", "gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 4}'),
+    pg_temp.span('y3', 'y2', 58, '{"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4o", "gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 5}')));
+
 -- A bad span loses no other; what is no call has no row
 SELECT pg_temp.told(jsonb_build_array(
     pg_temp.span('b1', '', 60, '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": -5, "gen_ai.usage.output_tokens": 1}'),
