@@ -240,7 +240,7 @@ plus(int64 a, int64 b)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("counts of the response together are out of range"),
-				 errhint("Counts are what the provider reported.")));
+				 errhint("Pass the counts as the provider reported them, of one call at a time.")));
 	return sum;
 }
 
@@ -1685,7 +1685,7 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 			ereport(ERROR,
 					(errcode(ERRCODE_UM_INVALID_COUNT),
 					 errmsg("invalid usage: %s", shown(r->wrong_usage)),
-					 errhint("A usage object has counts by name.")));
+					 errhint("A usage object looks like {\"input_tokens\": 10, \"output_tokens\": 5}.")));
 		if (!hold_unknown || (r->nunread == 0 && !(r->is_stream && first_found(r, UM_MEANS_BEGINS) != NULL)))
 			unknown_shape(keys_of(first));
 		is_held = true;
@@ -1693,8 +1693,8 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 	if (nreadings == 1 && bare && !KNOWN(all, UM_METER_OUTPUT) && !any_other(all) && !any_field_unread(r))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_SHAPE),
-				 errmsg("unknown shape of response: tokens that were counted, not used"),
-				 errhint("It says nothing of an output. Record the call itself.")));
+				 errmsg("unknown shape of response: a count of input tokens, not a call"),
+				 errhint("It does not say how many tokens were output. Pass the response of the call itself.")));
 	/* nothing but other meters, a charge or an error */
 	if (!is_held && (nreadings > 0 || failed || !r->empty_usage) && !any_tokens(all))
 	{

@@ -160,7 +160,7 @@ bad_meaning(const char *meaning)
 	ereport(ERROR,
 			(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
 			 errmsg("unknown meaning \"%s\"", meaning),
-			 errhint("A meaning is a meter (%s, cost, total), or - for a field of no account.",
+			 errhint("A meaning is a meter (%s, cost, total), or - for a field that costs nothing.",
 					 um_meter_names())));
 }
 

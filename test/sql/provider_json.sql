@@ -187,6 +187,9 @@ SELECT reading('{}');
 SELECT reading('[]');
 SELECT reading('"text"');
 SELECT reading(NULL);
+-- the answer of a token counter is no call
+SELECT reading('{"input_tokens":2095}');
+SELECT reading('{"model":"m","usage":5}');
 SELECT reading('[{"id":"a","usage":{"prompt_tokens":1,"completion_tokens":1}},{"id":"b","usage":{"prompt_tokens":1,"completion_tokens":1}}]');
 
 DROP SCHEMA regress_provider_json CASCADE;
