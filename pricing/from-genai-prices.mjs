@@ -334,9 +334,7 @@ for (const provider of [...providers].sort((a, b) => compare(a.id, b.id))) {
   const lines = []
   for (const [name, model] of catalogue(provider, all)) {
     const list = rows(provider, name, model, asOf).filter((r) => !added.has(r.slice(0, 3).join()))
-    if (list.length === 0) {
-      continue
-    }
+    if (list.length === 0) continue
     models++
     lines.push(...list.map(csv))
     if ((FAMILIES.has(provider.id) || provider.id === 'aws') && provider.models.includes(model) && name === model.id)

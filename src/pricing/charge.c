@@ -47,8 +47,8 @@ typedef struct Charge
 	Numeric		exchange_rate;	/* NULL: the same currency */
 	char	   *currency;
 	int64		requests;
-	int128		whole;			/* the quantity's integers */
-	Numeric		fraction;		/* and those that are none, NULL: none */
+	int128		whole;			/* sum of the whole quantities */
+	Numeric		fraction;		/* sum of those with decimals, NULL: none */
 } Charge;
 
 typedef struct ChargeList
