@@ -427,7 +427,7 @@ BEGIN ATOMIC
            'warning' AS level,
            NULL::bigint AS quota_id,
            _unpriced_alert.model AS subject,
-           lower(r.days)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() AS period_start,
+           _usage_monitor._day_start(lower(r.days)) AS period_start,
            NULL::numeric AS used,
            NULL::numeric AS amount,
            CASE WHEN r.occurrences = 1 THEN
@@ -470,9 +470,7 @@ BEGIN ATOMIC
                 WHERE u.cost IS NULL
                   AND u.model = a.subject
                   AND u.ts >= a.period_start
-                  AND u.ts < usage_monitor.period_start(
-                                 upper((a.details ->> 'days')::datemultirange)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),
-                                 'day', usage_monitor.ledger_time_zone())
+                  AND u.ts < _usage_monitor._day_start(upper((a.details ->> 'days')::datemultirange))
                   AND usage_monitor.ledger_day(u.ts) <@ (a.details ->> 'days')::datemultirange);
 END;
 

@@ -76,3 +76,11 @@ RESET ROLE;
 SELECT subject, used FROM usage_monitor.check_alert_rules();
 DROP OWNED BY regress_alert_boss, regress_alert_reader;
 DROP ROLE regress_alert_boss, regress_alert_reader;
+
+-- A day that has two midnights begins at the first, and its calls keep the alert open
+DROP EXTENSION usage_monitor CASCADE;
+CREATE EXTENSION usage_monitor CASCADE;
+SELECT time_zone FROM usage_monitor.configure(time_zone => 'America/Havana');
+INSERT INTO usage_monitor.usage (ts, model, input_tokens) VALUES ('2025-11-02 04:30+00', 'our-llama', 1);
+SELECT count(*) FROM usage_monitor.check_alert_rules();
+SELECT details ->> 'day' AS day, period_start FROM usage_monitor.active_alert;
