@@ -40,7 +40,7 @@ COMMENT ON TABLE usage_monitor.alert IS
 COMMENT ON COLUMN usage_monitor.alert.alert_id IS 'Number of the alert.';
 COMMENT ON COLUMN usage_monitor.alert.alert_type IS 'quota_warning, quota_critical, quota_exceeded or quota_threshold; budget_... for a budget; threshold, of an alert_rule; anomaly; unpriced.';
 COMMENT ON COLUMN usage_monitor.alert.level IS 'info, warning, critical, exceeded, or a further threshold such as 50%.';
-COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota that was reached; NULL: unpriced.';
+COMMENT ON COLUMN usage_monitor.alert.quota_id IS 'The quota or budget that was reached; NULL: another kind of alert.';
 COMMENT ON COLUMN usage_monitor.alert.subject IS 'Whose usage reached it; NULL for a quota of scope all. Of an unpriced alert: the model.';
 COMMENT ON COLUMN usage_monitor.alert.period_start IS 'Start of the period, or of the day; -infinity for lifetime. Of several periods: the worst one''s.';
 COMMENT ON COLUMN usage_monitor.alert.used IS 'What was used when it was raised, in the unit of the quota''s metric. Of several periods: the most.';
@@ -198,45 +198,23 @@ BEGIN ATOMIC
          WHERE g.new_periods > 0 OR g.used > o.used
     )
     SELECT CASE WHEN mode <> 'each' THEN _late_alert.open_id END AS alert_id,
-           q.kind || '_exceeded' AS alert_type,
-           'exceeded' AS level,
-           q.quota_id,
-           nullif(_late_alert.subject, '') AS subject,
-           r.period_start,
-           r.used,
-           q.limit_now AS amount,
-           CASE WHEN r.occurrences = 1 THEN
-               format('%s: %s of %s %s used (%s %%) in the %s from %s, which is over',
-                      q.called, trim_scale(r.used), trim_scale(q.limit_now), q.unit, r.percentage, q.period, r.worst)
+           n.alert_type, n.level, n.quota_id, n.subject, n.period_start, n.used, n.amount,
+           CASE WHEN r.occurrences = 1 THEN n.message || ', which is over'
            ELSE
                format('%s: %s %s used up in %s %ss that are over, the worst from %s with %s (%s %%)',
                       q.called, trim_scale(q.limit_now), q.unit, r.occurrences, q.period, r.worst, trim_scale(r.used), r.percentage)
            END AS message,
-           jsonb_strip_nulls(jsonb_build_object(
-               'quota', q.name,
-               'scope', q.scope,
-               'metric', q.metric,
-               'period', q.period,
-               'enforcement', q.enforcement,
-               'threshold', 1,
-               'percentage', round(100 * r.used / q.limit_now, 2),
+           n.details || jsonb_strip_nulls(jsonb_build_object(
                'late', true,
-               'periods', CASE WHEN mode <> 'each' THEN r.periods::text END,
-               'user_id', _late_alert.user_id,
-               'role', session_user)) AS details,
-           NULL::timestamptz AS raised_at,
-           NULL::timestamptz AS acknowledged_at,
-           NULL::text AS acknowledged_by,
-           NULL::timestamptz AS resolved_at,
-           NULL::text AS resolved_by,
-           q.name AS quota,
-           CASE q.scope WHEN 'org' THEN _late_alert.subject ELSE q.org END AS org,
-           CASE q.scope WHEN 'model' THEN _late_alert.subject
-                        ELSE coalesce(q.model, array_to_string(q.models, ', ')) END AS model,
+               'periods', CASE WHEN mode <> 'each' THEN r.periods::text END)) AS details,
+           n.raised_at, n.acknowledged_at, n.acknowledged_by, n.resolved_at, n.resolved_by,
+           n.quota, n.org, n.model,
            r.occurrences,
-           now() AS last_seen
+           n.last_seen
       FROM result r
      CROSS JOIN quota q
+     CROSS JOIN LATERAL _usage_monitor._new_quota_alert(
+                    q.quota_id, _late_alert.subject, r.period_start, 'exceeded', 1, r.used, _late_alert.user_id) n
      ORDER BY r.period_start;
 END;
 
@@ -262,8 +240,7 @@ $$;
 COMMENT ON FUNCTION _usage_monitor._signature(text) IS
     'Who is noted to have done something: the caller, or, if the owner calls, whom he names (42501).';
 
-CREATE FUNCTION _usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT NULL)
-    RETURNS usage_monitor.alert
+CREATE FUNCTION _usage_monitor._sign_alert(alert_id bigint, by text, is_done boolean) RETURNS usage_monitor.alert
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -272,20 +249,31 @@ DECLARE
     result    usage_monitor.alert;
 BEGIN
     UPDATE usage_monitor.alert a
-       SET acknowledged_at = coalesce(a.acknowledged_at, now()),
-           acknowledged_by = coalesce(a.acknowledged_by, signature)
-     WHERE a.alert_id = acknowledge_alert.alert_id
+       SET acknowledged_at = coalesce(a.acknowledged_at, CASE WHEN NOT is_done THEN now() END),
+           acknowledged_by = coalesce(a.acknowledged_by, CASE WHEN NOT is_done THEN signature END),
+           resolved_at = coalesce(a.resolved_at, CASE WHEN is_done THEN now() END),
+           resolved_by = coalesce(a.resolved_by, CASE WHEN is_done THEN signature END)
+     WHERE a.alert_id = _sign_alert.alert_id
        AND (_usage_monitor._caller_orgs() IS NULL OR _usage_monitor._is_alert_of(a, _usage_monitor._caller_orgs('manager')))
     RETURNING a.* INTO result;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
-            MESSAGE = format('alert %s does not exist', acknowledge_alert.alert_id),
+            MESSAGE = format('alert %s does not exist', _sign_alert.alert_id),
             HINT = 'SELECT alert_id, message FROM usage_monitor.active_alert lists the open ones.';
     END IF;
     RETURN result;
 END
 $$;
+
+COMMENT ON FUNCTION _usage_monitor._sign_alert(bigint, text, boolean) IS
+    'What acknowledge_alert() and (is_done) resolve_alert() do.';
+
+CREATE FUNCTION _usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT NULL)
+    RETURNS usage_monitor.alert
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+RETURN _usage_monitor._sign_alert(alert_id, by, false);
 
 SELECT _usage_monitor._run_as_owner('acknowledge_alert');
 
@@ -294,28 +282,9 @@ COMMENT ON FUNCTION usage_monitor.acknowledge_alert(bigint, text) IS
 
 CREATE FUNCTION _usage_monitor.resolve_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE plpgsql
+    LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    signature CONSTANT text := _usage_monitor._signature(by);
-    result    usage_monitor.alert;
-BEGIN
-    UPDATE usage_monitor.alert a
-       SET resolved_at = coalesce(a.resolved_at, now()),
-           resolved_by = coalesce(a.resolved_by, signature)
-     WHERE a.alert_id = resolve_alert.alert_id
-       AND (_usage_monitor._caller_orgs() IS NULL OR _usage_monitor._is_alert_of(a, _usage_monitor._caller_orgs('manager')))
-    RETURNING a.* INTO result;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'no_data_found',
-            MESSAGE = format('alert %s does not exist', resolve_alert.alert_id),
-            HINT = 'SELECT alert_id, message FROM usage_monitor.active_alert lists the open ones.';
-    END IF;
-    RETURN result;
-END
-$$;
+RETURN _usage_monitor._sign_alert(alert_id, by, true);
 
 SELECT _usage_monitor._run_as_owner('resolve_alert');
 
