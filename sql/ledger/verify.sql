@@ -289,11 +289,13 @@ BEGIN ATOMIC
         VALUES ('A', 'enabled always'), ('O', 'enabled'), ('R', 'enabled for replicas only'), ('D', 'disabled')
     )
     SELECT jsonb_build_object('table', coalesce(w.relid, i.relid)::regclass, 'trigger', coalesce(w.name, i.name)),
-           (SELECT s.name FROM state s WHERE s.letter = coalesce(w.state, CASE WHEN i.name LIKE 'pass\_over%' THEN 'R' ELSE 'O' END)),
+           (SELECT s.name FROM state s WHERE s.letter = x.letter),
            coalesce((SELECT s.name FROM state s WHERE s.letter = i.tgenabled::text), 'none')
       FROM wanted w
       FULL JOIN installed i ON i.relid = w.relid AND i.name = w.name
-     WHERE i.tgenabled::text IS DISTINCT FROM coalesce(w.state, CASE WHEN i.name LIKE 'pass\_over%' THEN 'R' ELSE 'O' END)
+     CROSS JOIN LATERAL (
+               SELECT coalesce(w.state, CASE WHEN i.name LIKE 'pass\_over%' THEN 'R' ELSE 'O' END) AS letter) x
+     WHERE i.tgenabled::text IS DISTINCT FROM x.letter
        -- others may be enabled always as well
        AND NOT (w.relid IS NULL AND i.tgenabled = 'A');
 END;

@@ -135,14 +135,13 @@ BEGIN ATOMIC
            CASE WHEN t.is_own THEN t.used END,
            CASE WHEN t.is_own THEN t.reserved END,
            CASE WHEN t.is_own THEN t.amount - t.used - t.reserved END,
-           -- what costs nothing is let in over the limit, too
-           coalesce(t.wanted = 0 OR t.used + t.reserved + t.wanted <= t.amount, false),
+           f.fits,
            t.enforcement,
            CASE WHEN t.wanted IS NULL THEN
                _usage_monitor._no_price(check_quota.model)
-                WHEN NOT t.is_own AND t.wanted <> 0 AND t.used + t.reserved + t.wanted > t.amount THEN
+                WHEN NOT t.is_own AND NOT f.fits THEN
                'no room in a quota that is shared with others'
-                WHEN t.wanted <> 0 AND t.used + t.reserved + t.wanted > t.amount THEN
+                WHEN NOT f.fits THEN
                format(CASE WHEN t.used + t.reserved > t.amount THEN '%s %s wanted, but %4$s of %3$s are used already%5$s%6$s'
                            ELSE '%s %s wanted, but of %s only %s remain%s%s' END,
                       trim_scale(t.wanted),
@@ -154,7 +153,10 @@ BEGIN ATOMIC
                       CASE t.enforcement WHEN 'block' THEN '' ELSE ' (the quota alerts, and does not block)' END)
            END
       FROM state t
-     ORDER BY coalesce(t.wanted = 0 OR t.used + t.reserved + t.wanted <= t.amount, false),
+     CROSS JOIN LATERAL (
+               -- what costs nothing is let in over the limit, too
+               SELECT coalesce(t.wanted = 0 OR t.used + t.reserved + t.wanted <= t.amount, false) AS fits) f
+     ORDER BY f.fits,
               CASE WHEN t.is_own THEN (t.amount - t.used - t.reserved) / t.amount END,
               t.quota_id;
 END;

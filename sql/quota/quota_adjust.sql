@@ -122,8 +122,8 @@ CREATE FUNCTION _usage_monitor._credited_subject(q usage_monitor.quota, subject 
 AS $$
 DECLARE
     wanted CONSTANT text := CASE WHEN q.scope = 'model' AND NOT q.exact
-                                 THEN _usage_monitor._resolved_model(q.provider, btrim(subject, E' \t\n\r'))
-                                 ELSE nullif(btrim(subject, E' \t\n\r'), '') END;
+                                 THEN _usage_monitor._resolved_model(q.provider, _usage_monitor._trimmed(subject))
+                                 ELSE nullif(_usage_monitor._trimmed(subject), '') END;
     -- for a tag, a quota of a key is one for each of its values
     is_each CONSTANT boolean := q.scope <> 'all'
         AND (q.subject IS NULL OR (q.scope = 'tag' AND q.subject NOT LIKE '%=%'));
