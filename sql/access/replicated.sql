@@ -20,13 +20,7 @@ BEGIN
 END
 $$;
 
-/*
- * What a hub publishes to its nodes can be changed there: these have no
- * primary key, and quotas may be published by a condition on any column.
- */
-ALTER TABLE usage_monitor.price_rate REPLICA IDENTITY FULL;
-ALTER TABLE usage_monitor.exchange_rate REPLICA IDENTITY FULL;
-ALTER TABLE usage_monitor.discount REPLICA IDENTITY FULL;
+-- a hub may publish them by a condition on any column
 ALTER TABLE usage_monitor.quota REPLICA IDENTITY FULL;
 
 CREATE FUNCTION _usage_monitor._pass_over() RETURNS trigger

@@ -29,7 +29,7 @@ COMMENT ON COLUMN _usage_monitor._rollup_state.next_xid IS 'Transactions from th
 COMMENT ON COLUMN _usage_monitor._rollup_state.running_xids IS 'Earlier ones that are in the tail too, for they were in progress; ascending.';
 COMMENT ON COLUMN _usage_monitor._rollup_state.usage_id IS 'The last usage_id that was given out before the fold; tells how long the tail is.';
 COMMENT ON COLUMN _usage_monitor._rollup_state.refreshed_at IS 'When the last fold was.';
-COMMENT ON COLUMN _usage_monitor._rollup_state.maintained_at IS 'When maintain() was last begun; the extension was made before that.';
+COMMENT ON COLUMN _usage_monitor._rollup_state.maintained_at IS 'When maintain() was last begun; before the first time, when the extension was made.';
 
 /*
  * One line a question.  A new dimension is one more line.

@@ -337,6 +337,8 @@ SELECT usage_monitor.reset_quota('each org');
 INSERT INTO usage_monitor.access VALUES ('regress_t_manager', 'manager', 'zeta');
 SELECT usage_monitor.grant_access('regress_t_manager', 'manager', org => 'zeta');
 SELECT acknowledged_by FROM usage_monitor.acknowledge_alert((SELECT min(alert_id) FROM usage_monitor.alert));
+-- it would resolve those of others, too
+SELECT usage_monitor.resolve_alerts(before => now());
 SELECT DISTINCT alert_type, subject FROM usage_monitor.alert ORDER BY 1, 2;
 RESET ROLE;
 SELECT name, amount FROM usage_monitor.quota WHERE scope = 'org' ORDER BY 1;
