@@ -259,7 +259,12 @@ BEGIN
             WHEN 'audit log' THEN
                 keep := current_setting('usage_monitor.retention_audit');
                 IF keep > interval '0' THEN
-                    DELETE FROM usage_monitor.audit_log l WHERE l.at < begun_at - keep;
+                    DELETE FROM usage_monitor.audit_log l
+                     WHERE l.at < begun_at - keep
+                       -- else what was refunded of a call could be refunded again
+                       AND NOT (l.what = 'refund_call'
+                                AND EXISTS (SELECT FROM usage_monitor.usage u
+                                             WHERE u.usage_id = (l.details ->> 'usage_id')::bigint));
                     GET DIAGNOSTICS work = ROW_COUNT;
                 END IF;
             WHEN 'ledger' THEN

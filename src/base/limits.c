@@ -100,7 +100,7 @@ um_limits_init(void)
 					 "Zero keeps them.", &retention_alerts, 0);
 	define_retention("usage_monitor.retention_audit",
 					 "Sets how long entries of the audit log are kept.",
-					 "Zero keeps them.", &retention_audit, 0);
+					 "Zero keeps them. Those of refunds stay as long as their calls.", &retention_audit, 0);
 }
 
 /* _max_reservation_ttl(): that setting, which is not known before the library is loaded. */

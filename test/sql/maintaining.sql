@@ -88,12 +88,19 @@ SELECT q.period, count(*) > 0 AS kept FROM usage_monitor.quota_adjustment a JOIN
 SELECT count(*) FROM ((TABLE lifetime EXCEPT SELECT * FROM usage_monitor.quota_history WHERE period = 'lifetime') UNION ALL (SELECT * FROM usage_monitor.quota_history WHERE period = 'lifetime' EXCEPT TABLE lifetime)) d;
 SELECT * FROM usage_monitor.verify();
 UPDATE usage_monitor.alert SET raised_at = raised_at - interval '40 days', last_seen = last_seen - interval '40 days';
+SELECT max(usage_id) AS call FROM usage_monitor.usage WHERE cost > 0 \gset
+SELECT cost < 0 AS refunded FROM usage_monitor.refund_call(:call, NULL, 'a test');
 UPDATE usage_monitor.audit_log SET at = at - interval '40 days';
 SET usage_monitor.retention_alerts = '30d';
 SET usage_monitor.retention_audit = '30d';
 CALL usage_monitor.maintain();
 SELECT DISTINCT q.period FROM usage_monitor.alert a JOIN usage_monitor.quota q USING (quota_id) WHERE q.period = 'lifetime' OR usage_monitor.period_end(a.period_start, q.period, 'UTC') <= now();
-SELECT count(*) FROM usage_monitor.audit_log;
+-- of a call that is still there it is known what was refunded
+SELECT what, count(*) FROM usage_monitor.audit_log GROUP BY 1;
+SELECT cost > 0 AS voided FROM usage_monitor.void_call(:call, 'a test');
+SELECT count(*) FROM usage_monitor.usage WHERE operation = 'correction';
+CALL usage_monitor.maintain();
+SELECT what, count(*) FROM usage_monitor.audit_log GROUP BY 1;
 
 -- a partition without the index is told of
 CREATE TABLE regress_bare (LIKE usage_monitor.usage_default INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
