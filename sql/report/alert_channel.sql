@@ -387,12 +387,13 @@ BEGIN
              ORDER BY d.delivery_id);
         SELECT coalesce(jsonb_agg(m.alert ORDER BY m.alert_id), '[]') INTO message
           FROM usage_monitor.alertmanager_alert m
-         WHERE m.alert_id IN (
+         -- the view is searched by an array; a join with it would first make JSON of every alert that there is
+         WHERE m.alert_id = ANY (ARRAY(
                    SELECT d.alert_id FROM usage_monitor.alert_delivery d WHERE d.delivery_id = ANY (claim_delivery.delivery_ids)
                    UNION ALL
                    SELECT a.alert_id FROM usage_monitor.alert a
                     WHERE a.resolved_at IS NULL
-                      AND _usage_monitor._is_told(claimed, a));
+                      AND _usage_monitor._is_told(claimed, a)));
     ELSIF head.delivery_id IS NULL OR head.next_attempt_at > now() THEN
         -- another relay was faster
         RETURN;
