@@ -298,11 +298,8 @@ BEGIN
               c.exchange_rate, c.discount, c.list_unit_price, c.unit_price;
 
     -- a cost is never NULL in FOCUS, and never made up here
-    EXECUTE format('SELECT sum(v.unpriced_requests) FROM usage_monitor.%s v WHERE v.day >= $1 AND v.day < $2 %s',
-                   CASE WHEN org IS NULL THEN 'daily_total' ELSE 'daily_usage' END,
-                   CASE WHEN org IS NULL THEN '' ELSE 'AND v.org = $3' END)
-       INTO unpriced
-      USING "from", "to", org;
+    SELECT s.unpriced_requests INTO unpriced
+      FROM _usage_monitor._usage_sum('day', _usage_monitor._day_start("from"), _usage_monitor._day_start("to"), org => focus.org) AS s;
     IF unpriced > 0 THEN
         RAISE NOTICE USING
             MESSAGE = format('calls without a cost, which have no row: %s', unpriced),
@@ -312,7 +309,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.focus(date, date, text, text, text[]) IS
-    'FOCUS cost and usage data, of version 1.2, 1.3 or 1.4, of one organisation or of all, for the days of the ledger''s calendar from "from" on and before "to": a row for each day, organisation, department, project, SKU (a meter of a model of a provider) and price, and the tags of those names. BilledCost adds up to the ledger''s cost, exactly. Calls without a cost have no row; a notice says how many they are. Days that the ledger has only sums of have a row for each model. focus_csv() has the columns of the version alone. Errors: UM001 not a range of days, UM004 no name of a tag, UM008 unknown version.';
+    'FOCUS cost and usage data, of version 1.2, 1.3 or 1.4, of one organisation or of all, for the days of the ledger''s calendar from "from" on and before "to" (ledger_day() is the day of an instant): a row for each day, organisation, department, project, SKU (a meter of a model of a provider) and price, and the tags of those names. BilledCost adds up to the ledger''s cost, exactly. Calls without a cost have no row; a notice says how many they are. Days that the ledger has only sums of have a row for each model. focus_csv() has the columns of the version alone. Errors: UM001 not a range of days, UM004 no name of a tag, UM008 unknown version.';
 
 CREATE FUNCTION _usage_monitor._csv_cell(value text, separator text DEFAULT ',') RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -336,7 +333,6 @@ AS $$
 DECLARE
     columns CONSTANT text[] := ARRAY(SELECT _usage_monitor._focus_columns(version));
 BEGIN
-    PERFORM _usage_monitor._check_days("from", "to");
     RETURN NEXT array_to_string(columns, ',');
     RETURN QUERY EXECUTE
         'SELECT ' || (SELECT string_agg(format('_usage_monitor._csv_cell(f.%I::text)', c.name), ' || '','' || ' ORDER BY c.n)
