@@ -2,11 +2,17 @@
  * Files for spreadsheets: CSV that they open right, with what people read
  * rounded, and nothing that they would take for a formula.
  */
+CREATE FUNCTION _usage_monitor._cell_separator(decimal_mark text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE decimal_mark WHEN ',' THEN ';' ELSE ',' END;
+
+COMMENT ON FUNCTION _usage_monitor._cell_separator(text) IS 'What is between cells, where numbers have that decimal mark.';
+
 CREATE FUNCTION _usage_monitor._spreadsheet_cell(value text, decimal_mark text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 -- a spreadsheet takes what begins so for a formula, and runs it
 RETURN _usage_monitor._csv_cell(CASE WHEN value ~ '^[=+@\t\r-]' THEN '''' || value ELSE value END,
-                                CASE decimal_mark WHEN ',' THEN ';' ELSE ',' END);
+                                _usage_monitor._cell_separator(decimal_mark));
 
 COMMENT ON FUNCTION _usage_monitor._spreadsheet_cell(text, text) IS 'A text for a spreadsheet, which does not take it for a formula.';
 
@@ -23,7 +29,7 @@ AS $$
 BEGIN
     -- Excel reads UTF-8 only where this stands before it
     RETURN CASE WHEN getdatabaseencoding() = 'UTF8' THEN convert_from('\xefbbbf', 'UTF8') ELSE '' END
-           || array_to_string(array_to_string(header, CASE decimal_mark WHEN ',' THEN ';' ELSE ',' END) || lines, E'\n');
+           || array_to_string(array_to_string(header, _usage_monitor._cell_separator(decimal_mark)) || lines, E'\n');
 END
 $$;
 
@@ -60,7 +66,7 @@ DECLARE
     zone      CONSTANT text := usage_monitor.ledger_time_zone();
     mark      CONSTANT text := decimal_mark;
     by_time   CONSTANT boolean := coalesce(group_by IN ('hour', 'day', 'week', 'month'), false);
-    separator CONSTANT text := CASE mark WHEN ',' THEN ';' ELSE ',' END;
+    separator CONSTANT text := _usage_monitor._cell_separator(mark);
     lines     text[] := '{}';
     part      record;
 BEGIN

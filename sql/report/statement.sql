@@ -366,7 +366,7 @@ AS $$
 DECLARE
     first_day CONSTANT date := _usage_monitor._check_statement(org, month);
     mark      CONSTANT text := decimal_mark;
-    separator CONSTANT text := CASE mark WHEN ',' THEN ';' ELSE ',' END;
+    separator CONSTANT text := _usage_monitor._cell_separator(mark);
 BEGIN
     PERFORM _usage_monitor._check_decimal_mark(mark);
     RETURN _usage_monitor._spreadsheet(
