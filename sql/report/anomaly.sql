@@ -309,12 +309,11 @@ BEGIN ATOMIC
                       AND a.details -> 'usage_ids' @> to_jsonb(c.usage_id))
     ), grouped AS (
         SELECT c.org, c.model, c.day, o.alert_id,
-               count(*) + coalesce(max(o.occurrences), 0) AS occurrences,
-               coalesce((SELECT o2.details -> 'usage_ids' FROM usage_monitor.alert o2 WHERE o2.alert_id = o.alert_id), '[]')
-               || jsonb_agg(c.usage_id ORDER BY c.usage_id) AS usage_ids,
-               sum(c.cost) + coalesce(max((o.details ->> 'cost')::numeric), 0) AS cost,
-               sum(c.expected) + coalesce(max((o.details ->> 'expected_cost')::numeric), 0) AS expected_cost,
-               max(o.used) AS told_cost,
+               count(*) + coalesce(o.occurrences, 0) AS occurrences,
+               coalesce(o.details -> 'usage_ids', '[]') || jsonb_agg(c.usage_id ORDER BY c.usage_id) AS usage_ids,
+               sum(c.cost) + coalesce((o.details ->> 'cost')::numeric, 0) AS cost,
+               sum(c.expected) + coalesce((o.details ->> 'expected_cost')::numeric, 0) AS expected_cost,
+               o.used AS told_cost,
                (array_agg(c.usage_id ORDER BY c.cost DESC, c.usage_id))[1] AS dearest
           FROM calls c
           LEFT JOIN LATERAL (
@@ -328,7 +327,7 @@ BEGIN ATOMIC
                       AND a.details ->> 'day' = c.day::text
                     ORDER BY a.alert_id DESC
                     LIMIT 1) o ON true
-         GROUP BY c.org, c.model, c.day, o.alert_id
+         GROUP BY c.org, c.model, c.day, o.alert_id, o.occurrences, o.used, o.details
     ), anomaly AS (
         SELECT NULL::bigint AS alert_id, 1::bigint AS occurrences, d.severity, d.org, NULL::text AS model, d.since,
                d.cost, d.upper_bound, NULL::bigint AS usage_id,
