@@ -291,11 +291,10 @@ BEGIN
         document := import_bill.bill::jsonb;
     ELSE
         -- a table of texts: each record under the names of the first
-        SELECT jsonb_agg(jsonb_object(h.header, r.record))
+        SELECT jsonb_agg(jsonb_object(h.header, h.record))
           INTO document
           FROM (SELECT c.record, c.n, first_value(c.record) OVER (ORDER BY c.n) AS header
                   FROM _usage_monitor._csv_records(import_bill.bill) WITH ORDINALITY AS c (record, n)) AS h
-          JOIN LATERAL (SELECT h.record) AS r ON true
          WHERE h.n > 1
            AND cardinality(h.record) = cardinality(h.header);
     END IF;
@@ -316,7 +315,7 @@ BEGIN
     ELSIF kind = 'focus' AND jsonb_typeof(document) = 'array' THEN
         listed := ARRAY(SELECT b FROM _usage_monitor._bill_of_focus(document) b);
     END IF;
-    IF cardinality(listed) IS NOT DISTINCT FROM 0 OR listed IS NULL THEN
+    IF coalesce(cardinality(listed), 0) = 0 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM010',
             MESSAGE = CASE WHEN kind IS NULL THEN 'the bill is of no known format'
@@ -325,8 +324,7 @@ BEGIN
     END IF;
     SELECT b.* INTO wrong
       FROM unnest(listed) AS b
-     WHERE b.amount IS NOT NULL AND b.currency !~ '^[A-Z]{3}$'
-        OR b.amount IS NOT NULL AND b.currency IS NULL
+     WHERE b.amount IS NOT NULL AND (b.currency ~ '^[A-Z]{3}$') IS NOT TRUE
         OR b.vendor IS NULL OR b.day IS NULL
         OR b.amount IN ('NaN', 'Infinity', '-Infinity') OR b.quantity IN ('NaN', 'Infinity', '-Infinity') OR b.quantity < 0
      LIMIT 1;
