@@ -1,0 +1,143 @@
+/*
+ * read_count.c
+ *		Reading and adding up counts and other quantities.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "base/decimal.h"
+#include "base/error.h"
+#include "common/int.h"
+#include "fmgr.h"
+#include "record/reader_internal.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+bool
+um_value_is_zero(const UmValue *value)
+{
+	if (value->number == NULL)
+		return value->count == 0;
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->number),
+											 NumericGetDatum(int64_to_numeric(0)))) == 0;
+}
+
+int
+um_value_compare(const UmValue *a, const UmValue *b)
+{
+	if (a->number == NULL)
+		return a->count < b->count ? -1 : a->count > b->count;
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a->number),
+											 NumericGetDatum(b->number)));
+}
+
+char *
+um_value_text(const UmValue *value)
+{
+	if (value->number == NULL)
+		return psprintf(INT64_FORMAT, value->count);
+	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->number)));
+}
+
+/* The sum of counts. */
+int64
+um_count_plus(int64 a, int64 b)
+{
+	int64		sum;
+
+	if (pg_add_s64_overflow(a, b, &sum))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("counts of the response together are out of range"),
+				 errhint("Pass the counts as the provider reported them, of one call at a time.")));
+	return sum;
+}
+
+void
+um_value_add(UmValue *to, const UmValue *value)
+{
+	if (value->number == NULL)
+		to->count = um_count_plus(to->count, value->count);
+	else
+		to->number = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(to->number),
+														 NumericGetDatum(value->number)));
+}
+
+UmValue
+um_value_of(int64 count, bool whole)
+{
+	UmValue		value = {count, whole ? NULL : int64_to_numeric(count)};
+
+	return value;
+}
+
+static void
+invalid_count(const UmObject *object, UmNode *node, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UM_INVALID_COUNT),
+			 errmsg("invalid count: \"%s\" is %s", um_path_of(object, node),
+					node->value.type == jbvString ? psprintf("\"%s\"", um_shown(node)) : um_shown(node)),
+			 errhint("%s", hint)));
+}
+
+/* Reads a number. */
+UmValue
+um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
+{
+	bool		whole = false;
+	Numeric		number;
+	UmDecimal	decimal;
+	UmValue		value = {0, NULL};
+
+	for (int i = 0; i < line->ntold; i++)
+		whole = whole || um_told_is_whole(line->told[i].meter);
+	if (node->value.type == jbvString && line->text && node->value.val.string.len > 0 &&
+		node->value.val.string.len <= 20)
+	{
+		char	   *text = um_node_text(node);
+
+		if (strspn(text, "0123456789.") != strlen(text) || !isdigit((unsigned char) text[0]) ||
+			strchr(text, '.') != strrchr(text, '.'))
+			invalid_count(object, node, "A count is a number that is not negative.");
+		number = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	else if (node->value.type == jbvNumeric)
+		number = node->value.val.numeric;
+	else
+	{
+		invalid_count(object, node, "A count is a number that is not negative.");
+		pg_unreachable();
+	}
+
+	if (um_decimal_from_numeric(number, &decimal))
+	{
+		while (decimal.scale > 0 && decimal.mantissa % 10 == 0)
+		{
+			decimal.mantissa /= 10;
+			decimal.scale--;
+		}
+		if (decimal.mantissa < 0)
+			invalid_count(object, node, "A count is never negative.");
+		if (whole && decimal.scale > 0)
+			invalid_count(object, node, "A count is a whole number.");
+	}
+	if (!um_decimal_from_numeric(number, &decimal) || decimal.scale > UM_MAX_POWER - 19 ||
+		decimal.mantissa > (int128) MAX_COUNT * um_power_of_ten(decimal.scale))
+		invalid_count(object, node,
+					  DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(number),
+														NumericGetDatum(int64_to_numeric(0)))) < 0
+					  ? "A count is never negative." : "A count is at most 10^18.");
+	if (whole)
+		value.count = (int64) (decimal.mantissa / um_power_of_ten(decimal.scale));
+	else
+	{
+		value.number = number;
+		if (line->factor != NULL)
+			value.number = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(number),
+															   NumericGetDatum(line->factor)));
+	}
+	return value;
+}
