@@ -5,10 +5,38 @@
 #ifndef UM_TEXT_SPAN_H
 #define UM_TEXT_SPAN_H
 
+#include "utils/builtins.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 typedef struct UmString
 {
 	const char *data;			/* NULL: none */
 	int			length;
 } UmString;
+
+/* The bytes of a text, which may be null. */
+static inline UmString
+um_text_string(Datum value, bool isnull)
+{
+	UmString	string = {NULL, 0};
+
+	if (!isnull)
+	{
+		text	   *bytes = DatumGetTextPP(value);
+
+		string.data = VARDATA_ANY(bytes);
+		string.length = VARSIZE_ANY_EXHDR(bytes);
+	}
+	return string;
+}
+
+/* A text of those bytes. */
+static inline Datum
+um_string_text(UmString string)
+{
+	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
+}
 
 #endif							/* UM_TEXT_SPAN_H */

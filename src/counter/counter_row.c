@@ -302,8 +302,7 @@ find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRo
 				Int64GetDatum(name->quota_id));
 	ScanKeyEntryInitialize(&keys[1], 0, KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ,
-						   PointerGetDatum(cstring_to_text_with_len(name->subject.data,
-																	name->subject.length)));
+						   um_string_text(name->subject));
 	ScanKeyInit(&keys[2], KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(name->period_start));
 	if (slot >= 0)
@@ -439,8 +438,7 @@ make_tuple(UmCounters *counters, const UmCounterRow *row, HeapTuple before)
 	bool		nulls[COL_COUNT] = {0};
 
 	values[COL_QUOTA_ID] = Int64GetDatum(row->name->quota_id);
-	values[COL_SUBJECT] = PointerGetDatum(cstring_to_text_with_len(row->name->subject.data,
-																	   row->name->subject.length));
+	values[COL_SUBJECT] = um_string_text(row->name->subject);
 	values[COL_PERIOD_START] = TimestampTzGetDatum(row->name->period_start);
 	values[COL_SLOT] = Int16GetDatum(row->slot);
 	values[COL_USED] = NumericGetDatum(row->used);

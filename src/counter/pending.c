@@ -481,8 +481,7 @@ usage_monitor_pending_usage(PG_FUNCTION_ARGS)
 		if (!um_quota_may_see(sorted[i]->name.quota_id, sorted[i]->name.subject))
 			continue;
 		values[0] = Int64GetDatum(sorted[i]->name.quota_id);
-		values[1] = PointerGetDatum(cstring_to_text_with_len(sorted[i]->name.subject.data,
-															 sorted[i]->name.subject.length));
+		values[1] = um_string_text(sorted[i]->name.subject);
 		values[2] = TimestampTzGetDatum(sorted[i]->name.period_start);
 		values[3] = NumericGetDatum(um_pending_sum(sorted[i], &live));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

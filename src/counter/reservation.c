@@ -115,8 +115,7 @@ store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 		Datum		values[6];
 
 		values[0] = Int64GetDatum(name->quota_id);
-		values[1] = PointerGetDatum(cstring_to_text_with_len(name->subject.data,
-															 name->subject.length));
+		values[1] = um_string_text(name->subject);
 		values[2] = TimestampTzGetDatum(name->period_start);
 		values[3] = reservation_id;
 		values[4] = NumericGetDatum(wanted->amounts[i]);
@@ -185,19 +184,15 @@ resolve_model(Datum *values, bool *nulls)
 {
 	const int	model = UM_SCOPE_MODEL - UM_SCOPE_ORG;
 	const int	provider = UM_SCOPE_PROVIDER - UM_SCOPE_ORG;
-	text	   *name;
-	text	   *of = NULL;
+	UmString	name = um_text_string(values[model], nulls[model]);
+	UmString	of = um_text_string(values[provider], nulls[provider]);
 	const UmPriceList *list;
 
 	nulls[UM_COUNTED_RESOLVED_MODEL] = true;
 	nulls[UM_COUNTED_OPERATION] = true;
 	if (nulls[model])
 		return;
-	name = DatumGetTextPP(values[model]);
-	if (!nulls[provider])
-		of = DatumGetTextPP(values[provider]);
-	list = um_price_list(of != NULL ? VARDATA_ANY(of) : NULL, of != NULL ? (int) VARSIZE_ANY_EXHDR(of) : -1,
-						 VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	list = um_price_list(of.data, of.data == NULL ? -1 : of.length, name.data, name.length);
 	if (list->model == NULL)
 		return;
 	values[UM_COUNTED_RESOLVED_MODEL] = CStringGetTextDatum(list->model);

@@ -77,8 +77,7 @@ um_reserved(const UmCounterName *name, bool in_flight)
 				Int64GetDatum(name->quota_id));
 	ScanKeyEntryInitialize(&keys[1], 0, KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ,
-						   PointerGetDatum(cstring_to_text_with_len(name->subject.data,
-																	name->subject.length)));
+						   um_string_text(name->subject));
 	ScanKeyInit(&keys[2], KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(name->period_start));
 	scan = index_beginscan(relation, index, &dirty,

@@ -156,10 +156,10 @@ find_request(Relation partition, Oid index_oid, UmString org, UmString request_i
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ,
-						   PointerGetDatum(cstring_to_text_with_len(org.data, org.length)));
+						   um_string_text(org));
 	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ,
-						   PointerGetDatum(cstring_to_text_with_len(request_id.data, request_id.length)));
+						   um_string_text(request_id));
 	do
 	{
 		SnapshotData dirty;

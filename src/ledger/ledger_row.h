@@ -10,9 +10,6 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
 typedef struct UmRow
 {
@@ -46,16 +43,8 @@ static inline UmString
 um_row_text(const UmRow *row, UmColumn column)
 {
 	int			att = row->columns->attnum[column] - 1;
-	UmString	string = {NULL, 0};
 
-	if (!row->nulls[att])
-	{
-		text	   *value = DatumGetTextPP(row->values[att]);
-
-		string.data = VARDATA_ANY(value);
-		string.length = VARSIZE_ANY_EXHDR(value);
-	}
-	return string;
+	return um_text_string(row->values[att], row->nulls[att]);
 }
 
 /* Has an UPDATE changed the column? */

@@ -64,7 +64,7 @@ tidy_name(UmRow *row, UmColumn column)
 	}
 	if (name.length < length || length == 0)
 		um_row_set(row, column,
-				   PointerGetDatum(cstring_to_text_with_len(name.data, name.length)),
+				   um_string_text(name),
 				   name.length == 0 && column != UM_COL_MODEL && column != UM_COL_ORG);
 }
 

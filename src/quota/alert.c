@@ -132,15 +132,12 @@ um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level
 	bool		has_user = user.length > 0;
 
 	values[0] = Int64GetDatum(counter->quota_id);
-	values[1] = PointerGetDatum(cstring_to_text_with_len(counter->subject.data,
-														 counter->subject.length));
+	values[1] = um_string_text(counter->subject);
 	values[2] = TimestampTzGetDatum(counter->period_start);
 	values[3] = CStringGetTextDatum(level->name);
 	values[4] = NumericGetDatum(level->share);
 	values[5] = NumericGetDatum(used);
-	values[6] = !has_user ? (Datum) 0 :
-		PointerGetDatum(cstring_to_text_with_len(user.data, user.length));
-
+	values[6] = has_user ? um_string_text(user) : (Datum) 0;
 	values[7] = BoolGetDatum(unless_raised);
 
 	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n ", must_notify);

@@ -146,12 +146,6 @@ same_subject(const UmCounterName *a, const UmCounterName *b)
 		memcmp(a->subject.data, b->subject.data, a->subject.length) == 0;
 }
 
-static Datum
-text_datum(UmString string)
-{
-	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
-}
-
 /*
  * Raises what was noted, once all counters of the transaction are locked.
  * Nobody need be waited for where nobody else flushes.
@@ -184,13 +178,13 @@ um_late_raise(bool alone, bool must_notify)
 		if (!alone)
 			lock_subject(late->counter);
 		values[0] = Int64GetDatum(late->counter->quota_id);
-		values[1] = text_datum(late->counter->subject);
+		values[1] = um_string_text(late->counter->subject);
 		values[2] = PointerGetDatum(construct_array(starts, count, TIMESTAMPTZOID,
 													sizeof(TimestampTz), FLOAT8PASSBYVAL,
 													TYPALIGN_DOUBLE));
 		values[3] = PointerGetDatum(construct_array(used, count, NUMERICOID, -1, false,
 													TYPALIGN_INT));
-		values[4] = last->user.length > 0 ? text_datum(last->user) : (Datum) 0;
+		values[4] = last->user.length > 0 ? um_string_text(last->user) : (Datum) 0;
 		values[5] = CStringGetTextDatum(um_late_mode());
 		um_alert_insert(&raise_late, values, last->user.length > 0 ? NULL : "    n ", must_notify);
 	}

@@ -465,7 +465,7 @@ read_named(UmScope scope, UmString subject)
 						   CStringGetTextDatum(scope_names[scope]));
 	ScanKeyEntryInitialize(&keys[1], 0, quota_columns.attnum[COL_SUBJECT], BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ,
-						   PointerGetDatum(cstring_to_text_with_len(subject.data, subject.length)));
+						   um_string_text(subject));
 	scan = systable_beginscan(relation, um_relation(UM_QUOTA_SCOPE_SUBJECT), true, snapshot, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{

@@ -11,22 +11,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* The bytes of a column; NULL where it is null. */
-static UmString
-text_of(const Datum *values, const bool *nulls, int column)
-{
-	UmString	string = {NULL, 0};
-
-	if (!nulls[column])
-	{
-		text	   *value = DatumGetTextPP(values[column]);
-
-		string.data = VARDATA_ANY(value);
-		string.length = VARSIZE_ANY_EXHDR(value);
-	}
-	return string;
-}
-
 /* Makes a row from its columns; it points into them. */
 void
 um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
@@ -36,16 +20,17 @@ um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
 	row->subject[UM_SCOPE_ALL].data = "";
 	row->subject[UM_SCOPE_ALL].length = 0;
 	for (int scope = UM_SCOPE_ORG; scope <= UM_SCOPE_PROVIDER; scope++)
-		row->subject[scope] = text_of(values, nulls, scope - UM_SCOPE_ORG);
+		row->subject[scope] = um_text_string(values[scope - UM_SCOPE_ORG], nulls[scope - UM_SCOPE_ORG]);
 	row->model = *model;
 	if (!nulls[UM_COUNTED_RESOLVED_MODEL])
-		*model = text_of(values, nulls, UM_COUNTED_RESOLVED_MODEL);
+		*model = um_text_string(values[UM_COUNTED_RESOLVED_MODEL], false);
 	row->tags = nulls[UM_COUNTED_TAGS] ? NULL : DatumGetJsonbP(values[UM_COUNTED_TAGS]);
 	row->ts = DatumGetTimestampTz(values[UM_COUNTED_TS]);
 	row->cost = nulls[UM_COUNTED_COST] ? NULL : DatumGetNumeric(values[UM_COUNTED_COST]);
 	row->total_tokens = nulls[UM_COUNTED_TOTAL_TOKENS] ? 0 :
 		DatumGetInt64(values[UM_COUNTED_TOTAL_TOKENS]);
-	row->is_correction = um_is_correction(text_of(values, nulls, UM_COUNTED_OPERATION));
+	row->is_correction = um_is_correction(um_text_string(values[UM_COUNTED_OPERATION],
+														 nulls[UM_COUNTED_OPERATION]));
 }
 
 static bool

@@ -295,18 +295,10 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 static UmString
 slot_string(TupleTableSlot *slot, int column)
 {
-	UmString	string = {NULL, 0};
 	bool		isnull;
 	Datum		value = slot_getattr(slot, column, &isnull);
 
-	if (!isnull)
-	{
-		text	   *data = DatumGetTextPP(value);
-
-		string.data = VARDATA_ANY(data);
-		string.length = VARSIZE_ANY_EXHDR(data);
-	}
-	return string;
+	return um_text_string(value, isnull);
 }
 
 /* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
@@ -382,12 +374,6 @@ um_rollup_close(UmRollupTable *table)
 	table_close(table->relation, NoLock);
 }
 
-static Datum
-text_datum(UmString string)
-{
-	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
-}
-
 /* Is the row in the table's slot, found by its hash, the one of that name? */
 static bool
 slot_is(UmRollupTable *table, const UmRollupName *name)
@@ -447,10 +433,10 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool 
 	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))
 		SET(COL_HOUR, TimestampTzGetDatum(name->hour));
 	if (WANTED(COL_ORG) && name->org.data != NULL)
-		SET(COL_ORG, text_datum(name->org));
+		SET(COL_ORG, um_string_text(name->org));
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
 		if (WANTED(COL_KEYS + i) && name->key[i].data != NULL)
-			SET(COL_KEYS + i, text_datum(name->key[i]));
+			SET(COL_KEYS + i, um_string_text(name->key[i]));
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 		if (WANTED(COL_SUM(i)) &&
 			(!number_is_zero(&measures->sum[i]) || (priced && i != UM_SUM_DURATION_MS)))

@@ -137,16 +137,7 @@ um_dimensions(int *count)
 static UmString
 string_of(const UmAddend *call, UmColumn column)
 {
-	UmString	string = {NULL, 0};
-
-	if (!call->nulls[column])
-	{
-		text	   *value = DatumGetTextPP(call->values[column]);
-
-		string.data = VARDATA_ANY(value);
-		string.length = VARSIZE_ANY_EXHDR(value);
-	}
-	return string;
+	return um_text_string(call->values[column], call->nulls[column]);
 }
 
 /* Reads what a call adds to sums, as the view _call does. */
