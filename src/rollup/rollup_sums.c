@@ -35,8 +35,6 @@ const UmFilter um_no_filter = {
 	.last_day = DATEVAL_NOEND
 };
 
-/* A call's names are made for so many rollups before it is added to the first. */
-
 /* What the counts are counts of. */
 static const char *const count_names[UM_COUNT_COUNT] = {
 	[UM_COUNT_INPUT_TOKENS] = "input_tokens",
@@ -349,54 +347,30 @@ add_to_tags(UmSums *sums, const UmAddend *call, UmRollupName *name)
 	}
 }
 
-/* Is it by tags, of which a call has any number? */
-static bool
-is_by_tags(const UmDimension *dimension)
-{
-	return dimension->nkeys == 1 && dimension->key[0] == UM_COL_TAGS;
-}
-
-/* Makes the name of the row that a call adds to; of those by tags there are more, and they lack the tag. */
-static void
-make_name(const UmSums *sums, const UmAddend *call, UmRollupName *name)
-{
-	const UmDimension *dimension = sums->dimension;
-
-	memset(name, 0, sizeof(UmRollupName));
-	name->day = call->day;
-	name->hour = dimension->by_hour ? call->hour : DT_NOBEGIN;
-	if (dimension->by_org)
-		name->org = string_of(call, UM_COL_ORG);
-	if (is_by_tags(dimension))
-		return;
-	for (int k = 0; k < dimension->nkeys; k++)
-		name->key[k] = string_of(call, dimension->key[k]);
-	um_rollup_hash(name);
-}
-
-/* Adds a call by that name, or takes it back. */
-static void
-add_by_name(UmSums *sums, const UmAddend *call, UmRollupName *name)
-{
-	if (is_by_tags(sums->dimension))
-		add_to_tags(sums, call, name);
-	else
-		add_to_entry(sums, call, name);
-}
-
 /* Adds a call, or takes it back. */
 void
 um_sums_add(UmSums *sums, const UmAddend *call)
 {
-	UmRollupName name;
+	const UmDimension *dimension = sums->dimension;
+	UmRollupName name = {0};
 
-	make_name(sums, call, &name);
-	add_by_name(sums, call, &name);
+	name.day = call->day;
+	name.hour = dimension->by_hour ? call->hour : DT_NOBEGIN;
+	if (dimension->by_org)
+		name.org = string_of(call, UM_COL_ORG);
+	if (dimension->nkeys == 1 && dimension->key[0] == UM_COL_TAGS)
+	{
+		/* of which a call has any number */
+		add_to_tags(sums, call, &name);
+		return;
+	}
+	for (int k = 0; k < dimension->nkeys; k++)
+		name.key[k] = string_of(call, dimension->key[k]);
+	um_rollup_hash(&name);
+	add_to_entry(sums, call, &name);
 }
 
-/*
- * Adds a call to the sums of several rollups, or takes it back.
- */
+/* Adds a call to the sums of several rollups, or takes it back. */
 void
 um_sums_add_to_all(UmSums *sums, int count, const UmAddend *call)
 {
