@@ -301,11 +301,7 @@ compute_cost(UmRow *row, const UmUse *use)
 		cost.total = int64_to_numeric(0);
 	}
 	else if (unread != NULL)
-	{
 		memset(&cost, 0, sizeof(cost));
-		cost.provider = um_price_list(provider.data, provider.data ? provider.length : -1,
-									  model.data, model.length)->provider;
-	}
 	else
 		um_cost(&call, use, &cost);
 

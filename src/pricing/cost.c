@@ -331,7 +331,6 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 	memset(cost, 0, sizeof(UmCost));
 	list = um_price_list(call->provider, call->provider == NULL ? -1 : call->provider_length,
 						 call->model, call->model_length);
-	cost->provider = list->provider;
 
 	if (!um_price_choose(list, call->org, call->org_length, call->tier, call->ts, &choice))
 	{

@@ -39,7 +39,6 @@ typedef struct UmCost
 	UmUnpriced	unpriced;
 	UmMeter		unpriced_meter; /* whose rate or count is missing */
 	UmTier		unpriced_tier;	/* whose price is missing */
-	const char *provider;		/* where the name leads, or NULL */
 	int64		price_id;		/* 0: none */
 	const char *price_currency;
 	Numeric		side[UM_SIDES]; /* in the ledger's currency */
