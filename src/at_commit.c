@@ -35,7 +35,6 @@ forget(void)
 	um_quota_change_forget();
 	um_ledger_sums_forget();
 	um_reserving_forget();
-	um_counter_forget();
 	um_refresh_forget();
 }
 

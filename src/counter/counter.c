@@ -72,8 +72,6 @@
 /* Shares have so many decimals at most. */
 #define GRANT_SCALE 9
 
-static bool flush_is_alone;		/* nobody else makes counters now */
-
 static int
 compare(Numeric a, Numeric b)
 {
@@ -627,7 +625,8 @@ lock_header(UmCounters *counters, const UmQuota *quota, const UmCounterName *nam
 {
 	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
 
-	if (!exists && !flush_is_alone)
+	/* who has the table's lock need not wait for others that make counters */
+	if (!exists && counters->lockmode < ShareRowExclusiveLock)
 	{
 		lock_creation(name);
 		exists = um_counter_read(counters, name, UM_HEADER, header);
@@ -951,6 +950,7 @@ void
 um_counter_flush(bool is_prepare)
 {
 	bool		quotas_changed = um_quota_change_any();
+	bool		alone;
 	static MemoryContext context = NULL;
 	MemoryContext old;
 	UmCounters	counters;
@@ -986,14 +986,14 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
-	flush_is_alone = must_flush_alone();
-	if (flush_is_alone && is_prepare)
+	alone = must_flush_alone();
+	if (alone && is_prepare)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction that has counted for more than %d counters",
 						MANY_COUNTERS),
 				 errhint("It would keep everybody from recording until it ends. COMMIT it, or record fewer users, sessions or tags at once.")));
-	um_counters_open(&counters, flush_is_alone ? ShareRowExclusiveLock : RowExclusiveLock);
+	um_counters_open(&counters, alone ? ShareRowExclusiveLock : RowExclusiveLock);
 	/* nothing of a flush is ever taken back but by the end of the transaction */
 	counters.in_place = true;
 	AcceptInvalidationMessages();
@@ -1029,21 +1029,12 @@ um_counter_flush(bool is_prepare)
 			CommandCounterIncrement();
 		}
 	}
-	um_late_raise(flush_is_alone, !is_prepare);
+	um_late_raise(alone, !is_prepare);
 	um_pending_close(false);
 	um_counters_settle(&counters);
 	um_counters_close(&counters, NoLock);
 	um_ledger_sums_forget();
-	flush_is_alone = false;
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);
-}
-
-/* The transaction is over. */
-void
-um_counter_forget(void)
-{
-	flush_is_alone = false;
-	um_pending_close(false);
 }

@@ -13,6 +13,5 @@ extern bool um_counter_hold(const UmCounterName *names, const Numeric *wanted, i
 extern int	um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count,
 							   bool is_stored);
 extern void um_counter_flush(bool is_prepare);
-extern void um_counter_forget(void);
 
 #endif							/* UM_COUNTER_H */

@@ -348,6 +348,7 @@ um_pending_clear(void)
 	if (counted)
 		MemoryContextReset(context);
 	counted = false;
+	is_closed = false;
 	levels = NULL;
 }
 
