@@ -8,10 +8,6 @@
 #include "quota/quota_match.h"
 
 extern void um_counter_count(const UmCounted *row, bool negative, bool live);
-extern bool um_counter_hold(const UmCounterName *names, const Numeric *wanted, int count,
-							bool for_real);
-extern int	um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count,
-							   bool is_stored);
 extern void um_counter_flush(bool is_prepare);
 
 #endif							/* UM_COUNTER_H */

@@ -12,7 +12,7 @@
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
-#include "counter/counter.h"
+#include "counter/hold_room.h"
 #include "counter/pending.h"
 #include "counter/quota_change.h"
 #include "counter/reserved.h"

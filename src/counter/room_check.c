@@ -1,0 +1,125 @@
+/*
+ * room_check.c
+ *		Looks whether a blocking quota has room, and refuses what it has none for.
+ */
+#include "postgres.h"
+
+#include "base/catalog.h"
+#include "base/error.h"
+#include "catalog/pg_proc.h"
+#include "counter/amount.h"
+#include "counter/counter_from_ledger.h"
+#include "counter/reserved.h"
+#include "counter/room_check.h"
+#include "counter/shared_room.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
+#include "quota/quota_cache.h"
+#include "utils/acl.h"
+
+static char *
+shown(Numeric value)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
+}
+
+/* May the user see how much of a quota is used: in its table, or by asking check_quota()? */
+static bool
+may_see_figures(void)
+{
+	Oid			check_quota;
+
+	if (pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	check_quota = LookupFuncName(list_make2(makeString(UM_SCHEMA), makeString("check_quota")),
+								 -1, NULL, true);
+	return OidIsValid(check_quota) &&
+#if PG_VERSION_NUM >= 160000
+		object_aclcheck(ProcedureRelationId, check_quota, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#else
+		pg_proc_aclcheck(check_quota, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+/*
+ * Refuses what a blocking quota has no room for.  Which quota it was, a program
+ * reads from the field that has the name of a violated constraint.
+ */
+void
+um_room_refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric reserved, Numeric delta)
+{
+	bool		may_see = may_see_figures();
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UM_QUOTA_EXCEEDED),
+			 quota->scope == UM_SCOPE_ALL ?
+			 errmsg("quota \"%s\" is exceeded", quota->name) :
+			 errmsg("quota \"%s\" of %s \"%s\" is exceeded", quota->name,
+					um_scope_name(quota->scope),
+					pnstrdup(name->subject.data, name->subject.length)),
+	/* an application that only inserts need not know the figures */
+			 may_see ? errdetail("%s of %s are used and %s reserved, and this adds %s.",
+								 shown(used), shown(quota->amount), shown(reserved),
+								 shown(delta)) : 0,
+			 err_generic_string(PG_DIAG_SCHEMA_NAME, UM_SCHEMA),
+			 err_generic_string(PG_DIAG_TABLE_NAME, "quota"),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, quota->name),
+			 quota->period == UM_PERIOD_LIFETIME ?
+			 errhint("Raise the quota with usage_monitor.raise_quota(), or for good with usage_monitor.set_quota().") :
+			 errhint("Wait for the next period, or raise the quota with usage_monitor.raise_quota().")));
+}
+
+/*
+ * Looks whether a blocking quota has room for what the transaction adds, so
+ * that the statement fails and not the commit.  What was found is kept: only
+ * where that would not do it looks again.
+ */
+void
+um_room_check(const UmQuota *quota, UmPending *pending)
+{
+	bool		live;
+	Numeric		delta = um_pending_sum(pending, &live);
+	Numeric		room;
+	Numeric		reserved;
+	UmCounters	counters;
+	UmCounterRow row;
+	const UmCounterName *name = &pending->name;
+
+	/* a correction downwards needs no room, and there may be less than none */
+	if (compare(delta, zero()) <= 0 ||
+		(pending->room != NULL && compare(delta, pending->room) <= 0))
+		return;
+
+	um_counters_open(&counters, AccessShareLock);
+	if ((um_counter_read(&counters, name, um_own_slot(), &row) && um_share_fits(quota, &row, delta)) ||
+		(um_counter_read(&counters, name, UM_HEADER, &row) && um_share_fits(quota, &row, delta)))
+		room = row.share;
+	else
+	{
+		UmCounterRow rows[UM_SLOTS];
+		int			nrows = um_counter_read_slots(&counters, name, rows);
+		Numeric		used = zero();
+		bool		lost = false;
+
+		if (um_counter_read(&counters, name, UM_HEADER, &row))
+		{
+			used = row.used;
+			lost = row.lost;
+		}
+		for (int i = 0; i < nrows; i++)
+		{
+			used = plus(used, rows[i].used);
+			lost |= rows[i].lost;
+		}
+		if (lost)
+			used = um_ledger_sum(quota, name);
+		/* what is reserved just now may be given back: the flush will know */
+		reserved = um_reserved(name, false);
+		room = minus(quota->amount, plus(used, reserved));
+		if (compare(delta, room) > 0)
+			um_room_refuse(quota, name, used, reserved, delta);
+	}
+	um_counters_close(&counters, AccessShareLock);
+	pending->room = um_pending_copy_room(room);
+}
