@@ -92,8 +92,10 @@ drops_owned(DropOwnedStmt *stmt)
 	ListCell   *lc;
 
 	foreach(lc, stmt->roles)
+	{
 		if (get_rolespec_oid(lfirst(lc), true) == um_owner())
 			return true;
+	}
 	return false;
 }
 
