@@ -206,6 +206,19 @@ SELECT resolved_by FROM usage_monitor.resolve_alert((SELECT min(alert_id) FROM u
 SELECT nextval('usage_monitor.usage_usage_id_seq');
 RESET ROLE;
 
+-- Only the owner moves calls, whoever was granted that, and only under locks
+BEGIN;
+GRANT USAGE ON SCHEMA _usage_monitor TO regress_hull_manager;
+GRANT EXECUTE ON FUNCTION _usage_monitor._move_calls, _usage_monitor._trust_constraint TO regress_hull_manager;
+SET LOCAL ROLE regress_hull_manager;
+SAVEPOINT s;
+SELECT _usage_monitor._move_calls('usage_monitor.usage_default', '-infinity', 'infinity', 'SELECT 1');
+ROLLBACK TO s;
+SELECT _usage_monitor._trust_constraint('usage_monitor.usage_default', 'usage_default_ts');
+ROLLBACK;
+SELECT _usage_monitor._move_calls('usage_monitor.usage_default', '-infinity', 'infinity', 'SELECT 1');
+SELECT _usage_monitor._trust_constraint('usage_monitor.usage_default', 'usage_default_ts');
+
 -- Not even the owner has calls moved into what is no partition
 CREATE VIEW pg_temp.no_partition AS SELECT 1 AS one;
 BEGIN;
