@@ -45,7 +45,7 @@ async function receive(request, pool, { token, org }) {
 export function otlpReceiver(pool, options = {}) {
   return createServer(async (request, response) => {
     const [status, body] = await receive(request, pool, options).catch((error) => {
-      if (error instanceof SyntaxError || /^UM/.test(error.code)) return [400, { message: error.message }]
+      if (error instanceof SyntaxError || /^(UM|22)/.test(error.code)) return [400, { message: error.message }]
       if (/^(Z_|ERR_BUFFER_TOO_LARGE)/.test(error.code)) return [400, { message: 'the compressed body cannot be read' }]
       if (!error.status) console.error(error.message)
       return [error.status ?? 503, { message: error.status ? error.message : 'the ledger is away' }]
