@@ -324,7 +324,7 @@ COMMENT ON PROCEDURE usage_monitor.maintain() IS
     'Does what there is to do: makes the coming partitions (usage_monitor.partitions_ahead), refreshes the rollups, looks at alert rules and, once an hour, for anomalies, retires the counters of periods that are over and folds slots, and deletes or archives what is older than the settings usage_monitor.retention_... say. Each step is a transaction of its own; one that fails is noted in maintenance_status, and warned of once, and the others go on. A background worker does the same every usage_monitor.maintenance_interval. Error: 2D000 in a transaction block.';
 
 CREATE VIEW usage_monitor.maintenance_status WITH (security_invoker = true) AS
-SELECT (SELECT coalesce(sum(t.requests), 0) FROM _usage_monitor._tail_day_total t)::bigint AS tail_calls,
+SELECT (SELECT greatest(coalesce(sum(t.requests), 0), 0) FROM _usage_monitor._tail_day_total t)::bigint AS tail_calls,
        s.refreshed_at,
        (SELECT m.took FROM _usage_monitor._maintenance m WHERE m.step = 'refresh') AS refresh_took,
        (SELECT max(m.started_at) FROM _usage_monitor._maintenance m) AS maintained_at,

@@ -139,7 +139,7 @@ BEGIN
 
     -- the books are not closed while this runs
     LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
-    SELECT coalesce(max((c.until + 1)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone()), '-infinity')
+    SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
       INTO open_from
       FROM usage_monitor.closed_period c;
 
@@ -303,8 +303,8 @@ BEGIN ATOMIC
                  - u.cost
             FROM usage_monitor.usage u
            WHERE u.operation = 'correction'
-             AND (u.tags ->> 'corrects')::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() >= _correct_closed.since
-             AND (u.tags ->> 'corrects')::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() < _correct_closed.until
+             AND _usage_monitor._day_start((u.tags ->> 'corrects')::date) >= _correct_closed.since
+             AND _usage_monitor._day_start((u.tags ->> 'corrects')::date) < _correct_closed.until
              AND (_correct_closed.model IS NULL OR u.model = _correct_closed.model)
       ) AS d
      WHERE d.difference IS NOT NULL

@@ -263,10 +263,10 @@ CREATE FUNCTION _usage_monitor._check_quota_row() RETURNS trigger
 AS $$
 BEGIN
     NEW.time_zone := coalesce(NEW.time_zone, usage_monitor.ledger_time_zone());
-    NEW.subject := btrim(NEW.subject, E' \t\n\r');
-    NEW.org := btrim(NEW.org, E' \t\n\r');
-    NEW.provider := btrim(NEW.provider, E' \t\n\r');
-    NEW.model := btrim(NEW.model, E' \t\n\r');
+    NEW.subject := _usage_monitor._trimmed(NEW.subject);
+    NEW.org := _usage_monitor._trimmed(NEW.org);
+    NEW.provider := _usage_monitor._trimmed(NEW.provider);
+    NEW.model := _usage_monitor._trimmed(NEW.model);
 
     IF coalesce(NEW.name, '') = '' THEN
         RAISE EXCEPTION USING

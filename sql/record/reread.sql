@@ -62,7 +62,7 @@ BEGIN
 
     -- the books are not closed while this runs
     LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
-    SELECT coalesce(max((c.until + 1)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone()), '-infinity')
+    SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
       INTO open_from
       FROM usage_monitor.closed_period c;
 

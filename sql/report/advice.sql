@@ -661,7 +661,7 @@ BEGIN
                    SELECT
                      FROM resolved r
                     WHERE r.subject IS NOT DISTINCT FROM d.org
-                      AND r.period_start = d.day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone())
+                      AND r.period_start = _usage_monitor._day_start(d.day))
     )
     SELECT d.org,
            'Days that cost far more than usual',

@@ -199,7 +199,7 @@ BEGIN
          GROUP BY c.org, c.model
     )
     SELECT array_agg(p.org), array_agg(p.model),
-           array_agg(greatest(coalesce(s.day, first_day)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone(),
+           array_agg(greatest(_usage_monitor._day_start(coalesce(s.day, first_day)),
                               since - interval '30 days'))
       INTO orgs, models, starts
       FROM pair p
@@ -290,7 +290,7 @@ CREATE FUNCTION _usage_monitor._due_anomalies(at timestamptz) RETURNS SETOF usag
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH days AS (
-        SELECT d.day, d.org, d.day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() AS since,
+        SELECT d.day, d.org, _usage_monitor._day_start(d.day) AS since,
                d.cost, d.expected, d.deviation, d.upper_bound, d.sigmas, d.severity
           FROM usage_monitor.anomalous_days(usage_monitor.ledger_day(_due_anomalies.at) - 1) d
          WHERE d.day <= usage_monitor.ledger_day(_due_anomalies.at)

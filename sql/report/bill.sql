@@ -274,6 +274,7 @@ AS $$
 DECLARE
     document jsonb;
     kind     text := lower(import_bill.format);
+    damaged  bigint;
     listed   usage_monitor.vendor_bill[];
     wrong    record;
 BEGIN
@@ -290,13 +291,20 @@ BEGIN
     IF import_bill.bill ~ '^[^\x21-\x7e]*[[{]' THEN
         document := import_bill.bill::jsonb;
     ELSE
-        -- a table of texts: each record under the names of the first
-        SELECT jsonb_agg(jsonb_object(h.header, h.record))
-          INTO document
+        -- a table of texts: each record under the names of the first; a blank line is none
+        SELECT jsonb_agg(jsonb_object(h.header, h.record)) FILTER (WHERE cardinality(h.record) = cardinality(h.header)),
+               min(h.n) FILTER (WHERE cardinality(h.record) <> cardinality(h.header))
+          INTO document, damaged
           FROM (SELECT c.record, c.n, first_value(c.record) OVER (ORDER BY c.n) AS header
                   FROM _usage_monitor._csv_records(import_bill.bill) WITH ORDINALITY AS c (record, n)) AS h
          WHERE h.n > 1
-           AND cardinality(h.record) = cardinality(h.header);
+           AND h.record <> '{""}';
+        IF damaged IS NOT NULL THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM010',
+                MESSAGE = format('record %s of the bill has another number of fields than the header', damaged),
+                HINT = 'Export the bill again: a part of it may be missing. Nothing was changed.';
+        END IF;
     END IF;
     IF kind IS NULL THEN
         kind := CASE

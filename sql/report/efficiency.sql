@@ -86,7 +86,7 @@ WITH used AS MATERIALIZED (
       -- a condition on no row: it is looked at once
       AND EXISTS (SELECT FROM used AS d WHERE d.cached_requests > 0)
       -- from a day before, for the day may begin earlier than midnight
-      AND u.ts >= (SELECT (min(d.day) - 1)::timestamp AT TIME ZONE usage_monitor.ledger_time_zone() FROM used AS d WHERE d.cached_requests > 0)
+      AND u.ts >= (SELECT _usage_monitor._day_start(min(d.day) - 1) FROM used AS d WHERE d.cached_requests > 0)
     GROUP BY c.day, u.provider, u.model
 )
 SELECT provider,

@@ -94,6 +94,8 @@ SELECT vendor, model, meter, ledger_quantity, billed_quantity, ledger_amount, bi
 \set VERBOSITY default
 SELECT * FROM usage_monitor.import_bill('{"data": []}', 'openai');
 SELECT * FROM usage_monitor.import_bill('a,b'||chr(10)||'1,2');
+-- one that was cut, or not quoted; blank lines do no harm
+SELECT * FROM usage_monitor.import_bill('BilledCost,BillingCurrency,ChargePeriodStart'||chr(10)||'1,USD,2026-10-01T00:00:00Z'||chr(10)||chr(10)||'2,US', 'focus');
 SELECT * FROM usage_monitor.import_bill('{"data": []}', 'stripe');
 SELECT * FROM usage_monitor.import_bill('{"data": ');
 SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": 1}, "line_item": "x, input"}]}]}');
