@@ -1,15 +1,9 @@
 --
 -- Who may do what
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 
 CREATE ROLE regress_writer;
 CREATE ROLE regress_granted_writer;

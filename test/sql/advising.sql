@@ -1,26 +1,12 @@
 --
 -- Advice: where money could be saved
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 SET timezone = 'America/Los_Angeles';  -- the ledger's days are not the session's
-SET datestyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 
 -- An empty ledger
 SELECT count(*) FROM usage_monitor.optimization_suggestion;

@@ -2,16 +2,10 @@
 -- What belongs to a price or a quota: refused without it, gone with it.
 -- Triggers do what foreign keys did, but for a dump that is being restored
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 SET usage_monitor.write_corrections = on; -- adjustments of any kind
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
 
 -- How a statement is refused
 CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT "table" text, OUT message text, OUT hint text)

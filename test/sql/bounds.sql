@@ -2,25 +2,10 @@
 -- What no call can have used, cost, or been made at, is refused at the door;
 -- what is left out is not taken for nothing
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 SELECT usage_monitor.set_price('m', 1, 2, other => '{"web_search": 0.01}') > 0,
        usage_monitor.set_price('by request', NULL, NULL, other => '{"request": 0.5}') > 0,
        usage_monitor.set_price('by image', NULL, NULL, other => '{"image": 0.04}') > 0,

@@ -1,27 +1,12 @@
 --
 -- Budgets and their parts, overrides, and thresholds of one's own
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 SET intervalstyle = 'postgres';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 
 CREATE FUNCTION pg_temp.call(who text, amount numeric, department text DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
     INSERT INTO usage_monitor.usage (user_id, department, model, cost) VALUES (who, department, 'm', amount);

@@ -1,23 +1,9 @@
 -- Corrections are money: refunds of calls and credits to quotas count, are on record, and are no requests
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 CREATE VIEW pg_temp.status AS SELECT name, subject, trim_scale(used) AS used, trim_scale(remaining) AS remaining, state FROM usage_monitor.quota_status ORDER BY quota_id, subject;
 
 SELECT usage_monitor.set_quota('money', 'user', NULL, 10, 'lifetime', enforcement => 'block'),

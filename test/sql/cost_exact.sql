@@ -2,15 +2,9 @@
 -- Costs to the last digit: random prices and calls, against an oracle that
 -- finds the rates and adds up in its own way
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 
 -- A number of that many digits
 CREATE FUNCTION pg_temp.digits(n integer) RETURNS numeric LANGUAGE plpgsql AS $$

@@ -1,15 +1,9 @@
 --
 -- Alerts that are to arrive: channels, what they are told of, and how a relay tells them
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 
 -- What is no channel, and what to type instead
 CREATE FUNCTION pg_temp.refusal(statement text) RETURNS text LANGUAGE plpgsql AS $$

@@ -1,25 +1,10 @@
 --
 -- A person's name goes, and nothing that adds up changes
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 -- where a name is found, in any column of any table and view
 CREATE FUNCTION pg_temp.places(name text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,28 +1,14 @@
 --
 -- Forecast: the month's end from trend and weekdays
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 -- days of every year
 SET usage_monitor.max_future = '100000d';
 SET timezone = 'Pacific/Auckland';  -- the ledger's days are not the session's
-SET datestyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 
 -- An empty ledger
 SELECT count(*) FROM usage_monitor.cost_forecast;

@@ -1,25 +1,10 @@
 --
 -- A model is a model, by whatever name it is recorded
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 CREATE VIEW pg_temp.used AS
 SELECT q.name, u.subject, u.used FROM usage_monitor.quota_usage AS u JOIN usage_monitor.quota AS q USING (quota_id) ORDER BY 1, 2;
 

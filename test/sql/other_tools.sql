@@ -1,21 +1,14 @@
 -- What other tools have recorded comes in by one statement each
 -- (examples/history), and twice counts once.
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET TimeZone = 'UTC';
-SET DateStyle = 'ISO, YMD';
-\pset null '-'
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 \set ECHO none
-\getenv abs_srcdir PG_ABS_SRCDIR
-\set litellm :abs_srcdir '/../examples/history/litellm.sql'
-\set langfuse :abs_srcdir '/../examples/history/langfuse.sql'
-\set openai :abs_srcdir '/../examples/history/openai.sql'
-\set anthropic :abs_srcdir '/../examples/history/anthropic.sql'
-\set claude_code :abs_srcdir '/../examples/history/claude_code.sql'
+\set litellm :test '/../examples/history/litellm.sql'
+\set langfuse :test '/../examples/history/langfuse.sql'
+\set openai :test '/../examples/history/openai.sql'
+\set anthropic :test '/../examples/history/anthropic.sql'
+\set claude_code :test '/../examples/history/claude_code.sql'
 \set ECHO all
 CREATE SCHEMA regress_other_tools;
 SET search_path = regress_other_tools;

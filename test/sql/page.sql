@@ -2,26 +2,12 @@
 -- page_data() and known_names(): one answer for a page, equal to the ledger
 -- under any conditions, folded or not
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 SET timezone = 'Pacific/Auckland';  -- the ledger's days are not the session's
-SET datestyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 
 -- An empty ledger: the same keys
 SELECT string_agg(k, ' ' ORDER BY k COLLATE "C") FROM jsonb_object_keys(usage_monitor.page_data(current_date - 29, current_date + 1)) AS k;

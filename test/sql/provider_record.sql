@@ -1,13 +1,7 @@
 -- Recording what providers answer.
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET TimeZone = 'UTC';
-SET DateStyle = 'ISO, YMD';
-\pset null '-'
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 
 CREATE ROLE regress_provider_record;
 GRANT USAGE ON SCHEMA usage_monitor, _usage_monitor TO regress_provider_record;

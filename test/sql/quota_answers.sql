@@ -1,29 +1,14 @@
 --
 -- What quota_status, quota_history and check_quota() say
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 -- days of every year
 SET usage_monitor.max_future = '100000d';
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
 SET intervalstyle = 'postgres';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 -- removes quotas, calls and alerts, for the next part
 CREATE PROCEDURE pg_temp.clear() LANGUAGE sql AS $$
     DELETE FROM usage_monitor.quota WHERE parent IS NOT NULL OR overrides IS NOT NULL;

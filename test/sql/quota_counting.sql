@@ -1,20 +1,14 @@
 --
 -- Quotas: what is counted for whom and when, and the alerts that follow
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 -- days of every year
 SET usage_monitor.max_future = '100000d';
 SET usage_monitor.max_cost = 1e100;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
 SET intervalstyle = 'postgres';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
 
 -- What the counters must be: every quota against every row, in plain SQL
 CREATE VIEW pg_temp.expected AS

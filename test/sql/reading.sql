@@ -1,14 +1,8 @@
 -- What of a response is not read is held, listed and read again; what the
 -- provider charged is the cost; another call under the same id is kept.
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET TimeZone = 'UTC';
-SET DateStyle = 'ISO, YMD';
-\pset null '-'
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 SELECT usage_monitor.set_price('reading-1', 1, 10, cache_read => 0.1) IS NOT NULL;
 
 CREATE FUNCTION pg_temp.refusal(statement text) RETURNS text LANGUAGE plpgsql AS $$

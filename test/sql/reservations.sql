@@ -1,27 +1,12 @@
 --
 -- Reservations: room held for a call before it is made
 --
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
+\i :refusal
 SET intervalstyle = 'postgres';
 \set SHOW_CONTEXT never
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
-
-CREATE FUNCTION pg_temp.refusal(statement text, OUT code text, OUT message text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    message := 'NOT REFUSED';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END
-$$;
 
 CREATE VIEW pg_temp.room AS
 SELECT name, subject, used, reserved, remaining, percentage, state FROM usage_monitor.quota_status ORDER BY name, subject;

@@ -1,14 +1,8 @@
 -- Calls that OpenTelemetry tells of: one row a call, whichever convention,
 -- export or library tells of it, and however often.
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET TimeZone = 'UTC';
-SET DateStyle = 'ISO, YMD';
-\pset null '-'
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 
 CREATE FUNCTION pg_temp.refusal(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -3,15 +3,9 @@
 -- covers what is added later.
 --
 \set VERBOSITY terse
-SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-\pset null '-'
+\getenv test PG_ABS_SRCDIR
+\set start :test '/include/start.psql'
+\i :start
 
 CREATE ROLE regress_t_reader;
 CREATE ROLE regress_t_writer;
