@@ -53,16 +53,15 @@ sub state_of
 
 	do
 	{
-		%state = (
-			hour => value($node, $hour, $database),
-			'usage' => contents($node, 'usage_monitor.usage', $database, 'xid'),
-			(map { $_ => contents($node, "usage_monitor.$_", $database) } @tables),
+		%state = values_of($node, $database,
+			hour => $hour,
+			'usage' => contents_query('usage_monitor.usage', 'xid'),
+			(map { $_ => contents_query("usage_monitor.$_") } @tables),
 			# private ones are of counters, which are made anew; a view of the ledger may show the transaction; now() moves on
-			(map { $_ => contents($node, $_, $database, 'xid', 'projected',
-				'projected_percentage', 'runs_out_at') } @views),
-			sequences => value($node, q{
+			(map { $_ => contents_query($_, 'xid', 'projected', 'projected_percentage', 'runs_out_at') } @views),
+			sequences => q{
 				SELECT string_agg(format('%s %s', sequencename, last_value), ', ' ORDER BY sequencename)
-				  FROM pg_sequences WHERE schemaname = 'usage_monitor'}, $database));
+				  FROM pg_sequences WHERE schemaname = 'usage_monitor'});
 	} while ($state{hour} ne value($node, $hour, $database));
 	return \%state;
 }

@@ -34,7 +34,7 @@ my @views = split /\n/, value($node, q{
 sub views_of
 {
 	my ($database) = @_;
-	return { map { $_ => contents($node, $_, $database) } @views };
+	return { values_of($node, $database, map { $_ => contents_query($_) } @views) };
 }
 
 my $before = views_of('postgres');

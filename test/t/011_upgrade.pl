@@ -56,11 +56,10 @@ sub rows_of
 		SELECT c.oid::regclass FROM pg_class AS c JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
 		  JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'usage_monitor'
 		 WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.oid::regclass::text COLLATE "C"});
-	my %rows = map {
-		$_ => contents($node, $_, $database, 'xid', 'recorded_at', 'created_at', 'updated_at', 'raised_at', 'at', 'last_seen', 'old', 'new')
-	} @relations;
 
-	return \%rows;
+	return { values_of($node, $database, map {
+		$_ => contents_query($_, 'xid', 'recorded_at', 'created_at', 'updated_at', 'raised_at', 'at', 'last_seen', 'old', 'new')
+	} @relations) };
 }
 
 sub is_equal

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node value expected period_end counters_add_up counters_are_right alerts_are_right contents storage_is_sound);
+our @EXPORT = qw(new_node value expected period_end counters_add_up counters_are_right alerts_are_right contents contents_query values_of storage_is_sound);
 
 # What each row counts for, by quota, subject and period.  The rows are the
 # ledger's, or those of a query that has its columns and a sign.
@@ -146,8 +146,32 @@ sub alerts_are_right
 sub contents
 {
 	my ($node, $relation, $database, @without) = @_;
+	return value($node, contents_query($relation, @without), $database);
+}
+
+sub contents_query
+{
+	my ($relation, @without) = @_;
 	my $less = join '', map { " - '$_'" } @without;
-	return value($node, "SELECT to_jsonb(r) $less FROM $relation r ORDER BY (to_jsonb(r) $less)::text COLLATE \"C\"", $database);
+	return "SELECT to_jsonb(r) $less FROM $relation r ORDER BY (to_jsonb(r) $less)::text COLLATE \"C\"";
+}
+
+# What queries say, each with its name, in this order and all in one session: to
+# start psql takes longer than most of them.
+sub values_of
+{
+	my ($node, $database, @queries) = @_;
+	my $asked = @queries;
+	my $script = '';
+
+	while (my ($name, $query) = splice @queries, 0, 2)
+	{
+		$script .= "\\echo == $name\n$query;\n";
+	}
+	my (undef, @values) = split /^== (.*)\n/m, value($node, $script, $database) . "\n", -1;
+	die 'not every query has one answer' unless @values == $asked;
+	chomp @values;
+	return @values;
 }
 
 # Every table and index of the database, looked at by amcheck.
