@@ -13,7 +13,8 @@ use Exporter 'import';
 our @EXPORT = qw(new_node value expected period_end counters_add_up counters_are_right alerts_are_right contents contents_query values_of storage_is_sound);
 
 # What each row counts for, by quota, subject and period.  The rows are the
-# ledger's, or those of a query that has its columns and a sign.
+# ledger's, or those of a query that has its columns and a sign.  Joined to, it is
+# not to be made for each row anew.
 sub expected
 {
 	my ($rows, @also) = @_;
@@ -22,7 +23,7 @@ sub expected
 	$rows //= '(SELECT 1 AS sign, * FROM usage_monitor.usage)';
 
 	return qq{
-WITH expected AS (
+WITH expected AS MATERIALIZED (
     SELECT $also q.quota_id, s.subject, p.period_start,
            sum(u.sign * CASE q.metric WHEN 'cost' THEN coalesce(u.cost, 0) WHEN 'tokens' THEN u.total_tokens
                              -- a correction is money, and no request
