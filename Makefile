@@ -147,9 +147,9 @@ $(OBJS): $(wildcard $(SOURCE)/src/*/*.h)
 # of the source), and pg_regress looks for what is expected where it runs.
 ifneq ($(SOURCE),.)
 FOLDERS := $(shell mkdir -p pricing $(sort $(dir $(OBJS))))
-REGRESS_PREP = link-expected
 EXTRA_CLEAN += expected
 .PHONY: link-expected
+installcheck: link-expected
 link-expected:
 	ln -sfn $(abspath $(SOURCE)/expected) expected
 endif
