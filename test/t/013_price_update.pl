@@ -50,7 +50,7 @@ is(value($node, q(SELECT usage_monitor.cost('one', 1000000, 1000000, provider =>
 is($status, 1, 'what is no file and no address of the web is not read');
 ($status, $out, $err) = update($first);
 is($status, 0, 'a second time');
-unlike($out, qr/new|changed/, 'nothing changes');
+like($out, qr/^ change .*\|.*\n[-+]+\n\s*\z/, 'nothing changes: the list of changes is empty');
 
 my $second = catalogue('second.json', <<'END');
 {"acme/one": {"litellm_provider": "acme", "input_cost_per_token": 1.5e-06, "output_cost_per_token": 2e-06},
