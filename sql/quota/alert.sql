@@ -271,9 +271,13 @@ COMMENT ON FUNCTION _usage_monitor._sign_alert(bigint, text, boolean) IS
 
 CREATE FUNCTION _usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-RETURN _usage_monitor._sign_alert(alert_id, by, false);
+AS $$
+BEGIN
+    RETURN _usage_monitor._sign_alert(alert_id, by, false);
+END
+$$;
 
 SELECT _usage_monitor._run_as_owner('acknowledge_alert');
 
@@ -282,9 +286,13 @@ COMMENT ON FUNCTION usage_monitor.acknowledge_alert(bigint, text) IS
 
 CREATE FUNCTION _usage_monitor.resolve_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-RETURN _usage_monitor._sign_alert(alert_id, by, true);
+AS $$
+BEGIN
+    RETURN _usage_monitor._sign_alert(alert_id, by, true);
+END
+$$;
 
 SELECT _usage_monitor._run_as_owner('resolve_alert');
 

@@ -376,7 +376,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.import_bill(text, text) IS
-    'Takes in what a vendor says that he billed or that was used: the answers of OpenAI''s costs and usage API, of Anthropic''s cost and usage report, OpenRouter''s activity (JSON), or an export in FOCUS columns, as of AWS and Google (CSV or JSON). format: openai, anthropic, openrouter, focus; NULL: the one that it seems to be of. Returns a row a vendor and currency: lines, and how many of them are new or said otherwise before. A line that is imported again replaces itself. Errors: UM008 unknown format, UM009 a value that cannot be, UM010 nothing found.';
+    'Takes in what a vendor says that he billed or that was used: the answers of OpenAI''s costs and usage API, of Anthropic''s cost and usage report, OpenRouter''s activity (JSON), or an export in FOCUS columns, as of AWS and Google (CSV or JSON). format: openai, anthropic, openrouter, focus; NULL: the one that it seems to be of. Returns a row a vendor and currency: lines, and how many of them are new or said otherwise before. A line that is imported again replaces itself. Errors: UM008 unknown format, UM009 a value that cannot be, UM010 nothing found, or a damaged record.';
 
 CREATE FUNCTION usage_monitor.import_bill(
     bill jsonb,
@@ -389,11 +389,13 @@ CREATE FUNCTION usage_monitor.import_bill(
     OUT amount numeric,
     OUT currency text
 ) RETURNS SETOF record
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT * FROM usage_monitor.import_bill(import_bill.bill::text, import_bill.format);
-END;
+AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM usage_monitor.import_bill(import_bill.bill::text, import_bill.format);
+END
+$$;
 
 COMMENT ON FUNCTION usage_monitor.import_bill(jsonb, text) IS 'The same, of a document that is jsonb already.';
 

@@ -43,6 +43,7 @@ END
 $$;
 SELECT public.mine();
 SELECT usage_monitor.acknowledge_alert(-1);
+SELECT usage_monitor.import_bill('{}'::jsonb);
 DROP FUNCTION public.mine();
 DROP OWNED BY regress_refused;
 DROP ROLE regress_refused;
