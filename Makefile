@@ -67,6 +67,7 @@ SQL_PARTS = \
 	sql/report/page.sql \
 	sql/ledger/maintenance.sql \
 	sql/ledger/keep_ledger.sql \
+	sql/report/metrics.sql \
 	sql/report/charge.sql \
 	sql/report/focus.sql \
 	sql/report/bill.sql \
@@ -183,7 +184,7 @@ help:
 	@echo 'make check-web    test the page in headless Chromium, where there is one'
 	@echo 'make check-examples  test the examples with the packages of npm, and in Python'
 	@echo 'make check-grafana  check the dashboards for Grafana, without Grafana'
-	@echo 'make check-out    test what leaves the database: the relay of alerts'
+	@echo 'make check-out    test what leaves the database: the relay of alerts, metrics'
 	@echo 'make check-versions  the same on PostgreSQL 15, 17 and 18 (root; makes chroots)'
 	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=60 COUNT=20000)'
 	@echo 'make lint         read the source without running it: see test/lint'
@@ -229,6 +230,7 @@ check-grafana:
 
 check-out:
 	@test/sandbox examples/relay/check
+	@test/sandbox dashboards/prometheus/test/check
 
 # The page's packages and files, made where they stay.
 dashboard:

@@ -71,13 +71,19 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('unknown access "%s"', access),
-            HINT = 'Access is writer (records and reserves calls), reader (reads everything), manager (sets prices and quotas, handles alerts) or relay (delivers alerts).';
+            HINT = 'Access is writer (records and reserves calls), reader (reads everything), manager (sets prices and quotas, handles alerts), relay (delivers alerts) or metrics (reads metrics()).';
     END IF;
     IF access = 'relay' AND org IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = 'a relay cannot be confined to an organisation',
             HINT = 'It tells every channel. Leave "org" out, and give channels one: UPDATE usage_monitor.alert_channel SET org = ...';
+    END IF;
+    IF access = 'metrics' AND org IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = 'access "metrics" cannot be confined to an organisation',
+            HINT = 'metrics() tells of the whole ledger. Leave "org" out, or grant access as a reader: it reads the views.';
     END IF;
     IF via IS NOT NULL AND org IS NULL THEN
         RAISE EXCEPTION USING
@@ -138,7 +144,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.grant_access(regrole, text, text, regrole) IS
-    'Grants a role what a writer (inserts, records, reserves and settles calls), a reader (reads all tables and views), a manager (reads, sets prices and quotas, handles alerts) or a relay (delivers alerts, and reads nothing else) needs; access_right lists it. org: confines the role to that organisation and those that it was granted before; it sees, records and infers nothing of others. via: the rights go to that role, of which it becomes a member, for the lists of rights of tables do not hold thousands of roles. Errors: UM008 unknown access, or a role that cannot be confined, UM004 empty org, 22004 no role, 22023 via without org.';
+    'Grants a role what a writer (inserts, records, reserves and settles calls), a reader (reads all tables and views), a manager (reads, sets prices and quotas, handles alerts), a relay (delivers alerts, and reads nothing else) or what watches the ledger (metrics: calls metrics(), and reads nothing else) needs; access_right lists it. org: confines the role to that organisation and those that it was granted before; it sees, records and infers nothing of others. via: the rights go to that role, of which it becomes a member, for the lists of rights of tables do not hold thousands of roles. Errors: UM008 unknown access, or a role that cannot be confined, UM004 empty org, 22004 no role, 22023 via without org.';
 
 CREATE FUNCTION usage_monitor.revoke_access(role regrole, access text DEFAULT NULL, org text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql
@@ -152,7 +158,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('unknown access "%s"', access),
-            HINT = 'Access is writer, reader, manager or relay; NULL takes back all of it.';
+            HINT = 'Access is writer, reader, manager, relay or metrics; NULL takes back all of it.';
     END IF;
 
     DELETE FROM usage_monitor.access a

@@ -19,7 +19,7 @@ CREATE TABLE usage_monitor.access_right (
 
 COMMENT ON TABLE usage_monitor.access_right IS
     'What grant_access() grants for each kind of access; a manager has the rights of a reader too. Filled by the extension.';
-COMMENT ON COLUMN usage_monitor.access_right.access IS 'writer, reader, manager or relay.';
+COMMENT ON COLUMN usage_monitor.access_right.access IS 'writer, reader, manager, relay or metrics.';
 COMMENT ON COLUMN usage_monitor.access_right.kind IS 'schema, table (views, too), sequence or function.';
 COMMENT ON COLUMN usage_monitor.access_right.name IS 'Of what, with its schema; of a function with the types of its arguments.';
 COMMENT ON COLUMN usage_monitor.access_right.privilege IS 'As GRANT names it.';
@@ -43,8 +43,9 @@ INSERT INTO usage_monitor.access_right (access, kind, name, privilege, columns, 
     ('manager', 'sequence', 'usage_monitor.price_price_id_seq', 'USAGE', NULL, false),
     -- what is not to be told any more
     ('manager', 'table', 'usage_monitor.alert_delivery', 'DELETE', NULL, false),
-    -- it needs nothing but its two functions
-    ('relay', 'schema', 'usage_monitor', 'USAGE', NULL, false);
+    -- these need nothing but their functions
+    ('relay', 'schema', 'usage_monitor', 'USAGE', NULL, false),
+    ('metrics', 'schema', 'usage_monitor', 'USAGE', NULL, false);
 
 -- tables and views that are read
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
@@ -99,14 +100,15 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
                period_start, recent_calls, report, resolve_model, session_stats, statement, statement_csv, statement_html, statement_json, suggest_optimizations, top_models,
                top_users, usage_between, usage_csv, what_if
            }'),
-           ('reader', false, '{verify}'),
+           ('reader', false, '{metrics, verify}'),
            ('manager', true, '{acknowledge_alert, credit, refund_call, resolve_alert, set_quota}'),
            ('manager', false, '{
                check_alert_rules, check_anomalies, close_period, configure, default_alert_rules, erase_user,
                fold_counters, import_bill, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,
                reprice, reread, reset_quota, resolve_alerts, set_budget, set_price, void_call
            }'),
-           ('relay', false, '{claim_delivery, note_delivery}')) AS f (access, by_org, names)
+           ('relay', false, '{claim_delivery, note_delivery}'),
+           ('metrics', false, '{metrics}')) AS f (access, by_org, names)
  CROSS JOIN unnest(f.names::text[]) n (name)
   LEFT JOIN pg_proc p ON p.pronamespace = 'usage_monitor'::regnamespace AND p.proname = n.name;
 

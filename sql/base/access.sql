@@ -16,7 +16,7 @@ CREATE TABLE usage_monitor.access (
 COMMENT ON TABLE usage_monitor.access IS
     'Which roles were granted what access, and for which organisations; grant_access() and revoke_access() write it. Once a row names an organisation, roles see and record only what a row gives to them or to a role whose privileges they have; owner, superusers and who bypasses row security apart.';
 COMMENT ON COLUMN usage_monitor.access.role IS 'Name of the role.';
-COMMENT ON COLUMN usage_monitor.access.access IS 'writer, reader, manager or relay; NULL: it had been granted rights by hand when the first role was confined.';
+COMMENT ON COLUMN usage_monitor.access.access IS 'writer, reader, manager, relay or metrics; NULL: it had been granted rights by hand when the first role was confined.';
 COMMENT ON COLUMN usage_monitor.access.org IS 'The organisation that it is for; NULL: all of them; empty: none, of a role whose members have some.';
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.access', '');
