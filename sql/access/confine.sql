@@ -11,21 +11,6 @@
 CREATE POLICY _open ON usage_monitor.usage USING (_usage_monitor._is_open());
 CREATE POLICY _own ON usage_monitor.usage AS RESTRICTIVE USING (_usage_monitor._own(org));
 
-CREATE FUNCTION _usage_monitor._is_alert_of(a usage_monitor.alert, orgs text[]) RETURNS boolean
-    LANGUAGE sql STABLE
-RETURN (a.alert_type = 'anomaly' AND a.subject = ANY (orgs))
-    OR a.details -> 'dimensions' ->> 'org' = ANY (orgs)
-    OR EXISTS (SELECT FROM usage_monitor.quota q
-                WHERE q.quota_id = a.quota_id
-                  AND (q.org = ANY (orgs)
-                       OR (q.scope = 'org' AND q.org IS NULL AND a.details ->> 'scope' = 'org' AND a.subject = ANY (orgs))))
-    OR EXISTS (SELECT FROM usage_monitor.alert_rule r
-                WHERE r.alert_rule_id::text = a.details ->> 'alert_rule_id'
-                  AND r.org = ANY (orgs));
-
-COMMENT ON FUNCTION _usage_monitor._is_alert_of(usage_monitor.alert, text[]) IS
-    'Does an alert tell of these organisations alone?';
-
 CREATE TABLE _usage_monitor._confined_table (
     name   text NOT NULL,
     sees   text NOT NULL,
@@ -49,7 +34,8 @@ INSERT INTO _usage_monitor._confined_table (name, sees, writes) VALUES
         'quota_id IN (SELECT q.quota_id FROM usage_monitor.quota q)', NULL),
     ('usage_monitor.quota_raise',
         'quota_id IN (SELECT q.quota_id FROM usage_monitor.quota q)', NULL),
-    -- a quota that he sees is of an organisation, or counts organisations
+    -- a quota that he sees is of an organisation, or counts organisations; what was held or adjusted
+    -- while it counted another's calls stays that one's
     ('_usage_monitor._counter_row',
         'EXISTS (SELECT FROM usage_monitor.quota q
                   WHERE q.quota_id = _counter_row.quota_id
@@ -57,10 +43,13 @@ INSERT INTO _usage_monitor._confined_table (name, sees, writes) VALUES
     ('_usage_monitor._reservation_part',
         'EXISTS (SELECT FROM usage_monitor.quota q
                   WHERE q.quota_id = _reservation_part.quota_id
-                    AND (q.org IS NOT NULL OR _reservation_part.subject = ANY (_usage_monitor._own_orgs())))', NULL),
+                    AND (q.org IS NOT NULL OR _reservation_part.subject = ANY (_usage_monitor._own_orgs())))
+         AND EXISTS (SELECT FROM usage_monitor.reservation r
+                      WHERE r.reservation_id = _reservation_part.reservation_id)', NULL),
     ('usage_monitor.quota_adjustment',
         'EXISTS (SELECT FROM usage_monitor.quota q
                   WHERE q.quota_id = quota_adjustment.quota_id
+                    AND _usage_monitor._counts(q) = quota_adjustment.counts
                     AND (q.org IS NOT NULL OR quota_adjustment.subject = ANY (_usage_monitor._own_orgs())))', NULL),
     ('usage_monitor.reservation',
         'org = ANY (_usage_monitor._own_orgs())', NULL),
@@ -69,7 +58,7 @@ INSERT INTO _usage_monitor._confined_table (name, sees, writes) VALUES
     ('usage_monitor.alert_rule',
         'org = ANY (_usage_monitor._own_orgs())', NULL),
     ('usage_monitor.alert',
-        '_usage_monitor._is_alert_of(alert, _usage_monitor._own_orgs())', NULL),
+        'org = ANY (_usage_monitor._own_orgs())', NULL),
     ('usage_monitor.price',
         'org IS NULL OR org = ANY (_usage_monitor._own_orgs())', NULL),
     ('usage_monitor.price_rate',

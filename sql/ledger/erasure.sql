@@ -11,18 +11,31 @@ COMMENT ON FUNCTION _usage_monitor._renamed(text, text, text) IS
     'A text that is the name, or quotes it, with the pseudonym instead.';
 
 CREATE FUNCTION _usage_monitor._renamed(value jsonb, name text, pseudonym text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    -- strings that are the name, and strings that quote it
-    SELECT replace(replace(value::text, n.json, p.json),
-                   '\"' || substr(n.json, 2, length(n.json) - 2) || '\"',
-                   '\"' || substr(p.json, 2, length(p.json) - 2) || '\"')::jsonb
-      FROM (SELECT to_jsonb(name)::text AS json) AS n,
-           (SELECT to_jsonb(pseudonym)::text AS json) AS p;
-END;
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- of these the value is no person's name, though one be called the same
+    ours CONSTANT text[] := '{access, alert_type, amount, changes, cost_source, currency, department, enforcement, kind, level,
+                              meter, metric, model, models, operation, org, period, project, provider, resolved_model, role,
+                              scope, service_tier, source, time_zone, window}';
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_object_agg(member.key, CASE
+                   WHEN member.key = ANY (ours) THEN member.value
+                   WHEN member.key = 'dimensions' AND jsonb_typeof(member.value) = 'object'
+                       THEN _usage_monitor._renamed(member.value, name, pseudonym)
+                   -- all strings of it, of any depth, keys too
+                   ELSE (SELECT string_agg(coalesce(to_jsonb(_usage_monitor._renamed(t.token[1]::jsonb #>> '{}', name, pseudonym))::text,
+                                                    t.token[2]), '' ORDER BY t.n)::jsonb
+                           FROM regexp_matches(member.value::text, '("(?:[^"\\]|\\.)*")|([^"]+)', 'g') WITH ORDINALITY AS t (token, n))
+               END), '{}')
+          FROM jsonb_each(value) AS member);
+END
+$$;
 
 COMMENT ON FUNCTION _usage_monitor._renamed(jsonb, text, text) IS
-    'A value whose strings and keys that are the name, or quote it, have the pseudonym instead.';
+    'A row or details as JSON in which strings that are the name, or quote it, have the pseudonym instead; but not what is there called as columns are, and what those have of others.';
 
 /*
  * The counters of the person's quotas are made anew when the transaction
@@ -41,7 +54,8 @@ AS $$
 DECLARE
     person    CONSTANT text := erase_user.user_id;
     only_org  CONSTANT text := erase_user.org;
-    quoted    CONSTANT text := to_jsonb(person)::text;
+    -- as JSON has it
+    escaped   CONSTANT text := substr(to_jsonb(person)::text, 2, length(to_jsonb(person)::text) - 2);
     pseudonym CONSTANT text := 'erased-' || gen_random_uuid();
     calls     bigint;
     named     bigint;
@@ -102,7 +116,9 @@ BEGIN
        AND (only_org IS NULL OR r.org = only_org);
     UPDATE usage_monitor.quota_adjustment a
        SET subject = pseudonym,
-           counts = _usage_monitor._renamed(a.counts::jsonb, person, pseudonym)::text
+           -- of a quota that counts that person alone
+           counts = CASE WHEN a.counts::jsonb ->> 1 = person
+                         THEN jsonb_set(a.counts::jsonb, '{1}', to_jsonb(pseudonym))::text ELSE a.counts END
       FROM usage_monitor.quota q
      WHERE a.subject = person
        AND q.quota_id = a.quota_id
@@ -110,12 +126,12 @@ BEGIN
        AND (only_org IS NULL OR q.org = only_org);
 
     UPDATE usage_monitor.alert a
-       SET subject = CASE WHEN a.alert_type = 'unpriced' THEN a.subject
+       SET subject = CASE WHEN a.alert_type IN ('unpriced', 'anomaly') OR a.details ->> 'scope' <> 'user' THEN a.subject
                           ELSE _usage_monitor._renamed(a.subject, person, pseudonym) END,
            message = _usage_monitor._renamed(a.message, person, pseudonym),
            details = _usage_monitor._renamed(a.details, person, pseudonym),
            quota = _usage_monitor._renamed(a.quota, person, pseudonym)
-     WHERE strpos(concat(a.subject, a.message, a.details), person) > 0
+     WHERE (strpos(concat(a.subject, a.message), person) > 0 OR strpos(a.details::text, escaped) > 0)
        AND (only_org IS NULL
             OR a.details ->> 'org' = only_org
             OR EXISTS (SELECT FROM usage_monitor.quota q
@@ -143,7 +159,7 @@ BEGIN
            SET old = _usage_monitor._renamed(l.old, renamed.old_name, renamed.new_name),
                new = _usage_monitor._renamed(l.new, renamed.old_name, renamed.new_name),
                details = _usage_monitor._renamed(l.details, renamed.old_name, renamed.new_name)
-         WHERE strpos(concat(l.old, l.new, l.details), renamed.old_name) > 0;
+         WHERE strpos(concat(l.old, l.new, l.details), escaped) > 0;
     END LOOP;
     PERFORM _usage_monitor._recount_quota(q.quota_id)
        FROM usage_monitor.quota q
@@ -155,14 +171,14 @@ BEGIN
        SET old = _usage_monitor._renamed(l.old, person, pseudonym),
            new = _usage_monitor._renamed(l.new, person, pseudonym),
            details = _usage_monitor._renamed(l.details, person, pseudonym)
-     WHERE strpos(concat(l.old, l.new, l.details), person) > 0
+     WHERE strpos(concat(l.old, l.new, l.details), escaped) > 0
        AND (only_org IS NULL OR only_org IN (l.old ->> 'org', l.new ->> 'org', l.details ->> 'org'));
 
     -- what the application wrote besides is its own: to change it is to count it anew
     SELECT count(*) INTO named
       FROM usage_monitor.usage u
      WHERE (strpos(concat_ws(' ', u.session_id, u.request_id, u.error, u.unpriced_reason), person) > 0
-            OR strpos(concat_ws(' ', u.tags, u.provider_usage, u.unread), substr(quoted, 2, length(quoted) - 2)) > 0)
+            OR strpos(concat_ws(' ', u.tags, u.provider_usage, u.unread), escaped) > 0)
        AND (only_org IS NULL OR u.org = only_org);
     IF named > 0 THEN
         RAISE NOTICE USING

@@ -35,16 +35,8 @@ BEGIN
             MESSAGE = format('call %s cannot be refunded without a reason', coalesce(usage_id::text, 'NULL')),
             HINT = 'Say why: the audit log keeps it.';
     END IF;
-    -- what others have refunded of it must be seen
-    IF current_setting('transaction_isolation') = 'repeatable read' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'active_sql_transaction',
-            MESSAGE = 'refund_call() cannot be called in a REPEATABLE READ transaction',
-            HINT = 'Use READ COMMITTED or SERIALIZABLE.';
-    END IF;
-
-    -- the books are not closed meanwhile
-    LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
+    -- the books are not closed meanwhile, and what others have refunded of it is seen
+    PERFORM _usage_monitor._hold_books('refund_call');
     SELECT u.* INTO call
       FROM usage_monitor.usage u
      WHERE u.usage_id = refund_call.usage_id
@@ -81,7 +73,8 @@ BEGIN
         CASE WHEN EXISTS (SELECT FROM usage_monitor.closed_period c WHERE c.until >= usage_monitor.ledger_day(call.ts))
              THEN now() ELSE call.ts END,
         call.org, call.department, call.project, call.user_id, call.session_id, call.provider, call.model,
-        'correction', call.source, call.service_tier, call.tags, - coalesce(refund_call.amount, rest))
+        -- "corrects" is what reprice() knows its own corrections by
+        'correction', call.source, call.service_tier, call.tags - 'corrects', - coalesce(refund_call.amount, rest))
     RETURNING u.* INTO result;
     INSERT INTO usage_monitor.audit_log (what, details)
     VALUES ('refund_call', jsonb_build_object(
@@ -94,7 +87,7 @@ $$;
 SELECT _usage_monitor._run_as_owner('refund_call');
 
 COMMENT ON FUNCTION usage_monitor.refund_call(bigint, numeric, text) IS
-    'Gives back so much of what a call cost, in the ledger''s currency (NULL: all that is left), and returns the row that it adds to the ledger: of operation correction, with that cost below zero, and the call''s ts, organisation, user, model and tags; in a closed period it is dated now. Sums and quotas of cost fall; it is no call, in no count, average or quota of requests. audit_log says who did and why. Voiding the call takes its refunds along. Errors: UM003 no cost, or more than is left, UM004 no reason, UM011 a correction itself, 25001 REPEATABLE READ, P0002 no such call.';
+    'Gives back so much of what a call cost, in the ledger''s currency (NULL: all that is left), and returns the row that it adds to the ledger: of operation correction, with that cost below zero, and the call''s ts, organisation, user, model and tags; in a closed period it is dated now. Sums and quotas of cost fall; it is no call, in no count, average or quota of requests. audit_log says who did and why. Voiding the call takes its refunds along. Errors: UM003 no cost, or more than is left, UM004 no reason, UM011 a correction itself, 25001 not at READ COMMITTED, P0002 no such call.';
 
 CREATE FUNCTION usage_monitor.void_call(usage_id bigint, reason text) RETURNS usage_monitor.usage
     -- deletes from the ledger and writes the audit log, which nobody else may:
@@ -113,8 +106,7 @@ BEGIN
             HINT = 'Say why: the audit log keeps it.';
     END IF;
 
-    -- the books are not closed meanwhile
-    LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
+    PERFORM _usage_monitor._hold_books('void_call');
     -- nobody refunds it meanwhile
     PERFORM FROM usage_monitor.usage u WHERE u.usage_id = void_call.usage_id FOR UPDATE;
     refunds := ARRAY(SELECT r.usage_id FROM _usage_monitor._refunds(void_call.usage_id) r);
@@ -146,4 +138,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.void_call(bigint, text) IS
-    'Takes a call out of the ledger, and returns it: views and quotas no longer count it, and audit_log keeps the row and the reason. Alerts that it raised stay. Its request_id may be recorded again. What was refunded of it is taken out, too. Errors: UM004 no reason, UM011 a call of a closed period, P0002 no such call.';
+    'Takes a call out of the ledger, and returns it: views and quotas no longer count it, and audit_log keeps the row and the reason. Alerts that it raised stay. Its request_id may be recorded again. What was refunded of it is taken out, too. Errors: UM004 no reason, UM011 a call of a closed period, 25001 not at READ COMMITTED, P0002 no such call.';

@@ -85,6 +85,32 @@ $$;
 COMMENT ON FUNCTION usage_monitor.reopen_period(date) IS
     'Opens the books again from that day on; what was kept of its months for statement() is forgotten. Errors: UM011 not closed then.';
 
+/*
+ * What is in the books, and until when they are closed, must be what is
+ * committed, and not what a snapshot of before has of it.
+ */
+CREATE FUNCTION _usage_monitor._hold_books(name text, alone boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'active_sql_transaction',
+            MESSAGE = format('%s() must be called at isolation level READ COMMITTED', name),
+            HINT = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+    IF alone THEN
+        LOCK TABLE usage_monitor.closed_period IN SHARE ROW EXCLUSIVE MODE;
+    ELSE
+        LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._hold_books(text, boolean) IS
+    'Until the transaction ends no period is closed or reopened, and (alone) nobody else changes what was recorded; for a function of that name, at isolation level READ COMMITTED only (25001).';
+
 CREATE TYPE usage_monitor.repriced AS (
     provider   text,
     model      text,
@@ -138,7 +164,10 @@ BEGIN
     END IF;
 
     -- the books are not closed while this runs
-    LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
+    IF NOT reprice.dry_run THEN
+        -- corrections are of what those of before have left
+        PERFORM _usage_monitor._hold_books('reprice', alone => reprice.corrections);
+    END IF;
     SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
       INTO open_from
       FROM usage_monitor.closed_period c;
@@ -233,7 +262,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reprice(timestamptz, timestamptz, text, boolean, boolean) IS
-    'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, calls whose price is gone, and calls of which something is unread (see reread), stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 empty range.';
+    'Compares what calls cost with what they cost by the price book as it is now, at each call''s own time; a row for each model and period (open or closed) that differs. dry_run => false changes the open ones, day by day in one transaction, and writes audit_log. Reported costs, calls whose price is gone, and calls of which something is unread (see reread), stay as they are. A closed period is not changed; corrections => true adds rows of operation correction, dated now, with the difference as their cost, which may be negative. Errors: UM008 empty range, 25001 a change not at READ COMMITTED.';
 
 CREATE FUNCTION usage_monitor.reprice(
     since date,

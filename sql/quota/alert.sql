@@ -136,6 +136,8 @@ CREATE FUNCTION _usage_monitor._late_alert(
 ) RETURNS SETOF usage_monitor.alert
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
+    -- as what is read again here was written, whatever the session's way is
+    SET datestyle = 'ISO, YMD'
 BEGIN ATOMIC
     WITH quota AS MATERIALIZED (
         SELECT q.*, a.amount AS limit_now,
@@ -254,7 +256,7 @@ BEGIN
            resolved_at = coalesce(a.resolved_at, CASE WHEN is_done THEN now() END),
            resolved_by = coalesce(a.resolved_by, CASE WHEN is_done THEN signature END)
      WHERE a.alert_id = _sign_alert.alert_id
-       AND (_usage_monitor._caller_orgs() IS NULL OR _usage_monitor._is_alert_of(a, _usage_monitor._caller_orgs('manager')))
+       AND (_usage_monitor._caller_orgs() IS NULL OR a.org = ANY (_usage_monitor._caller_orgs('manager')))
     RETURNING a.* INTO result;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
@@ -384,6 +386,8 @@ CREATE FUNCTION _usage_monitor._unpriced_alert(model text, days date[], mode tex
 RETURNS SETOF usage_monitor.alert
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
+    -- as what is read again here was written, whatever the session's way is
+    SET datestyle = 'ISO, YMD'
 BEGIN ATOMIC
     WITH told AS MATERIALIZED (
         SELECT a.occurrences, (a.details ->> 'days')::datemultirange AS days
@@ -434,6 +438,8 @@ COMMENT ON FUNCTION _usage_monitor._unpriced_alert(text, date[], text, bigint) I
 CREATE FUNCTION _usage_monitor._close_unpriced_alerts() RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
+    -- as what is read again here was written, whatever the session's way is
+    SET datestyle = 'ISO, YMD'
 BEGIN ATOMIC
     UPDATE usage_monitor.alert a
        SET resolved_at = now(),

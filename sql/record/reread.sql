@@ -61,7 +61,9 @@ BEGIN
     END IF;
 
     -- the books are not closed while this runs
-    LOCK TABLE usage_monitor.closed_period IN SHARE MODE;
+    IF NOT reread.dry_run THEN
+        PERFORM _usage_monitor._hold_books('reread');
+    END IF;
     SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
       INTO open_from
       FROM usage_monitor.closed_period c;
@@ -150,4 +152,4 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reread(timestamptz, timestamptz, boolean) IS
-    'Reads the kept responses of calls of which something is unread once more, by the lines of usage_field as they are now; a row for each model, with what the calls cost before and after. dry_run => false changes the calls and writes audit_log. Calls of a closed period stay as they are, and so does what was read already. Errors: UM008 no such time.';
+    'Reads the kept responses of calls of which something is unread once more, by the lines of usage_field as they are now; a row for each model, with what the calls cost before and after. dry_run => false changes the calls and writes audit_log. Calls of a closed period stay as they are, and so does what was read already. Errors: UM008 no such time, 25001 a change not at READ COMMITTED.';

@@ -202,7 +202,7 @@ BEGIN
     RETURN c.enabled
        AND (c.levels IS NULL OR a.level = ANY (c.levels))
        AND (c.alert_types IS NULL OR a.alert_type = ANY (c.alert_types))
-       AND (c.org IS NULL OR _usage_monitor._is_alert_of(a, ARRAY[c.org]) IS TRUE);
+       AND (c.org IS NULL OR a.org IS NOT DISTINCT FROM c.org);
 END
 $$;
 

@@ -52,8 +52,16 @@ SELECT code, regexp_replace(message, '[0-9]+', 'N') AS message, hint FROM pg_tem
 SELECT code, regexp_replace(message, '[0-9]+', 'N') AS message, hint FROM pg_temp.refusal('SELECT usage_monitor.refund_call((SELECT max(usage_id) FROM usage_monitor.usage WHERE operation = ''correction''), 1, ''x'')');
 SELECT r.* FROM unnest('{0,-1,NaN,Infinity,1e-200}'::text[]) WITH ORDINALITY AS a (amount, n)
 CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.refund_call(%s, %L, ''x'')', :call + 1, amount)) AS r ORDER BY n;
+-- what others have committed must be seen
+CREATE TEMP TABLE changing AS
+SELECT * FROM unnest(ARRAY[format('refund_call(%s, 1, ''x'')', :call + 1), format('void_call(%s, ''x'')', :call + 1),
+                           'reprice(''-infinity''::timestamptz, ''infinity'', dry_run => false)', 'reread(dry_run => false)']) AS c (call);
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT code, message FROM pg_temp.refusal(format('SELECT usage_monitor.refund_call(%s, 1, ''x'')', :call + 1));
+SELECT r.* FROM changing, pg_temp.refusal('SELECT usage_monitor.' || call) AS r;
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT r.* FROM changing, pg_temp.refusal('SELECT usage_monitor.' || call) AS r;
+SELECT count(*) FROM usage_monitor.reprice('-infinity'::timestamptz, 'infinity');
 COMMIT;
 SELECT what, details - 'refund_id' AS details FROM usage_monitor.audit_log WHERE what IN ('refund_call', 'credit') ORDER BY audit_id;
 

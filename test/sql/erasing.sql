@@ -112,3 +112,21 @@ SELECT count(*) FROM usage_monitor.usage WHERE org = 'acme' AND strpos(usage::te
 SELECT key, value = :'eve' AS erased, cost FROM usage_monitor.tag_usage;
 SELECT quota_usage.subject = 'reviewer=' || :'eve' AS erased, used FROM usage_monitor.quota_usage JOIN usage_monitor.quota USING (quota_id) WHERE name = 'each reviewer' AND used > 0;
 SELECT * FROM usage_monitor.verify();
+
+-- Names that are words of ours too, or look like JSON: what the log and alerts have as such stays
+UNLISTEN *;
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.alert;
+CREATE TEMP TABLE odd AS SELECT * FROM unnest(ARRAY['usage_id', 'user', 'lifetime', 'acme', 'm', 'x", "y', 'x": {"y', '"', '\']) AS o (name);
+SELECT usage_monitor.set_quota('odd', 'user', NULL, 1, 'lifetime') > 0, usage_monitor.set_quota('odd org', 'org', 'acme', 1, 'lifetime') > 0;
+INSERT INTO usage_monitor.usage (org, user_id, model, cost) SELECT 'acme', name, 'm', 2 FROM odd;
+SELECT usage_monitor.reset_quota('odd') AS reset;
+SELECT count(usage_monitor.refund_call(usage_id, 1, 'of "' || user_id || '"')) FROM usage_monitor.usage WHERE user_id IN (SELECT name FROM odd);
+SELECT format('SELECT length(usage_monitor.erase_user(%L))', name) FROM odd \gexec
+SELECT jsonb_object_keys(details) AS key, count(*) FROM usage_monitor.alert GROUP BY 1 ORDER BY 1;
+SELECT details ->> 'scope' AS scope, details ->> 'period' AS period, subject ~ '^erased-' AS erased, message ~ 'erased-' AS in_message, count(*) FROM usage_monitor.alert GROUP BY 1, 2, 3, 4 ORDER BY 1;
+SELECT jsonb_object_keys(details) AS key, count(*), count(*) FILTER (WHERE details ->> 'org' = 'acme') AS of_acme, count(*) FILTER (WHERE details ->> 'reason' ~ '^of "erased-') AS reasons
+  FROM usage_monitor.audit_log WHERE what = 'refund_call' GROUP BY 1 ORDER BY 1;
+SELECT count(*) AS erased FROM usage_monitor.audit_log, jsonb_object_keys(details -> 'used') AS subject WHERE what = 'reset_quota' AND details ->> 'quota' = 'odd' AND subject ~ '^erased-';
+SELECT count(*), count(*) FILTER (WHERE code = 'UM003') AS refused FROM usage_monitor.usage, pg_temp.refusal(format('SELECT usage_monitor.refund_call(%s, 1.5, ''again'')', usage_id)) WHERE user_id ~ '^erased-' AND cost = 2;
+SELECT * FROM usage_monitor.verify();

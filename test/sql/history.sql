@@ -82,6 +82,26 @@ SELECT '2024-02-03 04:05Z'::timestamptz + n % 12 * interval '1 month', 'many' ||
 SELECT quota, count(*), sum(occurrences) FROM pg_temp.raised GROUP BY 1 ORDER BY 1;
 SELECT * FROM usage_monitor.verify();
 
+-- what was told of is known again, whatever way to write times the session has
+DELETE FROM usage_monitor.quota;
+DELETE FROM usage_monitor.alert;
+SELECT usage_monitor.set_quota('days', 'user', NULL, 1, period => 'day') IS NULL;
+BEGIN;
+SET LOCAL datestyle = 'SQL, DMY';
+SET LOCAL timezone = 'Asia/Kolkata';
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) SELECT timestamptz '25/10/2025 12:00Z' + n * interval '1 day', 'styled', 'm', 2 FROM generate_series(0, 2) AS n;
+INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens) SELECT timestamptz '25/10/2025 12:00Z' + n * interval '1 day', 'styled', 'styled', 2 FROM generate_series(0, 2) AS n;
+COMMIT;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) SELECT timestamptz '2025-10-24 12:00Z' + n * interval '1 day', 'styled', 'm', 2 FROM generate_series(0, 4) AS n;
+INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens) SELECT timestamptz '2025-10-24 12:00Z' + n * interval '1 day', 'styled', 'styled', 2 FROM generate_series(0, 4) AS n;
+SELECT alert_type, subject, occurrences, details ->> 'days' AS days FROM usage_monitor.alert ORDER BY alert_id;
+BEGIN;
+SET LOCAL datestyle = 'SQL, DMY';
+SELECT usage_monitor.set_price('styled', 1, 1, valid_from => '1/1/2025') > 0;
+SELECT model, requests FROM usage_monitor.reprice('1/10/2025'::date, '1/12/2025', 'styled', dry_run => false);
+COMMIT;
+SELECT alert_type, resolved_at IS NOT NULL AS resolved FROM usage_monitor.alert WHERE subject = 'styled' ORDER BY alert_id;
+
 -- a limit that moves is none of periods that are over
 DELETE FROM usage_monitor.alert;
 UPDATE usage_monitor.quota SET amount = 1;

@@ -383,6 +383,22 @@ SET ROLE regress_t_group;
 SELECT count(*) FROM usage_monitor.usage;
 RESET ROLE;
 
+-- A quota or a rule that an organisation is given tells it nothing of those whose calls it was about before
+SELECT usage_monitor.set_quota('given', 'user', NULL, 0.01) > 0;
+INSERT INTO usage_monitor.usage (org, user_id, model, cost) VALUES ('zeta', 'zeta-given', 'm', 1);
+SELECT usage_monitor.reset_quota('given', 'zeta-given', 'zeta-reason');
+SELECT allowed FROM usage_monitor.reserve('zeta', user_id => 'zeta-given', cost => 1);
+UPDATE usage_monitor.quota SET org = 'acme' WHERE name = 'given';
+UPDATE usage_monitor.alert_rule SET org = 'acme', name = 'given' WHERE name = 'zeta-rule';
+INSERT INTO usage_monitor.usage (org, user_id, model, cost) VALUES ('acme', 'acme-given', 'm', 1);
+DELETE FROM pg_temp.said;
+SET ROLE regress_t_reader;
+SELECT pg_temp.ask(name, about, statement) FROM pg_temp.question WHERE about = '' \g /dev/null
+SELECT string_agg(subject, ',') FROM usage_monitor.alert WHERE quota = 'given';
+RESET ROLE;
+SELECT count(*) > 100 FROM pg_temp.said WHERE state = 'RG000';
+SELECT name, words FROM pg_temp.said WHERE words ~ 'zeta';
+
 -- verify() says where somebody could see more
 SELECT count(*) FROM usage_monitor.verify();
 BEGIN;
