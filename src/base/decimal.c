@@ -51,8 +51,12 @@ um_power_of_ten(int exponent)
 #define FORM_SPECIAL		0xC000	/* NaN, infinity */
 #define LONG_NEGATIVE		0x4000
 #define SHORT_NEGATIVE		0x2000
+#define SHORT_SCALE_SHIFT	7
 #define SHORT_WEIGHT_SIGN	0x0040
 #define SHORT_WEIGHT_MASK	0x003F
+
+/* as many as 128 bits take */
+#define MAX_DIGITS			11
 
 /* Reads a numeric; false where it is not finite or does not fit. */
 bool
@@ -134,53 +138,78 @@ um_decimal_rescale(UmDecimal *value, int scale)
 	return true;
 }
 
-/* Makes a numeric without trailing zeros. */
+/* Divides by a small number; returns the remainder. */
+static inline int
+divide(uint128 *value, int by)
+{
+	uint64		small = (uint64) *value;
+	int			remainder;
+
+	if (*value == small)
+	{
+		*value = small / by;
+		return (int) (small % by);
+	}
+	remainder = (int) (*value % by);
+	*value /= by;
+	return remainder;
+}
+
+/* Takes trailing zeros from the decimals of a number, so many at a time as the power of ten has. */
+static inline void
+strip(uint128 *value, int *scale, int power, int zeros)
+{
+	uint128		rest = *value;
+
+	while (*scale >= zeros && divide(&rest, power) == 0)
+	{
+		*value = rest;
+		*scale -= zeros;
+	}
+}
+
+/* Makes a numeric without trailing zeros, as numeric.c would. */
 Numeric
 um_decimal_to_numeric(int128 mantissa, int scale)
 {
-	int64		small = (int64) mantissa;
+	uint128		rest = mantissa < 0 ? -(uint128) mantissa : (uint128) mantissa;
+	uint16		reversed[MAX_DIGITS];
+	int			ndigits = 0;
+	int			skipped = 0;
+	int			fraction;		/* digits behind the point */
+	int			weight;
+	Size		length;
+	Numeric		result;
+	uint16	   *words;
 
-	if (small == mantissa)
+	Assert(scale >= 0 && scale <= UM_MAX_POWER);
+	strip(&rest, &scale, DIGIT_BASE, DIGIT_DECIMALS);
+	strip(&rest, &scale, 10, 1);
+
+	/* from the last digit on, which the decimals may not fill */
+	fraction = (scale + DIGIT_DECIMALS - 1) / DIGIT_DECIMALS;
+	if (scale % DIGIT_DECIMALS != 0)
 	{
-		while (scale > 0 && small % 10 == 0)
-		{
-			small /= 10;
-			scale--;
-		}
-		return scale == 0 ? int64_to_numeric(small) :
-			int64_div_fast_to_numeric(small, scale);
-	}
-	else
-	{
-		/* sign, 39 digits, a leading "0." with up to 38 zeros, terminator */
-		char		buffer[96];
-		char	   *c = buffer + sizeof(buffer) - 1;
-		bool		negative = mantissa < 0;
-		int			digits = 0;
+		static const int powers[DIGIT_DECIMALS] = {1, 10, 100, 1000};
+		int			decimals = scale % DIGIT_DECIMALS;
 
-		while (scale > 0 && mantissa % 10 == 0)
-		{
-			mantissa /= 10;
-			scale--;
-		}
-		*c = '\0';
-		while (mantissa != 0 || digits <= scale)
-		{
-			int			digit = (int) (mantissa % 10);
-
-			if (digits == scale && scale > 0)
-				*--c = '.';
-			*--c = '0' + (negative ? -digit : digit);
-			mantissa /= 10;
-			digits++;
-		}
-		if (negative)
-			*--c = '-';
-		return DatumGetNumeric(DirectFunctionCall3(numeric_in,
-												   CStringGetDatum(c),
-												   ObjectIdGetDatum(InvalidOid),
-												   Int32GetDatum(-1)));
+		reversed[ndigits++] = divide(&rest, powers[decimals]) * powers[DIGIT_DECIMALS - decimals];
 	}
+	while (rest != 0)
+		reversed[ndigits++] = divide(&rest, DIGIT_BASE);
+	while (skipped < ndigits && reversed[skipped] == 0)
+		skipped++;
+	weight = ndigits == skipped ? 0 : ndigits - fraction - 1;
+
+	length = VARHDRSZ + sizeof(uint16) * (1 + ndigits - skipped);
+	result = palloc(length);
+	SET_VARSIZE(result, length);
+	words = (uint16 *) VARDATA(result);
+	*words++ = FORM_SHORT | (mantissa < 0 ? SHORT_NEGATIVE : 0) | scale << SHORT_SCALE_SHIFT |
+		(weight < 0 ? SHORT_WEIGHT_SIGN : 0) | (weight & SHORT_WEIGHT_MASK);
+	while (ndigits > skipped)
+		*words++ = reversed[--ndigits];
+	return result;
 }
 
 /* Less than, equal to or greater than zero. */

@@ -185,7 +185,7 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 	const UmCounterName *name = &pending->name;
 	UmCollected all;
 	UmCounterRow *header = &all.header;
-	bool		is_new = um_header_lock(counters, quota, name, header);
+	bool		is_new = um_header_lock(counters, quota, name, pending->is_missing, header);
 
 	if (um_share_fits(quota, header, delta))
 	{
@@ -226,10 +226,11 @@ um_counter_count(const UmCounted *row, bool negative, bool live)
 
 /*
  * Has the ledger summed up for all counters that begin late, at once.  Who
- * makes one meanwhile is noticed under its lock.
+ * makes one meanwhile is noticed under its lock; who flushes alone need not
+ * look for it again.
  */
 static void
-expect_sums(UmCounters *counters, UmPending **sorted, int count)
+expect_sums(UmCounters *counters, UmPending **sorted, int count, bool alone)
 {
 	const UmCounterName **late = palloc_extended(sizeof(UmCounterName *) * (count + 1),
 												 MCXT_ALLOC_HUGE);
@@ -243,7 +244,10 @@ expect_sums(UmCounters *counters, UmPending **sorted, int count)
 
 		if (quota != NULL && name->period_start < quota->counted_since &&
 			!um_counter_read(counters, name, UM_HEADER, &row))
+		{
 			late[nlate++] = name;
+			sorted[i]->is_missing = alone;
+		}
 	}
 	if (nlate > 1)
 		um_ledger_sums_expect(late, nlate);
@@ -324,7 +328,7 @@ um_counter_flush(bool is_prepare)
 	sorted = um_pending_sorted(&count);
 	if (quotas_changed)
 		sorted = um_quota_change_merge(sorted, &count);
-	expect_sums(&counters, sorted, count);
+	expect_sums(&counters, sorted, count, alone);
 	um_pending_close(true);
 	um_late_begin();
 	for (int i = 0; i < count; i++)
@@ -332,7 +336,7 @@ um_counter_flush(bool is_prepare)
 		UmQuota    *quota = um_quota_by_id(sorted[i]->name.quota_id);
 		Numeric		delta;
 		bool		live;
-		bool		contended;
+		bool		contended = false;
 
 		if (quota == NULL)
 			continue;			/* it was dropped or disabled */
@@ -341,7 +345,8 @@ um_counter_flush(bool is_prepare)
 			delta = zero();		/* the ledger's sum has it */
 		live |= um_quota_change_is_live(quota);
 
-		if (!apply_fast(&counters, quota, &sorted[i]->name, delta, &contended))
+		if (sorted[i]->is_missing ||
+			!apply_fast(&counters, quota, &sorted[i]->name, delta, &contended))
 		{
 			apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
 			CommandCounterIncrement();

@@ -52,6 +52,9 @@ typedef struct Summation
 	bool		complete;		/* only of periods since the quota is complete */
 	TimestampTz from;			/* where rows of these counters can be */
 	TimestampTz before;
+	int64		last_quota;		/* of which counters were wanted last, */
+	TimestampTz last_from;		/* from here on */
+	TimestampTz last_before;	/* and before here */
 	bool		keep_quotas;	/* somebody has pointers to them */
 } Summation;
 
@@ -340,17 +343,27 @@ quotas_of(const UmCounterName **names, int count)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Sums up for a counter of the quota. */
+/* Sums up for a counter of the quota.  Of very many, most are of a period that another has shown. */
 static void
 want_counter_of(Summation *summation, const UmQuota *quota, const UmCounterName *name)
 {
 	TimestampTz start;
 	TimestampTz end;
 
+	(void) want_counter(summation, name);
+	if (name->quota_id != summation->last_quota)
+	{
+		summation->last_quota = name->quota_id;
+		summation->last_from = DT_NOEND;
+		summation->last_before = DT_NOBEGIN;
+	}
+	else if (name->period_start >= summation->last_from && name->period_start < summation->last_before)
+		return;
 	um_period_bounds(quota->period, quota->billing_day, quota->tz, name->period_start, &start, &end);
+	summation->last_from = Min(summation->last_from, start);
+	summation->last_before = Max(summation->last_before, end);
 	summation->from = Min(summation->from, start);
 	summation->before = Max(summation->before, end);
-	(void) want_counter(summation, name);
 }
 
 /*

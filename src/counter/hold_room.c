@@ -132,7 +132,7 @@ um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count,
 		Numeric		more = is_stored ? zero() : wanted[i];
 		bool		is_free = compare(wanted[i], zero()) == 0;
 
-		is_new[i] = um_header_lock(&counters, quota, &names[i], &all[i].header);
+		is_new[i] = um_header_lock(&counters, quota, &names[i], false, &all[i].header);
 		um_shares_collect(&counters, quota, &names[i], is_new[i], &all[i]);
 		/* what the transaction has recorded comes on top, at its end */
 		if (refused < 0 && !is_free &&

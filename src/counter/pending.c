@@ -141,6 +141,7 @@ make(const UmCounterName *name)
 	pending->room = NULL;
 	pending->user = (UmString) {NULL, 0};
 	pending->user_space = 0;
+	pending->is_missing = false;
 	file(pending);
 	count++;
 	return pending;

@@ -15,6 +15,7 @@ typedef struct UmPending
 	Numeric		room;			/* of a blocking quota, when last looked at; NULL: not yet */
 	UmString	user;			/* of the last call that was counted */
 	int			user_space;
+	bool		is_missing;		/* the counter is not there, and nobody else can make it */
 	struct UmPending *next;		/* of the same bucket */
 } UmPending;
 

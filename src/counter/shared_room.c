@@ -251,14 +251,14 @@ um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all,
 }
 
 /*
- * Locks the header of a counter; makes it if there is none.  True if it was
- * made, with what the ledger holds for it.
+ * Locks the header of a counter; makes it if there is none, or the caller
+ * knows it is missing.  True if it was made, with what the ledger holds for it.
  */
 bool
 um_header_lock(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
-			   UmCounterRow *header)
+			   bool is_missing, UmCounterRow *header)
 {
-	bool		exists = um_counter_read(counters, name, UM_HEADER, header);
+	bool		exists = !is_missing && um_counter_read(counters, name, UM_HEADER, header);
 
 	/* who has the table's lock need not wait for others that make counters */
 	if (!exists && counters->lockmode < ShareRowExclusiveLock)

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/replicated.h"
 #include "base/setting.h"
+#include "base/tuple_form.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "counter/counter.h"
@@ -76,15 +77,17 @@ um_ledger_init(void)
 							 NULL, NULL, NULL);
 }
 
-/* Takes a tuple apart. */
+/* Takes a copy of what a slot holds, to be changed. */
 static void
-open_row(UmRow *row, Relation relation, HeapTuple tuple)
+open_row(UmRow *row, Relation relation, TupleTableSlot *slot)
 {
+	slot_getallattrs(slot);
 	row->columns = um_columns(relation);
 	row->desc = RelationGetDescr(relation);
 	row->values = palloc(sizeof(Datum) * row->desc->natts);
 	row->nulls = palloc(sizeof(bool) * row->desc->natts);
-	heap_deform_tuple(tuple, row->desc, row->values, row->nulls);
+	memcpy(row->values, slot->tts_values, sizeof(Datum) * row->desc->natts);
+	memcpy(row->nulls, slot->tts_isnull, sizeof(bool) * row->desc->natts);
 }
 
 /*
@@ -500,8 +503,6 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Relation	relation;
-	TupleDesc	desc;
-	HeapTuple	tuple;
 	UmRow		row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
@@ -514,14 +515,12 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 	AcceptInvalidationMessages();
 
 	relation = trigdata->tg_relation;
-	desc = RelationGetDescr(relation);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		UmRow		old;
 
-		tuple = trigdata->tg_newtuple;
-		open_row(&old, relation, trigdata->tg_trigtuple);
-		open_row(&row, relation, tuple);
+		open_row(&old, relation, trigdata->tg_trigslot);
+		open_row(&row, relation, trigdata->tg_newslot);
 		if (um_is_replicated() || !count_changes)
 			/* checked and priced before, or where it was changed */
 			um_row_set(&row, UM_COL_XID, VALUE(&old, XID), false);
@@ -531,12 +530,11 @@ usage_monitor_usage_before(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		tuple = trigdata->tg_trigtuple;
-		open_row(&row, relation, tuple);
+		open_row(&row, relation, trigdata->tg_trigslot);
 		if (!before_insert(&row, relation))
 			return PointerGetDatum(NULL);
 	}
-	return PointerGetDatum(heap_form_tuple(desc, row.values, row.nulls));
+	return PointerGetDatum(um_form_tuple(row.desc, row.values, row.nulls));
 }
 
 /*
@@ -557,7 +555,7 @@ is_live(const UmRow *row, bool own)
 
 /* Counts a row, or takes it back. */
 static void
-count_tuple(Relation relation, HeapTuple tuple, bool negative)
+count_row(Relation relation, TupleTableSlot *slot, bool negative)
 {
 	Datum		values[UM_COUNTED_COLUMNS];
 	bool		nulls[UM_COUNTED_COLUMNS];
@@ -573,7 +571,8 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	bool		own;
 	bool		live;
 
-	open_row(&row, relation, tuple);
+	slot_getallattrs(slot);
+	row = (UmRow) {um_columns(relation), RelationGetDescr(relation), slot->tts_values, slot->tts_isnull};
 	for (int i = 0; i < UM_COUNTED_COLUMNS; i++)
 	{
 		int			att = row.columns->attnum[counted[i]] - 1;
@@ -588,7 +587,7 @@ count_tuple(Relation relation, HeapTuple tuple, bool negative)
 	live = is_live(&row, own);
 
 	if (!own)
-		um_correction_write(relation, tuple, xid, negative);
+		um_correction_write(relation, slot, xid, negative);
 	if (!count_changes)
 		return;
 	um_recount_note(values, nulls, own, negative, live);
@@ -612,14 +611,14 @@ usage_monitor_usage_after(PG_FUNCTION_ARGS)
 
 	um_request_stored();
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, false);
+		count_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
 	else
 	{
 		um_check_published(trigdata->tg_relation);
 		/* the old row first: a correction downwards must not look like a rise */
-		count_tuple(trigdata->tg_relation, trigdata->tg_trigtuple, true);
+		count_row(trigdata->tg_relation, trigdata->tg_trigslot, true);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-			count_tuple(trigdata->tg_relation, trigdata->tg_newtuple, false);
+			count_row(trigdata->tg_relation, trigdata->tg_newslot, false);
 		moving.subxact = InvalidSubTransactionId;
 	}
 	return PointerGetDatum(NULL);

@@ -70,18 +70,18 @@ tidy_name(UmRow *row, UmColumn column)
 
 /* Refuses a name that is empty where it must not be, or too long for a key. */
 static void
-check_name(const char *column, UmString name, bool required)
+check_name(UmColumn column, UmString name)
 {
-	if (required && name.length == 0)
+	if (name.length == 0 && (column == UM_COL_MODEL || column == UM_COL_ORG))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_NAME),
-				 errmsg("column \"%s\" must not be empty", column),
+				 errmsg("column \"%s\" must not be empty", um_column_name(column)),
 				 errhint("Name the model as the provider does, for example gpt-4o; org may be left out.")));
 	if (name.length > MAX_NAME_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_NAME),
 				 errmsg("column \"%s\" is too long: %d bytes, at most %d",
-						column, name.length, MAX_NAME_LENGTH),
+						um_column_name(column), name.length, MAX_NAME_LENGTH),
 				 errhint("Names are keys of counters and sums; keep long texts elsewhere.")));
 }
 
@@ -97,8 +97,7 @@ check_names(UmRow *row)
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
 		tidy_name(row, names[i]);
-		check_name(um_column_name(names[i]), um_row_text(row, names[i]),
-				   names[i] == UM_COL_MODEL || names[i] == UM_COL_ORG);
+		check_name(names[i], um_row_text(row, names[i]));
 	}
 }
 
@@ -452,9 +451,7 @@ usage_monitor_checked_tags(PG_FUNCTION_ARGS)
 		{
 			text	   *value = PG_GETARG_TEXT_PP(i);
 
-			check_name(um_column_name(names[i]),
-					   (UmString) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)},
-					   names[i] == UM_COL_MODEL || names[i] == UM_COL_ORG);
+			check_name(names[i], (UmString) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)});
 		}
 	if (PG_ARGISNULL(lengthof(names)))
 		PG_RETURN_NULL();

@@ -227,7 +227,7 @@ um_quotas_touched(const UmCounted *row, UmTouches *touched)
 		UmString	subject = row->subject[scope];
 		UmQuota    *own;
 
-		if (subject.data == NULL)
+		if (subject.data == NULL || !um_quotas_any_of(scope))
 			continue;
 		if (scope == UM_SCOPE_MODEL)
 		{

@@ -36,10 +36,9 @@ static UmTableColumns own_columns = {
 
 /* Writes that a row of another transaction counts less, or more. */
 void
-um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool negative)
+um_correction_write(Relation relation, TupleTableSlot *slot, int64 row_xid, bool negative)
 {
 	const UmColumns *columns = um_columns(relation);
-	TupleDesc	desc = RelationGetDescr(relation);
 	Relation	corrections = table_open(um_relation(UM_CORRECTION), RowExclusiveLock);
 	Datum		values[COL_COUNT];
 	bool		nulls[COL_COUNT] = {0};
@@ -52,7 +51,7 @@ um_correction_write(Relation relation, HeapTuple tuple, int64 row_xid, bool nega
 	for (int i = 0; i < UM_SUMS_COLUMNS; i++)
 	{
 		names[COL_CALL + i] = um_column_name(um_sums_columns[i]);
-		values[COL_CALL + i] = heap_getattr(tuple, columns->attnum[um_sums_columns[i]], desc,
+		values[COL_CALL + i] = slot_getattr(slot, columns->attnum[um_sums_columns[i]],
 											&nulls[COL_CALL + i]);
 	}
 	um_table_columns(&own_columns, corrections);
