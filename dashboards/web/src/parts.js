@@ -66,4 +66,4 @@ export const notYet = () => h('p', { class: 'empty', role: 'status' }, t(state.t
 export const nameOf = v => v === null || v === undefined || v === '' ? t('none_given') : v
 export const digits = (value, shown) => h('span', { title: fmt.full(value) }, shown ?? fmt.money(value))
 export const exact = (value, shown) => h('span', { title: fmt.count(value) }, shown ?? fmt.compact(value))
-export const amountOf = (metric, v) => metric === 'cost' ? fmt.money(v) : fmt.compact(v) + ' ' + t(metric === 'tokens' ? 'tokens' : 'calls').toLowerCase()
+export const amountOf = (metric, v) => metric === 'cost' ? fmt.money(v) : t(metric === 'tokens' ? 'n_tokens' : 'n_calls', { n: fmt.compact(v) })

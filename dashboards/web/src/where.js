@@ -11,6 +11,8 @@ export function ranking (id, kinds, go) {
   const several = (data.parts.org?.listed.length ?? 1) > 1 && query.org === undefined && ['user', 'project', 'department'].includes(by)
   const clickable = !snapshot && by !== 'operation'
   const most = Math.max(...(part?.listed ?? []).map(r => Number(r.cost ?? 0)), 0)
+  // the same model by two providers is two rows: then say which is which, however narrow
+  const twice = r => by === 'model' && part.listed.some(o => o !== r && o.name === r.name)
   const name = r => clickable
     ? h('button', { type: 'button', class: 'link', title: r.name, 'data-key': `${by} ${r.org} ${r.name}`, 'aria-label': t('filter_by', { name: nameOf(r.name) }), onclick: () => go(several ? { [by]: r.name ?? '', org: r.org } : { [by]: r.name ?? '' }) }, nameOf(r.name))
     : h('span', { title: r.name }, nameOf(r.name))
@@ -26,7 +28,7 @@ export function ranking (id, kinds, go) {
           h('thead', null, h('tr', null, h('th', { scope: 'col' }, t(by)), h('th', { scope: 'col', class: 'n calls' }, t('calls')), h('th', { scope: 'col', class: 'n' }, t('cost')), h('th', { scope: 'col', class: 'n' }, t('share')))),
           h('tbody', null, part.listed.map(r => h('tr', null,
             h('th', { scope: 'row' },
-              h('span', { class: 'name' }, name(r), several && h('span', { class: 'sub' }, r.org), r.provider && h('span', { class: 'sub provider' }, r.provider)),
+              h('span', { class: 'name' }, name(r), several && h('span', { class: 'sub' }, r.org), (r.provider || twice(r)) && h('span', { class: twice(r) ? 'sub' : 'sub provider' }, nameOf(r.provider))),
               h('span', { class: 'bar', 'aria-hidden': 'true' }, h('span', { style: { width: (most ? 100 * Number(r.cost ?? 0) / most : 0) + '%' } }))),
             h('td', { class: 'n calls' }, exact(r.requests)),
             h('td', { class: 'n' }, r.cost === null ? h('span', { class: 'muted' }, t('unpriced')) : digits(r.cost)),
