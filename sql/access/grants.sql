@@ -115,6 +115,12 @@ BEGIN
             MESSAGE = format('role %s cannot be confined to an organisation', role),
             HINT = 'It is a superuser, bypasses row security, or is a member of the ledger''s owner or of pg_read_all_data or pg_write_all_data.';
     END IF;
+    -- Before any right changes: who analyses a table would wait for that change,
+    -- and keep its row security from being enabled.
+    IF NOT EXISTS (SELECT FROM usage_monitor.access a WHERE a.org IS NOT NULL) THEN
+        EXECUTE (SELECT format('LOCK TABLE ONLY usage_monitor.usage, %s IN ACCESS EXCLUSIVE MODE', string_agg('ONLY ' || t.name, ', ' ORDER BY t.name))
+                   FROM _usage_monitor._confined_table t);
+    END IF;
     -- what it was granted of all organisations goes
     IF NOT EXISTS (SELECT FROM usage_monitor.access a WHERE a.role = pg_get_userbyid(grant_access.role) AND a.org IS NOT NULL) THEN
         PERFORM usage_monitor.revoke_access(role);

@@ -81,7 +81,6 @@ SELECT metric, value FROM usage_monitor.metrics() WHERE metric ~ 'worker' ORDER 
 
 -- It has these rights, and no others
 SELECT usage_monitor.grant_access('regress_metrics', 'metrics');
-SELECT usage_monitor.grant_access('regress_tenant', 'reader', org => 'acme');
 SELECT * FROM pg_temp.refusal($$SELECT usage_monitor.grant_access('regress_metrics', 'metrics', org => 'acme')$$);
 SET ROLE regress_metrics;
 SELECT count(*) > 30, count(DISTINCT metric) FROM usage_monitor.metrics();
@@ -91,9 +90,12 @@ SELECT s, r.* FROM unnest(ARRAY[
     'INSERT INTO usage_monitor.usage (model) VALUES (''m'')',
     'SELECT usage_monitor.metrics(-1)', 'SELECT usage_monitor.metrics(10001)', 'SELECT usage_monitor.metrics(NULL)']) AS s CROSS JOIN LATERAL pg_temp.refusal(s) AS r;
 -- who is confined sees nothing of others here either
+RESET ROLE;
+SELECT usage_monitor.grant_access('regress_tenant', 'reader', org => 'acme');
 SET ROLE regress_tenant;
 SELECT * FROM pg_temp.refusal('SELECT usage_monitor.metrics()');
 RESET ROLE;
-SELECT usage_monitor.revoke_access('regress_metrics'), usage_monitor.revoke_access('regress_tenant');
+SELECT usage_monitor.revoke_access('regress_tenant');
+SELECT usage_monitor.revoke_access('regress_metrics');
 DROP ROLE regress_metrics, regress_tenant;
 DROP EXTENSION usage_monitor CASCADE;
