@@ -32,13 +32,13 @@ SQL_PARTS = \
 	sql/base/calendar.sql \
 	sql/quota/alert.sql \
 	sql/counter/counter.sql \
-	sql/counter/reservation.sql \
+	sql/admission/reservation.sql \
 	sql/quota/quota_views.sql \
 	sql/ledger/verify.sql \
 	sql/ledger/retention.sql \
 	sql/ledger/partitions.sql \
 	sql/quota/quota_adjust.sql \
-	sql/quota/check_quota.sql \
+	sql/admission/check_quota.sql \
 	sql/quota/budget.sql \
 	sql/report/views.sql \
 	sql/record/usage_field.sql \

@@ -2,22 +2,6 @@
  * The counters seen from SQL: what the ledger says they must be, and what the
  * running transaction is about to add.
  */
-CREATE FUNCTION _usage_monitor._checked_tags(
-    org text, department text, project text, user_id text, session_id text, model text, provider text, tags jsonb
-) RETURNS jsonb
-    LANGUAGE c IMMUTABLE PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_checked_tags';
-
-COMMENT ON FUNCTION _usage_monitor._checked_tags(text, text, text, text, text, text, text, jsonb) IS
-    'The tags of a call that is not made yet; refuses names and tags that the ledger would refuse (UM004).';
-
-CREATE FUNCTION _usage_monitor._check_cost(name text, cost numeric) RETURNS void
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_check_cost';
-
-COMMENT ON FUNCTION _usage_monitor._check_cost(text, numeric) IS
-    'Refuses a cost of that name that the ledger would refuse (UM003).';
-
 CREATE FUNCTION _usage_monitor._adjusted(quota_ids bigint[])
 RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
     LANGUAGE sql STABLE

@@ -230,6 +230,13 @@ um_access(void)
 	return access_of(GetUserId());
 }
 
+/* The organisations that the one for whom the owner acts is confined to; NULL: he is not. */
+ArrayType *
+um_caller_orgs(UmPurpose purpose)
+{
+	return access_of(um_caller())->orgs[purpose];
+}
+
 /* Are these the same organisations?  NULL: every one. */
 bool
 um_access_equal(const ArrayType *a, const ArrayType *b)

@@ -26,6 +26,7 @@ typedef struct UmAccess
 
 extern void um_access_init(void);
 extern const UmAccess *um_access(void);
+extern ArrayType *um_caller_orgs(UmPurpose purpose);
 extern bool um_access_equal(const ArrayType *a, const ArrayType *b);
 extern bool um_may_see(const char *org, int length);
 extern text *um_check_org(UmPurpose purpose, const char *org, int length);

@@ -34,8 +34,6 @@
 
 #define DEFAULT_RETENTION_COUNTERS	(HOURS_PER_DAY * MINS_PER_HOUR)
 
-PG_FUNCTION_INFO_V1(usage_monitor_max_reservation_ttl);
-
 int			um_max_tags = DEFAULT_MAX_TAGS;
 int			um_max_reservation_ttl = DEFAULT_MAX_RESERVATION_TTL;
 
@@ -101,14 +99,4 @@ um_limits_init(void)
 	define_retention("usage_monitor.retention_audit",
 					 "Sets how long entries of the audit log are kept.",
 					 "Zero keeps them. Those of refunds stay as long as their calls.", &retention_audit, 0);
-}
-
-/* _max_reservation_ttl(): that setting, which is not known before the library is loaded. */
-Datum
-usage_monitor_max_reservation_ttl(PG_FUNCTION_ARGS)
-{
-	Interval   *result = palloc0(sizeof(Interval));
-
-	result->time = um_max_reservation_ttl * USECS_PER_SEC;
-	PG_RETURN_INTERVAL_P(result);
 }

@@ -18,6 +18,12 @@ static const char *const period_names[UM_PERIOD_COUNT] = {
 	"hour", "day", "week", "month", "year", "lifetime"
 };
 
+const char *
+um_period_name(UmPeriod period)
+{
+	return period_names[period];
+}
+
 /* The period of that name, or an error. */
 UmPeriod
 um_period_by_name(const char *name)

@@ -19,6 +19,7 @@ typedef enum UmPeriod
 	UM_PERIOD_COUNT
 } UmPeriod;
 
+extern const char *um_period_name(UmPeriod period);
 extern UmPeriod um_period_by_name(const char *name);
 extern void um_period_bounds(UmPeriod period, int billing_day, pg_tz *tz, TimestampTz ts,
 							 TimestampTz *start, TimestampTz *end);

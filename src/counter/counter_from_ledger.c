@@ -433,6 +433,25 @@ um_ledger_sum(const UmQuota *quota, const UmCounterName *name)
 	return result;
 }
 
+/* What the ledger holds for a counter, with what this transaction did. */
+Numeric
+um_ledger_sum_with_own(const UmQuota *quota, const UmCounterName *name)
+{
+	Summation	summation;
+	UmSpi		spi;
+
+	start(&summation);
+	summation.keep_quotas = true;
+	want_counter_of(&summation, quota, name);
+	um_spi_begin(&spi);
+	PushActiveSnapshot(GetLatestSnapshot());
+	add_rows(&summation, summation.from, summation.before, 0);
+	PopActiveSnapshot();
+	add_adjustments(&summation, quotas_of(&name, 1), summation.from, summation.before);
+	um_spi_end(&spi);
+	return sum_of(hash_search(summation.sums, name, HASH_FIND, NULL));
+}
+
 /*
  * _counted(quota_ids, since, before, with_adjustments): what counters of these
  * quotas must be by the rows that the caller may see.

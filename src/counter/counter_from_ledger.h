@@ -13,5 +13,6 @@ extern void um_counters_birth(UmCounters *counters, Datum quota_ids);
 extern void um_ledger_sums_expect(const UmCounterName **names, int count);
 extern void um_ledger_sums_forget(void);
 extern Numeric um_ledger_sum(const UmQuota *quota, const UmCounterName *name);
+extern Numeric um_ledger_sum_with_own(const UmQuota *quota, const UmCounterName *name);
 
 #endif							/* UM_COUNTER_FROM_LEDGER_H */

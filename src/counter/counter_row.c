@@ -26,6 +26,7 @@
 #include "base/page_log.h"
 #include "base/table_columns.h"
 #include "catalog/pg_collation.h"
+#include "counter/amount.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_place.h"
 #include "counter/counter_row.h"
@@ -380,6 +381,43 @@ int
 um_counter_read_slots(UmCounters *counters, const UmCounterName *name, UmCounterRow *rows)
 {
 	return find_rows(counters, name, -1, rows, UM_SLOTS);
+}
+
+/* Is a row as it was when it was read before? */
+static bool
+is_same(const UmCounterRow *a, const UmCounterRow *b)
+{
+	return ItemPointerEquals(&a->tuple->t_self, &b->tuple->t_self) &&
+		a->writer == b->writer && a->busy == b->busy && compare(a->used, b->used) == 0;
+}
+
+/* What is used of a counter, as it is now; false if that is not known: ask the ledger. */
+bool
+um_counter_used(UmCounters *counters, const UmCounterName *name, Numeric *used)
+{
+	UmCounterRow slots[UM_SLOTS];
+	UmCounterRow header;
+	UmCounterRow again;
+	int			nslots;
+	bool		lost;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		*used = zero();
+		if (!um_counter_read(counters, name, UM_HEADER, &header))
+			return true;
+		nslots = um_counter_read_slots(counters, name, slots);
+		*used = header.used;
+		lost = header.lost;
+		for (int i = 0; i < nslots; i++)
+		{
+			*used = plus(*used, slots[i].used);
+			lost |= slots[i].lost;
+		}
+		/* who moves what slots have writes the header */
+	} while (!um_counter_read(counters, name, UM_HEADER, &again) || !is_same(&header, &again));
+	return !lost;
 }
 
 /*

@@ -349,6 +349,15 @@ um_quota_change_is_born(const UmQuota *quota, TimestampTz period_start)
 	return change != NULL && change->recount && period_start >= quota->counted_since;
 }
 
+/* Will the quota's counters be made anew? */
+bool
+um_quota_change_recounts(const UmQuota *quota)
+{
+	Change	   *change = find_change(quota->quota_id);
+
+	return change != NULL && change->recount;
+}
+
 /* Are the thresholds of a changed quota to be looked at, whoever recorded? */
 bool
 um_quota_change_is_live(const UmQuota *quota)

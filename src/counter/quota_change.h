@@ -12,6 +12,7 @@ extern bool um_quota_change_any(void);
 extern void um_quota_change_apply(UmCounters *counters);
 extern UmPending **um_quota_change_merge(UmPending **sorted, int *count);
 extern bool um_quota_change_is_born(const UmQuota *quota, TimestampTz period_start);
+extern bool um_quota_change_recounts(const UmQuota *quota);
 extern bool um_quota_change_is_live(const UmQuota *quota);
 extern void um_quota_change_end_level(bool committed);
 extern void um_quota_change_forget(void);

@@ -97,22 +97,9 @@ um_room_check(const UmQuota *quota, UmPending *pending)
 		room = row.share;
 	else
 	{
-		UmCounterRow rows[UM_SLOTS];
-		int			nrows = um_counter_read_slots(&counters, name, rows);
-		Numeric		used = zero();
-		bool		lost = false;
+		Numeric		used;
 
-		if (um_counter_read(&counters, name, UM_HEADER, &row))
-		{
-			used = row.used;
-			lost = row.lost;
-		}
-		for (int i = 0; i < nrows; i++)
-		{
-			used = plus(used, rows[i].used);
-			lost |= rows[i].lost;
-		}
-		if (lost)
+		if (!um_counter_used(&counters, name, &used))
 			used = um_ledger_sum(quota, name);
 		/* what is reserved just now may be given back: the flush will know */
 		reserved = um_reserved(name, false);

@@ -24,8 +24,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(usage_monitor_check_cost);
-
 /* A reported cost has no more decimals. */
 #define MAX_COST_DECIMALS 100
 
@@ -186,12 +184,4 @@ um_check_cost(const char *column, Numeric cost)
 						column, shown_number(largest_cost()), um_setting()->currency,
 						shown_number(cost)),
 				 errhint("It is what one call cost; usage_monitor.max_cost is the most that is believed.")));
-}
-
-/* _check_cost(name, cost): refuses a cost as the ledger would. */
-Datum
-usage_monitor_check_cost(PG_FUNCTION_ARGS)
-{
-	um_check_cost(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_NUMERIC(1));
-	PG_RETURN_VOID();
 }

@@ -18,8 +18,6 @@
 #include "base/tag.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(usage_monitor_checked_tags);
-
 /* longer names would not fit into an index */
 #define MAX_NAME_LENGTH 1000
 
@@ -42,19 +40,10 @@ is_blank(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/*
- * Takes the blanks from round a name, and an empty one for none: drivers and
- * forms send it where nothing is meant.
- */
-static void
-tidy_name(UmRow *row, UmColumn column)
+/* A name without the blanks round it. */
+UmString
+um_name_trimmed(UmString name)
 {
-	UmString	name = um_row_text(row, column);
-	int			length = name.length;
-
-	if (name.data == NULL ||
-		(length > 0 && !is_blank(name.data[0]) && !is_blank(name.data[length - 1])))
-		return;
 	while (name.length > 0 && is_blank(name.data[name.length - 1]))
 		name.length--;
 	while (name.length > 0 && is_blank(name.data[0]))
@@ -62,7 +51,23 @@ tidy_name(UmRow *row, UmColumn column)
 		name.data++;
 		name.length--;
 	}
-	if (name.length < length || length == 0)
+	return name;
+}
+
+/*
+ * Takes the blanks from round a name, and an empty one for none: drivers and
+ * forms send it where nothing is meant.
+ */
+static void
+tidy_name(UmRow *row, UmColumn column)
+{
+	UmString	given = um_row_text(row, column);
+	UmString	name;
+
+	if (given.data == NULL)
+		return;
+	name = um_name_trimmed(given);
+	if (name.length < given.length || given.length == 0)
 		um_row_set(row, column,
 				   um_string_text(name),
 				   name.length == 0 && column != UM_COL_MODEL && column != UM_COL_ORG);
@@ -432,29 +437,18 @@ um_row_check(UmRow *row, const UmRow *old, UmUse *use)
 	set_total_tokens(row, old, use);
 }
 
-/*
- * _checked_tags(org, department, project, user_id, session_id, model,
- *				 provider, tags)
- *
- * The tags of a call that is not made yet; refuses what the ledger would.
- */
-Datum
-usage_monitor_checked_tags(PG_FUNCTION_ARGS)
+/* Refuses names and tags of a call that is not made yet, as the ledger would. */
+void
+um_call_check(const UmString *names, Jsonb *tags)
 {
-	static const UmColumn names[] = {
+	static const UmColumn columns[] = {
 		UM_COL_ORG, UM_COL_DEPARTMENT, UM_COL_PROJECT, UM_COL_USER_ID,
 		UM_COL_SESSION_ID, UM_COL_MODEL, UM_COL_PROVIDER
 	};
 
-	for (int i = 0; i < (int) lengthof(names); i++)
-		if (!PG_ARGISNULL(i))
-		{
-			text	   *value = PG_GETARG_TEXT_PP(i);
-
-			check_name(names[i], (UmString) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)});
-		}
-	if (PG_ARGISNULL(lengthof(names)))
-		PG_RETURN_NULL();
-	check_tags(PG_GETARG_JSONB_P(lengthof(names)));
-	PG_RETURN_DATUM(PG_GETARG_DATUM(lengthof(names)));
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		if (names[i].data != NULL)
+			check_name(columns[i], names[i]);
+	if (tags != NULL)
+		check_tags(tags);
 }

@@ -7,7 +7,10 @@
 
 #include "ledger/ledger_row.h"
 #include "pricing/usage_check.h"
+#include "utils/jsonb.h"
 
+extern UmString um_name_trimmed(UmString name);
+extern void um_call_check(const UmString *names, Jsonb *tags);
 extern void um_row_fill(UmRow *row);
 extern char *um_row_unread(const UmRow *row);
 extern void um_row_check(UmRow *row, const UmRow *old, UmUse *use);

@@ -60,6 +60,8 @@ static const char *const scope_names[UM_SCOPE_COUNT] = {
 	"all", "org", "department", "project", "user", "session", "model", "provider", "tag"
 };
 
+static const char *const metric_names[] = {"cost", "tokens", "requests"};
+
 static MemoryContext cache_context;
 static HTAB *by_subject;
 static HTAB *by_id;
@@ -178,6 +180,12 @@ const char *
 um_scope_name(UmScope scope)
 {
 	return scope_names[scope];
+}
+
+const char *
+um_metric_name(UmMetric metric)
+{
+	return metric_names[metric];
 }
 
 static uint32
@@ -303,7 +311,6 @@ raised_amount(const Datum *values, const bool *nulls)
 static UmQuota *
 read_quota(const Datum *values, const bool *nulls)
 {
-	static const char *const metrics[] = {"cost", "tokens", "requests"};
 	UmQuota    *quota = palloc0(sizeof(UmQuota));
 
 	quota->quota_id = DatumGetInt64(values[COL_QUOTA_ID]);
@@ -314,7 +321,7 @@ read_quota(const Datum *values, const bool *nulls)
 	quota->provider = text_of(values, nulls, COL_PROVIDER);
 	quota->exact = DatumGetBool(values[COL_EXACT]);
 	read_models(quota, values, nulls);
-	quota->metric = position(text_of(values, nulls, COL_METRIC), metrics, lengthof(metrics));
+	quota->metric = position(text_of(values, nulls, COL_METRIC), metric_names, lengthof(metric_names));
 	quota->amount = raised_amount(values, nulls);
 	quota->period = um_period_by_name(text_of(values, nulls, COL_PERIOD));
 	quota->billing_day = DatumGetInt16(values[COL_BILLING_DAY]);

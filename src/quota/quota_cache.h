@@ -15,5 +15,6 @@ extern bool um_quotas_any_of(UmScope scope);
 extern UmQuota *um_quota_by_id(int64 quota_id);
 extern bool um_quota_may_see(int64 quota_id, UmString subject);
 extern const char *um_scope_name(UmScope scope);
+extern const char *um_metric_name(UmMetric metric);
 
 #endif							/* UM_QUOTA_CACHE_H */

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "pricing/price.h"
 #include "record/reader.h"
+#include "record/record.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/inval.h"
@@ -436,14 +437,9 @@ response_argument(FunctionCallInfo fcinfo)
 Datum
 usage_monitor_record(PG_FUNCTION_ARGS)
 {
-	enum
-	{
-		RESPONSE, PROVIDER, MODEL, ORG, DEPARTMENT, PROJECT, USER_ID, SESSION_ID, OPERATION,
-		SOURCE, REQUEST_ID, TS, DURATION_MS, SUCCESS, ERROR_TEXT, TAGS
-	};
 	MemoryContext context = CurrentMemoryContext;
 	Jsonb	   *body = response_argument(fcinfo);
-	char	   *model = text_argument(fcinfo, MODEL);
+	char	   *model = text_argument(fcinfo, UM_RECORD_MODEL);
 	UmResponse *response;
 	Row			row;
 	char	   *request_id;
@@ -457,29 +453,29 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 
 	/* a line of usage_field that has been committed by now is to be used */
 	AcceptInvalidationMessages();
-	response = um_read_response(body, text_argument(fcinfo, PROVIDER), true);
-	request_id = text_argument(fcinfo, REQUEST_ID);
+	response = um_read_response(body, text_argument(fcinfo, UM_RECORD_PROVIDER), true);
+	request_id = text_argument(fcinfo, UM_RECORD_REQUEST_ID);
 	if (request_id == NULL)
 		request_id = response->id;
 
 	memset(row.nulls, 'n', sizeof(row.nulls));
-	org = text_argument(fcinfo, ORG);
+	org = text_argument(fcinfo, UM_RECORD_ORG);
 	if (org == NULL)
 		org = "default";
 	own_org = um_check_org(UM_TO_RECORD, org, strlen(org));
 	set(&row, P_ORG, PointerGetDatum(own_org != NULL ? own_org : cstring_to_text(org)));
-	set_argument(&row, P_DEPARTMENT, fcinfo, DEPARTMENT);
-	set_argument(&row, P_PROJECT, fcinfo, PROJECT);
-	set_argument(&row, P_USER_ID, fcinfo, USER_ID);
-	set_argument(&row, P_SESSION_ID, fcinfo, SESSION_ID);
-	set_argument(&row, P_OPERATION, fcinfo, OPERATION);
-	set_argument(&row, P_SOURCE, fcinfo, SOURCE);
-	set_argument(&row, P_TAGS, fcinfo, TAGS);
-	set_argument(&row, P_DURATION_MS, fcinfo, DURATION_MS);
-	set_argument(&row, P_TS, fcinfo, TS);
-	row.ts_is_told = !PG_ARGISNULL(TS);
-	success = !PG_ARGISNULL(SUCCESS) ? PG_GETARG_BOOL(SUCCESS) :
-		PG_ARGISNULL(ERROR_TEXT) && response->error == NULL;
+	set_argument(&row, P_DEPARTMENT, fcinfo, UM_RECORD_DEPARTMENT);
+	set_argument(&row, P_PROJECT, fcinfo, UM_RECORD_PROJECT);
+	set_argument(&row, P_USER_ID, fcinfo, UM_RECORD_USER_ID);
+	set_argument(&row, P_SESSION_ID, fcinfo, UM_RECORD_SESSION_ID);
+	set_argument(&row, P_OPERATION, fcinfo, UM_RECORD_OPERATION);
+	set_argument(&row, P_SOURCE, fcinfo, UM_RECORD_SOURCE);
+	set_argument(&row, P_TAGS, fcinfo, UM_RECORD_TAGS);
+	set_argument(&row, P_DURATION_MS, fcinfo, UM_RECORD_DURATION_MS);
+	set_argument(&row, P_TS, fcinfo, UM_RECORD_TS);
+	row.ts_is_told = !PG_ARGISNULL(UM_RECORD_TS);
+	success = !PG_ARGISNULL(UM_RECORD_SUCCESS) ? PG_GETARG_BOOL(UM_RECORD_SUCCESS) :
+		PG_ARGISNULL(UM_RECORD_ERROR) && response->error == NULL;
 
 	um_spi_begin(&spi);
 	for (int i = 0; i < response->ncalls; i++)
@@ -500,11 +496,11 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 		{
 			set_text(&row, P_REQUEST_ID, request_id);
 			set(&row, P_SUCCESS, BoolGetDatum(success));
-			if (!PG_ARGISNULL(ERROR_TEXT))
-				set_argument(&row, P_ERROR, fcinfo, ERROR_TEXT);
+			if (!PG_ARGISNULL(UM_RECORD_ERROR))
+				set_argument(&row, P_ERROR, fcinfo, UM_RECORD_ERROR);
 			else
 				set_text(&row, P_ERROR, success ? NULL : response->error);
-			if (PG_ARGISNULL(TS) && response->has_time)
+			if (PG_ARGISNULL(UM_RECORD_TS) && response->has_time)
 				set(&row, P_TS, TimestampTzGetDatum(response->time));
 		}
 		else

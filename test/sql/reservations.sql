@@ -239,7 +239,7 @@ SELECT allowed, reason FROM usage_monitor.reserve(user_id => 'hal', model => 'm'
 SELECT cost FROM usage_monitor.settle(:'id', input_tokens => 1);
 SELECT usage_monitor.release(:'id');
 SELECT cost FROM usage_monitor.record('{"object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}', user_id => 'hal');
-SELECT r.code FROM unnest(ARRAY['SELECT * FROM usage_monitor.reservation', 'SELECT * FROM usage_monitor.quota_status', 'SELECT _usage_monitor._end_reservation(NULL, ''open'')']) AS s CROSS JOIN LATERAL pg_temp.refusal(s) AS r;
+SELECT r.code FROM unnest(ARRAY['SELECT * FROM usage_monitor.reservation', 'SELECT * FROM usage_monitor.quota_status', 'SELECT _usage_monitor.release(NULL)']) AS s CROSS JOIN LATERAL pg_temp.refusal(s) AS r;
 RESET ROLE;
 DROP OWNED BY regress_writer;
 DROP ROLE regress_writer;

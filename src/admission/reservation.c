@@ -1,0 +1,460 @@
+/*
+ * reservation.c
+ *		Holding room in the quotas for a call that is about to be made.
+ *
+ * A reservation is not usage: it raises no alert, and only blocking quotas
+ * refuse because of it.  It counts from the statement on, so its transaction
+ * should be a short one.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "admission/asked_call.h"
+#include "admission/check_quota.h"
+#include "base/catalog.h"
+#include "base/decimal.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "counter/hold_room.h"
+#include "counter/pending.h"
+#include "counter/quota_change.h"
+#include "counter/reserved.h"
+#include "funcapi.h"
+#include "ledger/bounds.h"
+#include "pricing/cost.h"
+#include "quota/quota_cache.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_reserve);
+
+/* The arguments of reserve, behind those that name the call. */
+enum
+{
+	ARG_COST = UM_ASKED_ARGUMENTS,
+	ARG_INPUT_TOKENS,
+	ARG_MAX_OUTPUT_TOKENS,
+	ARG_TTL,
+	ARG_REQUESTS
+};
+
+/* The columns of its result. */
+enum
+{
+	COL_RESERVATION_ID, COL_ALLOWED, COL_REASON, COL_EXPIRES_AT, COL_COUNT
+};
+
+/* So many tokens or requests may be reserved. */
+#define MAX_COUNT INT64CONST(1000000000000000)
+
+/* One of so many reservations removes what expired ones held. */
+#define CLEAN_EVERY 100
+
+/* What the reservation is to hold of each counter. */
+typedef struct Wanted
+{
+	UmCounterName *names;
+	Numeric    *amounts;
+	bool	   *blocks;
+	int			count;
+	Numeric		cost;
+	Numeric		tokens;
+	Numeric		requests;
+} Wanted;
+
+static UmQuery insert_part = {
+	.text = "INSERT INTO _usage_monitor._reservation_part"
+	" (quota_id, subject, period_start, reservation_id, amount, expires_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6)",
+	.nargs = 6,
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID, NUMERICOID, TIMESTAMPTZOID},
+	.generic = true
+};
+
+static UmQuery delete_parts = {
+	.text = "DELETE FROM _usage_monitor._reservation_part WHERE reservation_id = $1",
+	.nargs = 1,
+	.argtypes = {UUIDOID},
+	.generic = true
+};
+
+/* A snapshot of its own is what it takes to step round those that others remove. */
+static UmQuery delete_expired = {
+	.text = "DELETE FROM _usage_monitor._reservation_part p"
+	" USING (SELECT e.quota_id, e.subject, e.period_start, e.reservation_id"
+	" FROM _usage_monitor._reservation_part e WHERE e.expires_at < $1"
+	" ORDER BY e.expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED) x"
+	" WHERE p.quota_id = x.quota_id AND p.subject = x.subject"
+	" AND p.period_start = x.period_start AND p.reservation_id = x.reservation_id",
+	.nargs = 1,
+	.argtypes = {TIMESTAMPTZOID}
+};
+
+/* The parameters of insert_reservation. */
+enum
+{
+	P_RESERVATION_ID, P_ORG, P_DEPARTMENT, P_PROJECT, P_USER_ID, P_SESSION_ID, P_MODEL,
+	P_PROVIDER, P_TAGS, P_COST, P_TOKENS, P_REQUESTS, P_EXPIRES_AT, P_COUNT
+};
+
+static UmQuery insert_reservation = {
+	.text = "INSERT INTO usage_monitor.reservation (reservation_id, org, department, project,"
+	" user_id, session_id, model, provider, tags, cost, tokens, requests, expires_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+	.nargs = P_COUNT,
+	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	JSONBOID, NUMERICOID, INT8OID, INT8OID, TIMESTAMPTZOID},
+	.generic = true
+};
+
+/* Notes the counters that such a call touches. */
+static void
+want(Wanted *wanted, const UmTouches *touched)
+{
+	wanted->count = touched->count;
+	wanted->names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
+	wanted->amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
+	wanted->blocks = palloc(sizeof(bool) * (wanted->count + 1));
+	for (int i = 0; i < wanted->count; i++)
+	{
+		const UmQuota *quota = touched->touches[i].quota;
+
+		wanted->names[i] = touched->touches[i].name;
+		wanted->blocks[i] = quota->blocks;
+		wanted->amounts[i] = quota->metric == UM_METRIC_COST ? wanted->cost :
+			quota->metric == UM_METRIC_TOKENS ? wanted->tokens : wanted->requests;
+	}
+}
+
+/* Sorts the counters into locking order, the amounts with them. */
+static void
+sort_wanted(Wanted *wanted)
+{
+	for (int i = 1; i < wanted->count; i++)
+		for (int j = i; j > 0 && um_counter_name_compare(&wanted->names[j - 1], &wanted->names[j]) > 0; j--)
+		{
+			UmCounterName name = wanted->names[j];
+			Numeric		amount = wanted->amounts[j];
+			bool		blocks = wanted->blocks[j];
+
+			wanted->names[j] = wanted->names[j - 1];
+			wanted->amounts[j] = wanted->amounts[j - 1];
+			wanted->blocks[j] = wanted->blocks[j - 1];
+			wanted->names[j - 1] = name;
+			wanted->amounts[j - 1] = amount;
+			wanted->blocks[j - 1] = blocks;
+		}
+}
+
+/* Stores what the reservation holds of each counter. */
+static void
+store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
+{
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	for (int i = 0; i < wanted->count; i++)
+	{
+		const UmCounterName *name = &wanted->names[i];
+		Datum		values[6];
+
+		values[0] = Int64GetDatum(name->quota_id);
+		values[1] = um_string_text(name->subject);
+		values[2] = TimestampTzGetDatum(name->period_start);
+		values[3] = reservation_id;
+		values[4] = NumericGetDatum(wanted->amounts[i]);
+		values[5] = expires_at;
+		um_spi_modify(&insert_part, values, NULL);
+	}
+	um_spi_end(&spi);
+}
+
+/* Takes that back. */
+static void
+drop_parts(Datum reservation_id)
+{
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_modify(&delete_parts, &reservation_id, NULL);
+	um_spi_end(&spi);
+}
+
+/*
+ * Stores the reservation, if the blocking quotas have room for it; returns the
+ * place of one that has not, or -1.
+ *
+ * Far from their limits nobody has to wait for its transaction: it is stored,
+ * and then held by shares.  Near one the counters stay locked until that ends,
+ * so that whoever wants the last room as well learns who has got it.
+ */
+static int
+reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
+{
+	UmCounterName *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
+	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
+	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
+	int			count = 0;
+	int			refused = -1;
+	bool		is_stored;
+
+	for (int i = 0; i < wanted->count; i++)
+		if (wanted->blocks[i])
+		{
+			names[count] = wanted->names[i];
+			amounts[count] = wanted->amounts[i];
+			places[count++] = i;
+		}
+	is_stored = um_counter_hold(names, amounts, count, false);
+	if (is_stored)
+	{
+		store_parts(wanted, reservation_id, expires_at);
+		CommandCounterIncrement();
+		if (um_counter_hold(names, amounts, count, true))
+			return -1;
+	}
+
+	refused = um_counter_reserve(names, amounts, count, is_stored);
+	if (refused < 0 && !is_stored)
+		store_parts(wanted, reservation_id, expires_at);
+	if (refused >= 0 && is_stored)
+		drop_parts(reservation_id);
+	return refused < 0 ? -1 : places[refused];
+}
+
+/*
+ * Holds room in all quotas that the call touches, or in none; returns why not,
+ * or NULL.
+ */
+static char *
+hold(const UmCounted *row, Wanted *wanted, Datum reservation_id, Datum expires_at)
+{
+	UmTouches	touched;
+	int			refused;
+	char	   *why = NULL;
+
+	um_pending_refuse_closed("reserve");
+	if (um_quota_change_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot reserve in a transaction that has changed quotas"),
+				 errhint("COMMIT the change of quotas first.")));
+	um_reserving_note(false);
+
+	/* meanwhile the quotas stay as they are, as they do for a flush */
+	LockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
+	AcceptInvalidationMessages();
+	um_quotas_load();
+	um_quotas_touched(row, &touched);
+	want(wanted, &touched);
+	sort_wanted(wanted);
+
+	refused = reserve(wanted, reservation_id, expires_at);
+	if (refused >= 0)
+	{
+		UmTouch		touch = {um_quota_by_id(wanted->names[refused].quota_id), wanted->names[refused]};
+		char	   *reason = um_quota_refusal(&touch, wanted->amounts[refused], row);
+
+		why = reason != NULL ? psprintf("quota \"%s\": %s", touch.quota->name, reason) :
+			psprintf("quota \"%s\" has no room", touch.quota->name);
+	}
+	/* who holds counters has it once more */
+	UnlockRelationOid(um_relation(UM_COUNTER_ROW), RowExclusiveLock);
+	return why;
+}
+
+/* ---- reserve() ---------------------------------------------------------- */
+
+/* A count that is to be reserved; 0 where none is given. */
+static int64
+count_argument(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? 0 : PG_GETARG_INT64(argument);
+}
+
+/* What the call may cost; NULL: there is no price. */
+static Numeric
+estimate(FunctionCallInfo fcinfo, const UmAskedCall *asked)
+{
+	UmString	org = asked->row.subject[UM_SCOPE_ORG];
+	UmCall		call = {0};
+	UmUse		use = {0};
+	UmCost		cost;
+
+	if (!PG_ARGISNULL(ARG_COST))
+		return PG_GETARG_NUMERIC(ARG_COST);
+	if (PG_ARGISNULL(ARG_INPUT_TOKENS) && PG_ARGISNULL(ARG_MAX_OUTPUT_TOKENS))
+		return int64_to_numeric(0);
+	if (asked->row.model.data == NULL)
+		return NULL;
+	um_use_set(&use, UM_METER_INPUT, count_argument(fcinfo, ARG_INPUT_TOKENS), "input_tokens");
+	um_use_set(&use, UM_METER_OUTPUT, count_argument(fcinfo, ARG_MAX_OUTPUT_TOKENS), "output_tokens");
+	um_use_check(&use);
+	call.provider = asked->provider.data;
+	call.provider_length = asked->provider.length;
+	call.model = asked->row.model.data;
+	call.model_length = asked->row.model.length;
+	call.org = org.data;
+	call.org_length = org.length;
+	call.tier = UM_TIER_STANDARD;
+	call.ts = GetCurrentTransactionStartTimestamp();
+	um_cost(&call, &use, &cost);
+	return cost.priced ? cost.total : NULL;
+}
+
+/* Refuses amounts that no call can need. */
+static void
+check_amounts(FunctionCallInfo fcinfo, Numeric cost)
+{
+	static const int counts[] = {ARG_INPUT_TOKENS, ARG_MAX_OUTPUT_TOKENS, ARG_REQUESTS};
+	int64		least = 0;
+	int64		greatest = 0;
+
+	for (int i = 0; i < (int) lengthof(counts); i++)
+	{
+		least = Min(least, count_argument(fcinfo, counts[i]));
+		greatest = Max(greatest, count_argument(fcinfo, counts[i]));
+	}
+	if (least < 0 ||
+		(cost != NULL && (numeric_is_nan(cost) || numeric_is_inf(cost) || um_numeric_sign(cost) < 0)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("a reservation must not be of a negative or infinite amount"),
+				 errhint("Give the cost, or the input tokens and the most output tokens, that the call may need.")));
+	if (greatest > MAX_COUNT)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("a reservation must be of at most %lld tokens or requests, but is of %lld",
+						(long long) MAX_COUNT, (long long) greatest),
+				 errhint("Give the input tokens and the most output tokens that the call may need.")));
+	if (!PG_ARGISNULL(ARG_COST))
+		um_check_cost("cost", cost);
+}
+
+/* An interval for people. */
+static char *
+shown_interval(Datum interval)
+{
+	return DatumGetCString(DirectFunctionCall1(interval_out, interval));
+}
+
+/* Refuses a time that a reservation cannot hold room for. */
+static void
+check_ttl(FunctionCallInfo fcinfo)
+{
+	Interval	zero = {0};
+	Interval	most = {.time = um_max_reservation_ttl * USECS_PER_SEC};
+	Datum		ttl = PG_GETARG_DATUM(ARG_TTL);
+
+	if (PG_ARGISNULL(ARG_TTL) ||
+		!DatumGetBool(DirectFunctionCall2(interval_gt, ttl, IntervalPGetDatum(&zero))) ||
+		!DatumGetBool(DirectFunctionCall2(interval_le, ttl, IntervalPGetDatum(&most))))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("ttl of a reservation must be above zero and at most %s, but is %s",
+						shown_interval(DirectFunctionCall1(interval_justify_hours, IntervalPGetDatum(&most))),
+						PG_ARGISNULL(ARG_TTL) ? "NULL" : shown_interval(ttl)),
+				 errhint("Give it the longest time that the call may take, for example interval '10 minutes'; the administrator can set usage_monitor.max_reservation_ttl.")));
+}
+
+/* Now and then what expired reservations held goes. */
+static void
+clean(Datum now)
+{
+	UmSpi		spi;
+
+	if (pg_prng_double(&pg_global_prng_state) * CLEAN_EVERY >= 1 || IsolationUsesXactSnapshot())
+		return;
+	um_spi_begin(&spi);
+	um_spi_modify(&delete_expired, &now, NULL);
+	um_spi_end(&spi);
+}
+
+/* Stores the reservation. */
+static void
+store(const UmAskedCall *call, const Wanted *wanted, int64 tokens, int64 requests,
+	  Datum reservation_id, Datum expires_at)
+{
+	Datum		values[P_COUNT];
+	char		nulls[P_COUNT];
+	UmSpi		spi;
+
+	memset(nulls, ' ', sizeof(nulls));
+	/* the subjects, in their order */
+	for (int i = P_ORG; i <= P_PROVIDER; i++)
+	{
+		UmString	name = i == P_PROVIDER ? call->provider :
+			i == P_MODEL ? call->row.model : call->row.subject[UM_SCOPE_ORG + i - P_ORG];
+
+		if (name.data == NULL)
+			nulls[i] = 'n';
+		else
+			values[i] = um_string_text(name);
+	}
+	values[P_RESERVATION_ID] = reservation_id;
+	values[P_TAGS] = JsonbPGetDatum(call->row.tags);
+	if (call->row.tags == NULL)
+		nulls[P_TAGS] = 'n';
+	values[P_COST] = NumericGetDatum(wanted->cost);
+	values[P_TOKENS] = Int64GetDatum(tokens);
+	values[P_REQUESTS] = Int64GetDatum(requests);
+	values[P_EXPIRES_AT] = expires_at;
+	um_spi_begin(&spi);
+	um_spi_modify(&insert_reservation, values, nulls);
+	um_spi_end(&spi);
+}
+
+/*
+ * reserve(org, user_id, project, department, session_id, model, provider,
+ *		   tags, cost, input_tokens, max_output_tokens, ttl, requests)
+ */
+Datum
+usage_monitor_reserve(PG_FUNCTION_ARGS)
+{
+	/* by the clock: the transaction may have begun a while ago */
+	TimestampTz now = GetCurrentTimestamp();
+	int64		tokens;
+	int64		requests;
+	UmAskedCall call;
+	Wanted		wanted;
+	char	   *why;
+	TupleDesc	desc;
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	um_asked_call(fcinfo, UM_TO_RECORD, now, &call);
+	wanted.cost = estimate(fcinfo, &call);
+	check_amounts(fcinfo, wanted.cost);
+	check_ttl(fcinfo);
+	if (wanted.cost == NULL)
+		why = um_asked_no_price(call.row.model);
+	else
+	{
+		tokens = count_argument(fcinfo, ARG_INPUT_TOKENS) + count_argument(fcinfo, ARG_MAX_OUTPUT_TOKENS);
+		requests = count_argument(fcinfo, ARG_REQUESTS);
+		wanted.tokens = int64_to_numeric(tokens);
+		wanted.requests = int64_to_numeric(requests);
+		values[COL_EXPIRES_AT] = DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+													 PG_GETARG_DATUM(ARG_TTL));
+		values[COL_RESERVATION_ID] = OidFunctionCall0(F_GEN_RANDOM_UUID);
+		why = hold(&call.row, &wanted, values[COL_RESERVATION_ID], values[COL_EXPIRES_AT]);
+		clean(TimestampTzGetDatum(now));
+		if (why == NULL)
+			store(&call, &wanted, tokens, requests, values[COL_RESERVATION_ID], values[COL_EXPIRES_AT]);
+	}
+	values[COL_ALLOWED] = BoolGetDatum(why == NULL);
+	nulls[COL_RESERVATION_ID] = nulls[COL_EXPIRES_AT] = why != NULL;
+	nulls[COL_REASON] = why == NULL;
+	if (why != NULL)
+		values[COL_REASON] = CStringGetTextDatum(why);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

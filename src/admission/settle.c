@@ -1,0 +1,342 @@
+/*
+ * settle.c
+ *		Ending a reservation: with the call that it was made for, or without.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "base/access.h"
+#include "base/catalog.h"
+#include "base/decimal.h"
+#include "base/error.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "ledger/row_check.h"
+#include "record/record.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_settle);
+PG_FUNCTION_INFO_V1(usage_monitor_release);
+
+/* The arguments of settle. */
+enum
+{
+	ARG_RESERVATION_ID, ARG_RESPONSE, ARG_MODEL, ARG_INPUT_TOKENS, ARG_OUTPUT_TOKENS,
+	ARG_CACHE_READ_INPUT_TOKENS, ARG_CACHE_CREATION_INPUT_TOKENS, ARG_CACHE_CREATION_1H_INPUT_TOKENS,
+	ARG_REASONING_OUTPUT_TOKENS, ARG_INPUT_AUDIO_TOKENS, ARG_OUTPUT_AUDIO_TOKENS, ARG_UNITS,
+	ARG_SERVICE_TIER, ARG_COST, ARG_OPERATION, ARG_SOURCE, ARG_REQUEST_ID, ARG_TS, ARG_DURATION_MS,
+	ARG_SUCCESS, ARG_ERROR, ARG_CACHED, ARG_PROVIDER, ARG_ORG
+};
+
+/* What is read of a reservation. */
+enum
+{
+	HELD_ORG, HELD_DEPARTMENT, HELD_PROJECT, HELD_USER_ID, HELD_SESSION_ID, HELD_PROVIDER, HELD_MODEL,
+	HELD_TAGS, HELD_COLUMNS
+};
+
+typedef struct Held
+{
+	Datum		values[HELD_COLUMNS];
+	bool		nulls[HELD_COLUMNS];
+} Held;
+
+/* another tenant's is as one that does not exist */
+static UmQuery end_reservation = {
+	.text = "UPDATE usage_monitor.reservation r SET state = $2, ended_at = pg_catalog.now()"
+	" WHERE r.reservation_id = $1 AND r.state = 'open'"
+	" AND ($3 IS NULL OR r.org = $3) AND ($4 IS NULL OR r.org = ANY ($4))"
+	" RETURNING r.org, r.department, r.project, r.user_id, r.session_id, r.provider, r.model, r.tags",
+	.nargs = 4,
+	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTARRAYOID},
+	.generic = true
+};
+
+/* expired ones hold nothing, and may be about to be removed: not to be waited for */
+static UmQuery give_back = {
+	.text = "DELETE FROM _usage_monitor._reservation_part p"
+	" WHERE p.reservation_id = $1 AND p.expires_at > pg_catalog.clock_timestamp()",
+	.nargs = 1,
+	.argtypes = {UUIDOID},
+	.generic = true
+};
+
+/* The parameters of insert_call: what is held, then the arguments from ARG_INPUT_TOKENS to ARG_CACHED. */
+#define P_ARGUMENTS HELD_COLUMNS
+#define P_COUNT		(P_ARGUMENTS + ARG_CACHED - ARG_INPUT_TOKENS + 1)
+
+static UmQuery insert_call = {
+	.text = "INSERT INTO usage_monitor.usage AS u ("
+	"org, department, project, user_id, session_id, provider, model, tags,"
+	" input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,"
+	" cache_creation_1h_input_tokens, reasoning_output_tokens, input_audio_tokens,"
+	" output_audio_tokens, units, service_tier, cost, operation, source, request_id, ts,"
+	" duration_ms, success, error, cached)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
+	" $19, $20, $21, $22, coalesce($23, pg_catalog.now()), $24, $25, $26, $27) RETURNING u",
+	.nargs = P_COUNT,
+	.argtypes = {
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID,
+		NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, BOOLOID, TEXTOID, BOOLOID
+	},
+	.generic = true
+};
+
+static UmQuery note_call = {
+	.text = "UPDATE usage_monitor.reservation r SET usage_id = $2 WHERE r.reservation_id = $1",
+	.nargs = 2,
+	.argtypes = {UUIDOID, INT8OID},
+	.generic = true
+};
+
+/*
+ * Ends an open reservation, of the organisation that an argument names or, if
+ * that is NULL, of any, and gives back what it held; false if there is no such
+ * one open.
+ */
+static bool
+end(FunctionCallInfo fcinfo, int org_argument, const char *state, Held *held)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ArrayType  *orgs = um_caller_orgs(UM_TO_RECORD);
+	Datum		values[4];
+	char		nulls[] = "    ";
+	bool		found;
+	UmSpi		spi;
+
+	if (PG_ARGISNULL(ARG_RESERVATION_ID))
+		return false;
+	values[0] = PG_GETARG_DATUM(ARG_RESERVATION_ID);
+	values[1] = CStringGetTextDatum(state);
+	if (PG_ARGISNULL(org_argument))
+		nulls[2] = 'n';
+	else
+		values[2] = um_string_text(um_name_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false)));
+	if (orgs == NULL)
+		nulls[3] = 'n';
+	else
+		values[3] = datumCopy(PointerGetDatum(orgs), false, -1);
+
+	um_spi_begin(&spi);
+	um_spi_modify_seen(&end_reservation, values, nulls);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MemoryContext old;
+
+		heap_deform_tuple(SPI_tuptable->vals[0], desc, held->values, held->nulls);
+		old = MemoryContextSwitchTo(caller);
+		for (int i = 0; i < HELD_COLUMNS; i++)
+			if (!held->nulls[i])
+				held->values[i] = datumCopy(held->values[i], false, -1);
+		MemoryContextSwitchTo(old);
+		um_spi_modify_seen(&give_back, values, NULL);
+	}
+	um_spi_end(&spi);
+	return found;
+}
+
+/* release(reservation_id, org): false if it was not open. */
+Datum
+usage_monitor_release(PG_FUNCTION_ARGS)
+{
+	Held		held;
+
+	PG_RETURN_BOOL(end(fcinfo, 1, "released", &held));
+}
+
+/* ---- settle() ----------------------------------------------------------- */
+
+/* Was an argument given that a response says itself? */
+static bool
+is_given(FunctionCallInfo fcinfo, int argument)
+{
+	switch (argument)
+	{
+		case ARG_INPUT_TOKENS:
+		case ARG_OUTPUT_TOKENS:
+			/* left out, as for an INSERT */
+			return PG_ARGISNULL(argument) || PG_GETARG_INT64(argument) != PG_INT64_MIN;
+		case ARG_UNITS:
+		case ARG_SERVICE_TIER:
+		case ARG_COST:
+			return !PG_ARGISNULL(argument);
+		case ARG_CACHED:
+			return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
+		default:
+			return !PG_ARGISNULL(argument) && PG_GETARG_INT64(argument) != 0;
+	}
+}
+
+/* Refuses counts and cost beside a response. */
+static void
+check_alone(FunctionCallInfo fcinfo)
+{
+	static const struct
+	{
+		int			argument;
+		const char *name;
+	}			said[] = {
+		{ARG_INPUT_TOKENS, "input_tokens"},
+		{ARG_OUTPUT_TOKENS, "output_tokens"},
+		{ARG_CACHE_READ_INPUT_TOKENS, "cache_read_input_tokens"},
+		{ARG_CACHE_CREATION_INPUT_TOKENS, "cache_creation_input_tokens"},
+		{ARG_CACHE_CREATION_1H_INPUT_TOKENS, "cache_creation_1h_input_tokens"},
+		{ARG_REASONING_OUTPUT_TOKENS, "reasoning_output_tokens"},
+		{ARG_INPUT_AUDIO_TOKENS, "input_audio_tokens"},
+		{ARG_OUTPUT_AUDIO_TOKENS, "output_audio_tokens"},
+		{ARG_UNITS, "units"},
+		{ARG_SERVICE_TIER, "service_tier"},
+		{ARG_COST, "cost"},
+		{ARG_CACHED, "cached"}
+	};
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(said); i++)
+		if (is_given(fcinfo, said[i].argument))
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", said[i].name);
+	if (names.len > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s cannot be given together with a response", names.data),
+				 errhint("Give the response, which is read as record() reads it, or counts and cost as to an INSERT.")));
+}
+
+/* Gives an argument of one function to another; what is held, where it is NULL. */
+static void
+pass(FunctionCallInfo inner, int to, FunctionCallInfo fcinfo, int from, const Held *held, int column)
+{
+	if (from >= 0 && !PG_ARGISNULL(from))
+		inner->args[to] = fcinfo->args[from];
+	else if (held != NULL)
+	{
+		inner->args[to].value = held->values[column];
+		inner->args[to].isnull = held->nulls[column];
+	}
+	else
+		inner->args[to].isnull = true;
+}
+
+/* Does the response name its model? */
+static bool
+names_model(Jsonb *response)
+{
+	return DatumGetBool(DirectFunctionCall2(jsonb_exists, JsonbPGetDatum(response),
+											CStringGetTextDatum("model")));
+}
+
+/* Records the provider's response, as record() does. */
+static Datum
+record_response(FunctionCallInfo fcinfo, const Held *held)
+{
+	LOCAL_FCINFO(inner, UM_RECORD_ARGUMENTS);
+
+	InitFunctionCallInfoData(*inner, NULL, UM_RECORD_ARGUMENTS, InvalidOid, NULL, NULL);
+	pass(inner, UM_RECORD_RESPONSE, fcinfo, ARG_RESPONSE, NULL, 0);
+	pass(inner, UM_RECORD_PROVIDER, fcinfo, ARG_PROVIDER, held, HELD_PROVIDER);
+	pass(inner, UM_RECORD_MODEL, fcinfo, ARG_MODEL,
+		 names_model(PG_GETARG_JSONB_P(ARG_RESPONSE)) ? NULL : held, HELD_MODEL);
+	pass(inner, UM_RECORD_ORG, fcinfo, -1, held, HELD_ORG);
+	pass(inner, UM_RECORD_DEPARTMENT, fcinfo, -1, held, HELD_DEPARTMENT);
+	pass(inner, UM_RECORD_PROJECT, fcinfo, -1, held, HELD_PROJECT);
+	pass(inner, UM_RECORD_USER_ID, fcinfo, -1, held, HELD_USER_ID);
+	pass(inner, UM_RECORD_SESSION_ID, fcinfo, -1, held, HELD_SESSION_ID);
+	pass(inner, UM_RECORD_OPERATION, fcinfo, ARG_OPERATION, NULL, 0);
+	pass(inner, UM_RECORD_SOURCE, fcinfo, ARG_SOURCE, NULL, 0);
+	pass(inner, UM_RECORD_REQUEST_ID, fcinfo, ARG_REQUEST_ID, NULL, 0);
+	pass(inner, UM_RECORD_TS, fcinfo, ARG_TS, NULL, 0);
+	pass(inner, UM_RECORD_DURATION_MS, fcinfo, ARG_DURATION_MS, NULL, 0);
+	pass(inner, UM_RECORD_SUCCESS, fcinfo, ARG_SUCCESS, NULL, 0);
+	pass(inner, UM_RECORD_ERROR, fcinfo, ARG_ERROR, NULL, 0);
+	pass(inner, UM_RECORD_TAGS, fcinfo, -1, held, HELD_TAGS);
+	return usage_monitor_record(inner);
+}
+
+/* Records the counts, as an INSERT does. */
+static Datum
+record_counts(FunctionCallInfo fcinfo, const Held *held)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext old;
+	Datum		values[P_COUNT];
+	char		nulls[P_COUNT];
+	Datum		row;
+	bool		isnull;
+	UmSpi		spi;
+
+	for (int i = 0; i < P_COUNT; i++)
+	{
+		int			argument = i >= P_ARGUMENTS ? ARG_INPUT_TOKENS + i - P_ARGUMENTS :
+			i == HELD_PROVIDER ? ARG_PROVIDER : i == HELD_MODEL ? ARG_MODEL : -1;
+
+		if (argument >= 0 && (i >= P_ARGUMENTS || !PG_ARGISNULL(argument)))
+		{
+			values[i] = PG_GETARG_DATUM(argument);
+			nulls[i] = PG_ARGISNULL(argument) ? 'n' : ' ';
+		}
+		else
+		{
+			values[i] = held->values[i];
+			nulls[i] = held->nulls[i] ? 'n' : ' ';
+		}
+	}
+	um_spi_begin(&spi);
+	um_spi_modify(&insert_call, values, nulls);
+	row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	old = MemoryContextSwitchTo(caller);
+	row = datumCopy(row, false, -1);
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+	return row;
+}
+
+/* Notes which row of the ledger settled a reservation. */
+static void
+note(Datum reservation_id, Datum row)
+{
+	Datum		values[2];
+	bool		isnull;
+	UmSpi		spi;
+
+	values[0] = reservation_id;
+	values[1] = GetAttributeByName(DatumGetHeapTupleHeader(row), "usage_id", &isnull);
+	um_spi_begin(&spi);
+	um_spi_modify_seen(&note_call, values, NULL);
+	um_spi_end(&spi);
+}
+
+/*
+ * settle(reservation_id, response, model, input_tokens, ..., provider, org): the
+ * row of the ledger.
+ */
+Datum
+usage_monitor_settle(PG_FUNCTION_ARGS)
+{
+	Held		held;
+	Datum		row;
+
+	if (!PG_ARGISNULL(ARG_RESPONSE))
+		check_alone(fcinfo);
+	/* the ledger takes a negative cost from its owner, as a correction; not from here */
+	if (!PG_ARGISNULL(ARG_COST) && um_numeric_sign(PG_GETARG_NUMERIC(ARG_COST)) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COST),
+				 errmsg("column \"cost\" must be zero or more, but is %s",
+						DatumGetCString(DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(ARG_COST)))),
+				 errhint("Leave it out, and the call is priced by the price book.")));
+	if (!end(fcinfo, ARG_ORG, "settled", &held))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_NOT_RESERVED),
+				 errmsg("reservation %s is not open",
+						PG_ARGISNULL(ARG_RESERVATION_ID) ? "NULL" :
+						DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(ARG_RESERVATION_ID)))),
+				 errhint("It was settled or released before, or never made. Record the call with INSERT or record().")));
+	row = PG_ARGISNULL(ARG_RESPONSE) ? record_counts(fcinfo, &held) : record_response(fcinfo, &held);
+	note(PG_GETARG_DATUM(ARG_RESERVATION_ID), row);
+	PG_RETURN_DATUM(row);
+}
