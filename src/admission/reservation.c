@@ -69,15 +69,6 @@ typedef struct Wanted
 	Numeric		requests;
 } Wanted;
 
-static UmQuery insert_part = {
-	.text = "INSERT INTO _usage_monitor._reservation_part"
-	" (quota_id, subject, period_start, reservation_id, amount, expires_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6)",
-	.nargs = 6,
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID, NUMERICOID, TIMESTAMPTZOID},
-	.generic = true
-};
-
 static UmQuery delete_parts = {
 	.text = "DELETE FROM _usage_monitor._reservation_part WHERE reservation_id = $1",
 	.nargs = 1,
@@ -153,30 +144,7 @@ sort_wanted(Wanted *wanted)
 		}
 }
 
-/* Stores what the reservation holds of each counter. */
-static void
-store_parts(const Wanted *wanted, Datum reservation_id, Datum expires_at)
-{
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	for (int i = 0; i < wanted->count; i++)
-	{
-		const UmCounterName *name = &wanted->names[i];
-		Datum		values[6];
-
-		values[0] = Int64GetDatum(name->quota_id);
-		values[1] = um_string_text(name->subject);
-		values[2] = TimestampTzGetDatum(name->period_start);
-		values[3] = reservation_id;
-		values[4] = NumericGetDatum(wanted->amounts[i]);
-		values[5] = expires_at;
-		um_spi_modify(&insert_part, values, NULL);
-	}
-	um_spi_end(&spi);
-}
-
-/* Takes that back. */
+/* Takes back what the reservation holds. */
 static void
 drop_parts(Datum reservation_id)
 {
@@ -215,7 +183,7 @@ reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 	is_stored = um_counter_hold(names, amounts, count, false);
 	if (is_stored)
 	{
-		store_parts(wanted, reservation_id, expires_at);
+		um_reserved_store(wanted->names, wanted->amounts, wanted->count, reservation_id, expires_at);
 		CommandCounterIncrement();
 		if (um_counter_hold(names, amounts, count, true))
 			return -1;
@@ -223,7 +191,7 @@ reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 
 	refused = um_counter_reserve(names, amounts, count, is_stored);
 	if (refused < 0 && !is_stored)
-		store_parts(wanted, reservation_id, expires_at);
+		um_reserved_store(wanted->names, wanted->amounts, wanted->count, reservation_id, expires_at);
 	if (refused >= 0 && is_stored)
 		drop_parts(reservation_id);
 	return refused < 0 ? -1 : places[refused];

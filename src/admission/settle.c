@@ -44,13 +44,20 @@ typedef struct Held
 } Held;
 
 /* another tenant's is as one that does not exist */
+static UmQuery find_open = {
+	.text = "SELECT r.org, r.department, r.project, r.user_id, r.session_id, r.provider, r.model, r.tags"
+	" FROM usage_monitor.reservation r WHERE r.reservation_id = $1 AND r.state = 'open'"
+	" AND ($2 IS NULL OR r.org = $2) AND ($3 IS NULL OR r.org = ANY ($3)) FOR NO KEY UPDATE",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TEXTOID, TEXTARRAYOID},
+	.generic = true
+};
+
 static UmQuery end_reservation = {
-	.text = "UPDATE usage_monitor.reservation r SET state = $2, ended_at = pg_catalog.now()"
-	" WHERE r.reservation_id = $1 AND r.state = 'open'"
-	" AND ($3 IS NULL OR r.org = $3) AND ($4 IS NULL OR r.org = ANY ($4))"
-	" RETURNING r.org, r.department, r.project, r.user_id, r.session_id, r.provider, r.model, r.tags",
-	.nargs = 4,
-	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTARRAYOID},
+	.text = "UPDATE usage_monitor.reservation r"
+	" SET state = $2, ended_at = pg_catalog.now(), usage_id = $3 WHERE r.reservation_id = $1",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TEXTOID, INT8OID},
 	.generic = true
 };
 
@@ -85,50 +92,41 @@ static UmQuery insert_call = {
 	.generic = true
 };
 
-static UmQuery note_call = {
-	.text = "UPDATE usage_monitor.reservation r SET usage_id = $2 WHERE r.reservation_id = $1",
-	.nargs = 2,
-	.argtypes = {UUIDOID, INT8OID},
-	.generic = true
-};
-
 /*
- * Ends an open reservation, of the organisation that an argument names or, if
- * that is NULL, of any, and gives back what it held; false if there is no such
- * one open.
+ * Gives back what an open reservation holds, of the organisation that an
+ * argument names or, if that is NULL, of any; false if there is no such one
+ * open.  It stays locked, and is to be ended.
  */
 static bool
-end(FunctionCallInfo fcinfo, int org_argument, const char *state, Held *held)
+take_back(FunctionCallInfo fcinfo, int org_argument, Held *held)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ArrayType  *orgs = um_caller_orgs(UM_TO_RECORD);
-	Datum		values[4];
-	char		nulls[] = "    ";
+	Datum		values[3];
+	char		nulls[] = "   ";
 	bool		found;
 	UmSpi		spi;
 
 	if (PG_ARGISNULL(ARG_RESERVATION_ID))
 		return false;
 	values[0] = PG_GETARG_DATUM(ARG_RESERVATION_ID);
-	values[1] = CStringGetTextDatum(state);
 	if (PG_ARGISNULL(org_argument))
+		nulls[1] = 'n';
+	else
+		values[1] = um_string_text(um_name_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false)));
+	if (orgs == NULL)
 		nulls[2] = 'n';
 	else
-		values[2] = um_string_text(um_name_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false)));
-	if (orgs == NULL)
-		nulls[3] = 'n';
-	else
-		values[3] = datumCopy(PointerGetDatum(orgs), false, -1);
+		values[2] = datumCopy(PointerGetDatum(orgs), false, -1);
 
 	um_spi_begin(&spi);
-	um_spi_modify_seen(&end_reservation, values, nulls);
+	um_spi_modify_seen(&find_open, values, nulls);
 	found = SPI_processed > 0;
 	if (found)
 	{
-		TupleDesc	desc = SPI_tuptable->tupdesc;
 		MemoryContext old;
 
-		heap_deform_tuple(SPI_tuptable->vals[0], desc, held->values, held->nulls);
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, held->values, held->nulls);
 		old = MemoryContextSwitchTo(caller);
 		for (int i = 0; i < HELD_COLUMNS; i++)
 			if (!held->nulls[i])
@@ -140,13 +138,36 @@ end(FunctionCallInfo fcinfo, int org_argument, const char *state, Held *held)
 	return found;
 }
 
+/* Ends a reservation that is locked, with the row of the ledger that settled it or without. */
+static void
+end(Datum reservation_id, const char *state, Datum row)
+{
+	Datum		values[3];
+	char		nulls[] = "   ";
+	bool		isnull = true;
+	UmSpi		spi;
+
+	values[0] = reservation_id;
+	values[1] = CStringGetTextDatum(state);
+	if (row != (Datum) 0)
+		values[2] = GetAttributeByName(DatumGetHeapTupleHeader(row), "usage_id", &isnull);
+	if (isnull)
+		nulls[2] = 'n';
+	um_spi_begin(&spi);
+	um_spi_modify_seen(&end_reservation, values, nulls);
+	um_spi_end(&spi);
+}
+
 /* release(reservation_id, org): false if it was not open. */
 Datum
 usage_monitor_release(PG_FUNCTION_ARGS)
 {
 	Held		held;
 
-	PG_RETURN_BOOL(end(fcinfo, 1, "released", &held));
+	if (!take_back(fcinfo, 1, &held))
+		PG_RETURN_BOOL(false);
+	end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "released", (Datum) 0);
+	PG_RETURN_BOOL(true);
 }
 
 /* ---- settle() ----------------------------------------------------------- */
@@ -295,21 +316,6 @@ record_counts(FunctionCallInfo fcinfo, const Held *held)
 	return row;
 }
 
-/* Notes which row of the ledger settled a reservation. */
-static void
-note(Datum reservation_id, Datum row)
-{
-	Datum		values[2];
-	bool		isnull;
-	UmSpi		spi;
-
-	values[0] = reservation_id;
-	values[1] = GetAttributeByName(DatumGetHeapTupleHeader(row), "usage_id", &isnull);
-	um_spi_begin(&spi);
-	um_spi_modify_seen(&note_call, values, NULL);
-	um_spi_end(&spi);
-}
-
 /*
  * settle(reservation_id, response, model, input_tokens, ..., provider, org): the
  * row of the ledger.
@@ -329,7 +335,7 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 				 errmsg("column \"cost\" must be zero or more, but is %s",
 						DatumGetCString(DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(ARG_COST)))),
 				 errhint("Leave it out, and the call is priced by the price book.")));
-	if (!end(fcinfo, ARG_ORG, "settled", &held))
+	if (!take_back(fcinfo, ARG_ORG, &held))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_NOT_RESERVED),
 				 errmsg("reservation %s is not open",
@@ -337,6 +343,6 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 						DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(ARG_RESERVATION_ID)))),
 				 errhint("It was settled or released before, or never made. Record the call with INSERT or record().")));
 	row = PG_ARGISNULL(ARG_RESPONSE) ? record_counts(fcinfo, &held) : record_response(fcinfo, &held);
-	note(PG_GETARG_DATUM(ARG_RESERVATION_ID), row);
+	end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "settled", row);
 	PG_RETURN_DATUM(row);
 }

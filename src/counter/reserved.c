@@ -10,11 +10,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "base/table_columns.h"
+#include "base/table_indexes.h"
 #include "catalog/pg_collation.h"
 #include "counter/reserved.h"
 #include "executor/tuptable.h"
@@ -26,15 +28,21 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* The columns of _reservation_part that are read. */
+/* The columns of _reservation_part. */
 enum
 {
+	COL_QUOTA_ID,
+	COL_SUBJECT,
+	COL_PERIOD_START,
+	COL_RESERVATION_ID,
 	COL_AMOUNT,
 	COL_EXPIRES_AT,
 	COL_COUNT
 };
 
-static const char *const names[COL_COUNT] = {"amount", "expires_at"};
+static const char *const names[COL_COUNT] = {
+	"quota_id", "subject", "period_start", "reservation_id", "amount", "expires_at"
+};
 
 static UmTableColumns columns = {
 	.table = UM_RESERVATION_PART,
@@ -102,6 +110,36 @@ um_reserved(const UmCounterName *name, bool in_flight)
 	index_close(index, AccessShareLock);
 	table_close(relation, AccessShareLock);
 	return DatumGetNumeric(sum);
+}
+
+/* Stores what a reservation holds of each counter. */
+void
+um_reserved_store(const UmCounterName *counters, const Numeric *amounts, int count,
+				  Datum reservation_id, Datum expires_at)
+{
+	Relation	relation = table_open(um_relation(UM_RESERVATION_PART), RowExclusiveLock);
+	UmIndexes	indexes;
+
+	um_table_columns(&columns, relation);
+	um_indexes_open(&indexes, relation);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[COL_COUNT];
+		bool		nulls[COL_COUNT] = {0};
+		HeapTuple	tuple;
+
+		values[COL_QUOTA_ID] = Int64GetDatum(counters[i].quota_id);
+		values[COL_SUBJECT] = um_string_text(counters[i].subject);
+		values[COL_PERIOD_START] = TimestampTzGetDatum(counters[i].period_start);
+		values[COL_RESERVATION_ID] = reservation_id;
+		values[COL_AMOUNT] = NumericGetDatum(amounts[i]);
+		values[COL_EXPIRES_AT] = expires_at;
+		tuple = um_tuple_form(&columns, relation, NULL, values, nulls);
+		simple_heap_insert(relation, tuple);
+		um_indexes_put(&indexes, tuple, UM_INDEX_NEW);
+	}
+	um_indexes_close(&indexes);
+	table_close(relation, NoLock);
 }
 
 /* Notes that the transaction reserves. */

@@ -32,6 +32,8 @@ is(value($subscriber, 'SELECT count(*) FROM usage_monitor.alert'), 0, 'subscribe
 
 $primary->wait_for_catchup($standby);
 is(value($standby, "SELECT usage_monitor.cost('m', 1000000, 0)"), '1', 'standby: calls are priced');
+is(value($standby, q{SELECT count(*) > 0 AND bool_and(c.used = s.used AND s.used > 0) FROM usage_monitor.check_quota(user_id => 'u1') AS c
+	JOIN usage_monitor.quota_status AS s ON s.quota_id = c.quota_id AND s.subject IS NOT DISTINCT FROM c.subject}), 't', 'standby: quotas are checked');
 $primary->stop;
 $standby->promote;
 is(value($standby, 'SELECT count(*) FROM usage_monitor.usage'), 18, 'promoted: rows are there');
