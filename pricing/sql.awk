@@ -113,7 +113,7 @@ header == PRICES {
 
 	if (f[1] == "" || f[2] == "" || f[4] == "" || f[7] == "")
 		fail("provider, model, currency and meter must not be empty")
-	check("service_tier", tier, "^(standard|batch|flex|priority|fast)$")
+	check("service_tier", tier, "^(standard|batch|flex|priority|fast|ultrafast)$")
 	check("currency", f[4], "^[A-Z][A-Z][A-Z]$")
 	check("valid_from", f[5], INSTANT)
 	check("valid_to", f[6], INSTANT)

@@ -90,7 +90,7 @@ COMMENT ON COLUMN usage_monitor.usage.model IS 'The model that answered (gen_ai.
 COMMENT ON COLUMN usage_monitor.usage.resolved_model IS 'What the price book called the model when the call was recorded, whatever spelling, date or region it was recorded with; the model as written where the book did not know it. Filled by the extension; quotas of models go by it.';
 COMMENT ON COLUMN usage_monitor.usage.operation IS 'What was done: chat, embeddings, ... (gen_ai.operation.name).';
 COMMENT ON COLUMN usage_monitor.usage.source IS 'The application or feature that called.';
-COMMENT ON COLUMN usage_monitor.usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority or fast.';
+COMMENT ON COLUMN usage_monitor.usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority, fast or ultrafast.';
 COMMENT ON COLUMN usage_monitor.usage.input_tokens IS 'All input tokens: cached, written, audio and image ones too. NULL: not known, which is not 0. Left out: 0 where anything else is counted, else not known.';
 COMMENT ON COLUMN usage_monitor.usage.output_tokens IS 'All output tokens: reasoning and audio ones too. NULL: not known. Left out: as for input_tokens.';
 COMMENT ON COLUMN usage_monitor.usage.cache_read_input_tokens IS 'Input tokens read from the provider''s cache.';

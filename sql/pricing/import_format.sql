@@ -88,11 +88,11 @@ BEGIN ATOMIC
     ), parsed AS MATERIALIZED (
         SELECT f.provider, f.name, f.field, f.value,
                coalesce(f.context_from, (substring(f.field FROM '_above_([0-9]+)k_tokens'))::bigint * 1000, 0) AS context_from,
-               CASE substring(f.field FROM '_(batches|batch|flex|priority|fast)$')
+               CASE substring(f.field FROM '_(batches|batch|flex|priority|fast|ultrafast)$')
                    WHEN 'batches' THEN 'batch'
-                   ELSE coalesce(substring(f.field FROM '_(batch|flex|priority|fast)$'), 'standard')
+                   ELSE coalesce(substring(f.field FROM '_(batch|flex|priority|fast|ultrafast)$'), 'standard')
                END AS service_tier,
-               regexp_replace(regexp_replace(f.field, '_(batches|batch|flex|priority|fast)$', ''),
+               regexp_replace(regexp_replace(f.field, '_(batches|batch|flex|priority|fast|ultrafast)$', ''),
                               '_above_[0-9]+k_tokens', '') AS base
           FROM field f
          WHERE jsonb_typeof(f.value) <> 'null'

@@ -32,7 +32,7 @@ COMMENT ON TABLE usage_monitor.price IS
 COMMENT ON COLUMN usage_monitor.price.price_id IS 'Number of the price; shipped prices have negative numbers that are the same in every installation.';
 COMMENT ON COLUMN usage_monitor.price.provider IS 'Who bills: openai, anthropic, google, ... (OpenTelemetry gen_ai.provider.name).';
 COMMENT ON COLUMN usage_monitor.price.model IS 'The model''s name as the provider writes it.';
-COMMENT ON COLUMN usage_monitor.price.service_tier IS 'standard, batch, flex, priority or fast; a meter that a tier does not price costs what it costs in the standard tier.';
+COMMENT ON COLUMN usage_monitor.price.service_tier IS 'standard, batch, flex, priority, fast or ultrafast; a meter that a tier does not price costs what it costs in the standard tier.';
 COMMENT ON COLUMN usage_monitor.price.org IS 'The organisation whose contract price this is; NULL: everybody''s.';
 COMMENT ON COLUMN usage_monitor.price.currency IS 'ISO 4217 code of the currency of its rates.';
 COMMENT ON COLUMN usage_monitor.price.valid IS 'When the price holds, from the first instant to just before the last: [from, to).';

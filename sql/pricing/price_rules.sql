@@ -19,7 +19,7 @@ CREATE FUNCTION _usage_monitor._check_service_tier(tier text) RETURNS text
     AS 'MODULE_PATHNAME', 'usage_monitor_check_service_tier';
 
 COMMENT ON FUNCTION _usage_monitor._check_service_tier(text) IS
-    'The tier as given; refuses what is not standard, batch, flex, priority or fast (UM005).';
+    'The tier as given; refuses what is not standard, batch, flex, priority, fast or ultrafast (UM005).';
 
 CREATE FUNCTION _usage_monitor._protect_shipped() RETURNS trigger
     LANGUAGE c

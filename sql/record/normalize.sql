@@ -25,7 +25,7 @@ COMMENT ON TYPE usage_monitor.normalized_usage IS
     'What a response says was used, in the ledger''s words: input includes cached, written and audio tokens, output includes reasoning.';
 COMMENT ON COLUMN usage_monitor.normalized_usage.provider IS 'Who bills; NULL: the response does not tell, and the model''s name decides.';
 COMMENT ON COLUMN usage_monitor.normalized_usage.model IS 'The model as the response names it.';
-COMMENT ON COLUMN usage_monitor.normalized_usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority or fast.';
+COMMENT ON COLUMN usage_monitor.normalized_usage.service_tier IS 'The tier that served the call: standard, batch, flex, priority, fast or ultrafast.';
 COMMENT ON COLUMN usage_monitor.normalized_usage.input_tokens IS 'All input tokens; NULL: not reported.';
 COMMENT ON COLUMN usage_monitor.normalized_usage.output_tokens IS 'All output tokens; NULL: not reported.';
 COMMENT ON COLUMN usage_monitor.normalized_usage.cache_read_input_tokens IS 'Part of the input that was read from a cache.';

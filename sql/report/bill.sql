@@ -103,7 +103,7 @@ BEGIN ATOMIC
     SELECT 'openai', c.day, c.account, c.project,
            CASE WHEN c.item LIKE '%, %' THEN regexp_replace(c.item, ', [^,]*$', '') ELSE '' END,
            CASE WHEN c.item IS NULL THEN 'total' ELSE _usage_monitor._bill_meter(regexp_replace(c.item, '^.*, ', '')) END,
-           coalesce(substring(lower(regexp_replace(c.item, '^.*, ', '')) FROM '\m(batch|flex|priority|fast)\M'), 'standard'),
+           coalesce(substring(lower(regexp_replace(c.item, '^.*, ', '')) FROM '\m(batch|flex|priority|fast|ultrafast)\M'), 'standard'),
            coalesce(c.item, ''),
            (c.r ->> 'quantity')::numeric, (c.r -> 'amount' ->> 'value')::numeric, upper(c.r -> 'amount' ->> 'currency'),
            'openai-costs', now()
@@ -112,7 +112,7 @@ BEGIN ATOMIC
     UNION ALL
     -- usage: counts that hold one another
     SELECT 'openai', u.day, u.account, u.project, coalesce(u.r ->> 'model', ''), m.meter,
-           coalesce(CASE WHEN (u.r ->> 'batch')::boolean THEN 'batch' END, CASE WHEN u.r ->> 'service_tier' IN ('batch', 'flex', 'priority', 'fast') THEN u.r ->> 'service_tier' END, 'standard'),
+           coalesce(CASE WHEN (u.r ->> 'batch')::boolean THEN 'batch' END, CASE WHEN u.r ->> 'service_tier' IN ('batch', 'flex', 'priority', 'fast', 'ultrafast') THEN u.r ->> 'service_tier' END, 'standard'),
            coalesce(u.r ->> 'object', ''), m.quantity, NULL, NULL, 'openai-usage', now()
       FROM result u
      CROSS JOIN LATERAL (SELECT coalesce((u.r ->> 'input_tokens')::numeric, 0) AS input,
@@ -139,7 +139,7 @@ BEGIN ATOMIC
                r,
                coalesce(r ->> 'workspace_id', '') AS project,
                coalesce(r ->> 'model', '') AS model,
-               CASE WHEN r ->> 'service_tier' IN ('batch', 'priority', 'flex', 'fast') THEN r ->> 'service_tier' ELSE 'standard' END AS tier
+               CASE WHEN r ->> 'service_tier' IN ('batch', 'priority', 'flex', 'fast', 'ultrafast') THEN r ->> 'service_tier' ELSE 'standard' END AS tier
           FROM jsonb_path_query(document, 'strict $.** ? (@.starting_at starts with "2" && exists(@.results))') AS b
          CROSS JOIN LATERAL jsonb_array_elements(b -> 'results') AS r
     )

@@ -266,7 +266,7 @@ BEGIN
             ('resolved_model', 'Model, as the price book called it when the calls were recorded.'),
             ('operation', 'Kind of call: chat, embeddings, ...; NULL: calls that name none.'),
             ('source', 'Where the calls came from; NULL: calls that name nothing.'),
-            ('service_tier', 'standard, batch, flex, priority or fast.'),
+            ('service_tier', 'standard, batch, flex, priority, fast or ultrafast.'),
             ('unpriced_reason', 'Why they have no cost: no price, no rate for a meter, no count of one, no exchange rate.'),
             ('key', 'Name of the tag.'),
             ('value', 'Value of the tag, as text.'),

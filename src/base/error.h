@@ -10,7 +10,7 @@
 #define ERRCODE_UM_IMPOSSIBLE_USAGE		MAKE_SQLSTATE('U','M','0','0','2')	/* parts contradict the whole: more cached than input tokens, ... */
 #define ERRCODE_UM_INVALID_COST			MAKE_SQLSTATE('U','M','0','0','3')	/* negative, NaN, infinite, or parts above the whole */
 #define ERRCODE_UM_INVALID_NAME			MAKE_SQLSTATE('U','M','0','0','4')	/* empty, too long, or missing */
-#define ERRCODE_UM_UNKNOWN_TIER			MAKE_SQLSTATE('U','M','0','0','5')	/* neither standard, batch, flex, priority nor fast */
+#define ERRCODE_UM_UNKNOWN_TIER			MAKE_SQLSTATE('U','M','0','0','5')	/* neither standard, batch, flex, priority, fast nor ultrafast */
 #define ERRCODE_UM_INVALID_AMOUNT		MAKE_SQLSTATE('U','M','0','0','6')	/* of a quota: not above zero */
 #define ERRCODE_UM_INVALID_THRESHOLD	MAKE_SQLSTATE('U','M','0','0','7')	/* of a quota: not above 0 and up to 1, or warning above critical */
 #define ERRCODE_UM_UNKNOWN_KEYWORD		MAKE_SQLSTATE('U','M','0','0','8')	/* or its value: period, scope, metric, meter, currency, time zone, billing day, ... */

@@ -14,7 +14,7 @@ const UmMeterInfo um_meters[UM_METER_COUNT] = {
 };
 
 const char *const um_tiers[UM_TIER_COUNT] = {
-	"standard", "batch", "flex", "priority", "fast"
+	"standard", "batch", "flex", "priority", "fast", "ultrafast"
 };
 
 /* Does a string of a given length spell the name? */

@@ -93,6 +93,7 @@ typedef enum UmTier
 	UM_TIER_FLEX,
 	UM_TIER_PRIORITY,
 	UM_TIER_FAST,
+	UM_TIER_ULTRAFAST,
 	UM_TIER_COUNT
 } UmTier;
 

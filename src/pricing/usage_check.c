@@ -170,6 +170,13 @@ check_parts(const UmUse *use, UmMeter whole, int nparts, const UmMeter *parts)
 void
 um_use_check(const UmUse *use)
 {
+	const uint64 regions = UM_METER_BIT(UM_METER_US_INFERENCE) | UM_METER_BIT(UM_METER_EU_INFERENCE);
+
+	if ((use->used & regions) == regions)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_IMPOSSIBLE_USAGE),
+				 errmsg("impossible usage: units \"us_inference\" and \"eu_inference\" at once"),
+				 errhint("A call is served in one region: give the unit of that one.")));
 	if ((use->used & ~UM_METERS_WITHOUT_PARTS) == 0)
 		return;
 
@@ -201,7 +208,7 @@ um_tier_checked(const char *name, int length)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_TIER),
 				 errmsg("unknown service tier \"%s\"", pnstrdup(name, length)),
-				 errhint("Service tiers are standard, batch, flex, priority and fast.")));
+				 errhint("Service tiers are standard, batch, flex, priority, fast and ultrafast.")));
 	return tier;
 }
 

@@ -10,7 +10,7 @@
 #include "record/reader_internal.h"
 
 /* outside a usage object, numbers of such names could be money */
-static const char *const money_names[] = {"token", "usage", "cost", "bill", "price", "credit", "providermetadata"};
+static const char *const money_names[] = {"token", "usage", "cost", "bill", "price", "credit", "seconds", "providermetadata"};
 
 /* Names of one count agree, save that a zero may be left empty. */
 typedef struct Name
@@ -198,10 +198,12 @@ um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *told)
 					UmNode	   *node = hit[h].node;
 					bool		is_equation = line->meaning == UM_MEANS_IS_PROVIDER ||
 						line->meaning == UM_MEANS_IS_TIER || line->meaning == UM_MEANS_IS_THERE;
+					bool		is_of_stream = line->meaning == UM_MEANS_BEGINS ||
+						line->meaning == UM_MEANS_ENDS;
 
 					if (line->meaning == UM_MEANS_USAGE || line->meaning == UM_MEANS_OPEN ||
 						line->meaning == UM_MEANS_FAMILY ||
-						(node->read_by == object->number && !is_equation))
+						(node->read_by == object->number && !is_equation && !is_of_stream))
 						continue;
 					if (line->meaning == UM_MEANS_IS_THERE)
 						r->is_there[line->told[0].meter] = true;
@@ -217,9 +219,8 @@ um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *told)
 							note(r, line->meaning, &hit[h], object, family);
 						}
 					}
-					else if (!um_node_is_container(node) || line->meaning == UM_MEANS_ERROR ||
-							 line->meaning == UM_MEANS_BEGINS || line->meaning == UM_MEANS_ENDS ||
-							 line->meaning == UM_MEANS_REFUSE)
+					else if (!um_node_is_container(node) || is_of_stream ||
+							 line->meaning == UM_MEANS_ERROR || line->meaning == UM_MEANS_REFUSE)
 					{
 						node->read_by = object->number;
 						note(r, line->meaning, &hit[h], object, family);

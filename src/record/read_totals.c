@@ -68,6 +68,9 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 
 		if (told > total)
 			impossible("\"total\"", total, "a part of it", told);
+		/* does the total count what was cached? */
+		if (!has_input && (COUNT(t, UM_METER_CACHE_READ) > 0 || COUNT(t, UM_METER_CACHE_WRITE) > 0))
+			um_hold(r, "a total is told, but not the input that it has beside what was cached", NULL);
 		um_count_set(t, has_input ? UM_METER_OUTPUT : UM_METER_INPUT, total - told);
 		return;
 	}
@@ -82,7 +85,16 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 		if (rest > 0 && t->rest < 0 && COUNT(t, UM_METER_REASONING) == rest)
 			t->rest = UM_METER_REASONING;
 		if (rest < 0 || t->rest < 0 || (COUNT(t, t->rest) != 0 && COUNT(t, t->rest) != rest))
+		{
+			/* chunks that do not fit together; the response is as it was sent */
+			if (r->is_stream)
+			{
+				um_hold(r, psprintf("\"total\" is " INT64_FORMAT " but the sum of its parts is " INT64_FORMAT " in a stream",
+								 total, sum), NULL);
+				return;
+			}
 			impossible("\"total\"", total, "the sum of its parts", sum);
+		}
 		if (t->rest == UM_METER_REASONING)
 			um_count_set(t, UM_METER_OUTPUT, um_count_plus(output, rest));
 		else
@@ -187,18 +199,19 @@ um_derive_counts(UmReader *r, UmCounts *t)
 
 /* Takes over what a later chunk of a stream says: its last word wins. */
 void
-um_merge_chunk(UmReader *r, UmCounts *told, const UmCounts *later)
+um_merge_chunk(UmCounts *told, const UmCounts *later)
 {
 	for (int m = 0; m < UM_TOLD_COUNT; m++)
 	{
 		const UmSaid *new = &later->whole[m];
 		UmSaid	   *old = &told->whole[m];
+		UmSaid	   *most = &told->before[m];
 
 		if (!new->known || !old->known || um_value_compare(&new->value, &old->value) == 0)
 			continue;
-		if (um_value_compare(&new->value, &old->value) < 0)
-			um_hold(r, psprintf("\"%s\" went down from %s to %s in a stream", um_told_name(m),
-							 um_value_text(&old->value), um_value_text(&new->value)), NULL);
+		if (um_value_compare(&new->value, &old->value) < 0 &&
+			(!most->known || um_value_compare(&most->value, &old->value) < 0))
+			*most = *old;
 		/* what a whole that changes makes stale */
 		told->whole[UM_TOLD_TOTAL].known = false;
 		if (m == UM_METER_CACHE_WRITE)
@@ -218,6 +231,27 @@ um_merge_chunk(UmReader *r, UmCounts *told, const UmCounts *later)
 	if (later->whole[UM_TOLD_TOTAL].known)
 		told->rest = later->rest;
 	told->any = told->any || later->any;
+}
+
+/*
+ * Counts of a stream grow.  Where one is less in the end, the call is held,
+ * unless the last word is whole: its total is the most that was said, or it
+ * tells of each step of the call.
+ */
+void
+um_check_stream(UmReader *r, const UmCounts *told, bool is_last_word)
+{
+	const UmSaid *total = &told->whole[UM_TOLD_TOTAL];
+
+	if (is_last_word ||
+		(total->known && (!told->before[UM_TOLD_TOTAL].known ||
+						  um_value_compare(&total->value, &told->before[UM_TOLD_TOTAL].value) >= 0)))
+		return;
+	for (int m = 0; m < UM_TOLD_COUNT; m++)
+		if (told->before[m].known && told->whole[m].known &&
+			um_value_compare(&told->whole[m].value, &told->before[m].value) < 0)
+			um_hold(r, psprintf("\"%s\" went down from %s to %s in a stream", um_told_name(m),
+							 um_value_text(&told->before[m].value), um_value_text(&told->whole[m].value)), NULL);
 }
 
 /* Takes over what another usage object of the response says: they must agree. */

@@ -292,7 +292,7 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 		read_inner(r, &found, &t);
 		if (found.meaning == UM_MEANS_STEP)
 		{
-			if (named == NULL && found.family != INT_MAX)
+			if (named == NULL && found.family != INT_MAX && r->shapes->lines[found.end.line].value == NULL)
 				named = model;
 			if (model != NULL && named != NULL && strcmp(named, model) == 0)
 			{
@@ -338,6 +338,49 @@ keys_of(UmNode *root)
 	return keys.data;
 }
 
+static bool
+any_tokens(const UmCounts *t)
+{
+	for (int m = 0; m < UM_METER_REQUEST; m++)
+		if (KNOWN(t, m))
+			return true;
+	return false;
+}
+
+/* Has one of the things found in between told of a step of the call? */
+static bool
+tells_steps(const UmReader *r, int from, int to)
+{
+	for (int i = from; i < to; i++)
+		if (r->found[i].meaning == UM_MEANS_STEP)
+			return true;
+	return false;
+}
+
+/*
+ * Does a response that is its own usage object tell of one side only, and of
+ * what its other usage objects do not?  Then it is not known whose parts they are.
+ */
+static bool
+is_astray(const UmCounts *told, int nplaces, int place)
+{
+	bool		others = false;
+	bool		alone = false;
+
+	if (KNOWN(&told[place], UM_METER_INPUT) && KNOWN(&told[place], UM_METER_OUTPUT))
+		return false;
+	for (int m = 0; m < UM_METER_REQUEST; m++)
+	{
+		bool		known = false;
+
+		for (int i = 0; i < nplaces; i++)
+			known = known || (i != place && told[i].any && KNOWN(&told[i], m));
+		others = others || known;
+		alone = alone || (!known && COUNT(&told[place], m) > 0);
+	}
+	return others && alone;
+}
+
 /* Reads all objects into what the response says; returns how many of them said something. */
 static int
 read_places(UmReader *r, UmCounts *all, bool *bare)
@@ -351,6 +394,8 @@ read_places(UmReader *r, UmCounts *all, bool *bare)
 	{
 		const UmObjectPlace *place = &r->places[i];
 		int			family = INT_MAX;
+		int			first = r->nfound;
+		bool		is_last_word = false;
 
 		for (int j = 0; j < place->nobjects; j++)
 			family = Min(family, place->objects[j]->family);
@@ -359,11 +404,21 @@ read_places(UmReader *r, UmCounts *all, bool *bare)
 		for (int j = 0; j < place->nobjects; j++)
 		{
 			UmCounts	t;
+			int			nfound = r->nfound;
 
 			CHECK_FOR_INTERRUPTS();
 			um_tell_object(r, place->objects[j], family, &t);
-			um_merge_chunk(r, &told[i], &t);
+			um_merge_chunk(&told[i], &t);
+			if (tells_steps(r, nfound, r->nfound))
+			{
+				/* they are all steps so far */
+				for (int f = first; f < nfound; f++)
+					if (r->found[f].meaning == UM_MEANS_STEP)
+						r->found[f].meaning = UM_MEANS_NOTHING;
+				is_last_word = family != INT_MAX;
+			}
 		}
+		um_check_stream(r, &told[i], is_last_word);
 		if (told[i].any)
 		{
 			nreadings++;
@@ -376,16 +431,11 @@ read_places(UmReader *r, UmCounts *all, bool *bare)
 			um_derive_counts(r, &told[i]);
 			um_merge_usage(all, &told[i]);
 		}
+	for (int i = 0; i < r->nplaces; i++)
+		if (told[i].any && r->places[i].objects[0]->is_response && r->places[i].objects[0]->is_usage &&
+			is_astray(told, r->nplaces, i))
+			um_hold(r, "some counts stand beside the usage object", NULL);
 	return nreadings;
-}
-
-static bool
-any_tokens(const UmCounts *t)
-{
-	for (int m = 0; m < UM_METER_REQUEST; m++)
-		if (KNOWN(t, m))
-			return true;
-	return false;
 }
 
 static bool
@@ -393,6 +443,17 @@ any_other(const UmCounts *t)
 {
 	for (int m = UM_METER_REQUEST; m < UM_TOLD_COUNT; m++)
 		if ((m < UM_METER_COUNT || m == UM_TOLD_COST) && (KNOWN(t, m) || t->otherwise[m].known))
+			return true;
+	return false;
+}
+
+/* Was anything else used than tokens? */
+static bool
+any_used(const UmCounts *t)
+{
+	for (int m = UM_METER_REQUEST; m < UM_METER_COUNT; m++)
+		if ((KNOWN(t, m) && !um_value_is_zero(&t->whole[m].value)) ||
+			(t->otherwise[m].known && !um_value_is_zero(&t->otherwise[m].value)))
 			return true;
 	return false;
 }
@@ -423,8 +484,10 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 	first = um_look_at_chunks(r, root);
 	nreadings = read_places(r, all, &bare);
 
-	if (first_found(r, UM_MEANS_REFUSE) != NULL)
-		um_unknown_shape(psprintf("\"%s\" is no call", um_shown(first_found(r, UM_MEANS_REFUSE)->node)));
+	found = first_found(r, UM_MEANS_REFUSE);
+	if (found != NULL)
+		um_unknown_shape(psprintf("\"%s\" is no call", found->node->value.type == jbvString ?
+								  um_shown(found->node) : pnstrdup(found->node->key, found->node->key_length)));
 	response->error = found_text(r, UM_MEANS_ERROR);
 	failed = response->error != NULL;
 	if (nreadings == 0 && !failed && first_found(r, UM_MEANS_CALL) == NULL &&
@@ -446,7 +509,7 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 				 errmsg("unknown shape of response: a count of input tokens, not a call"),
 				 errhint("It does not say how many tokens were output. Pass the response of the call itself.")));
 	/* nothing but other meters, a charge or an error */
-	if (!is_held && (nreadings > 0 || failed || !r->empty_usage) && !any_tokens(all))
+	if (!is_held && (failed || !r->empty_usage || any_used(all) || KNOWN(all, UM_TOLD_COST)) && !any_tokens(all))
 	{
 		um_count_set(all, UM_METER_INPUT, 0);
 		um_count_set(all, UM_METER_OUTPUT, 0);

@@ -34,6 +34,7 @@ typedef struct UmCounts
 	UmSaid		whole[UM_TOLD_COUNT];
 	UmSaid		on_top[UM_TOLD_COUNT];
 	UmSaid		otherwise[UM_TOLD_COUNT];
+	UmSaid		before[UM_TOLD_COUNT];	/* the most that an earlier chunk of the stream said, if more */
 	int			rest;			/* what the total has beyond the rest; -1: nothing */
 	bool		any;
 } UmCounts;
@@ -154,7 +155,8 @@ extern void um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *
 /* read_totals.c */
 extern void um_count_set(UmCounts *t, int meter, int64 count);
 extern void um_derive_counts(UmReader *r, UmCounts *t);
-extern void um_merge_chunk(UmReader *r, UmCounts *told, const UmCounts *later);
+extern void um_merge_chunk(UmCounts *told, const UmCounts *later);
+extern void um_check_stream(UmReader *r, const UmCounts *told, bool is_last_word);
 extern void um_merge_usage(UmCounts *all, const UmCounts *told);
 
 /* read_envelope.c */

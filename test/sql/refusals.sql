@@ -58,6 +58,7 @@ FROM (VALUES
     ('units', $$'{"input_image": 0.5}'$$),
     ('units', $$'{"input": 1}'$$),
     ('units', $$'{"reasoning": 1}'$$),
+    ('units', $$'{"us_inference": 1, "eu_inference": 1}'$$),
     ('units', $$'[1]'$$),
     ('tags', $$'{"a": {"b": 1}}'$$),
     ('tags', $$'{"a": [1]}'$$),

@@ -3,7 +3,8 @@
 -- test/cases/*.jsonl: name, record (arguments), body, and expect: counts
 -- (in, out, cr cache read, cw cache write, cw1h, re reasoning, ia and oa
 -- audio), units, service_tier, provider, model, success, rows, cost in USD of
--- all rows (with cur in that currency), or err: it must be refused.
+-- all rows (with cur in that currency), held: it must be held, or err: it must
+-- be refused.
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';
 DROP EXTENSION IF EXISTS usage_monitor CASCADE;
@@ -14,6 +15,7 @@ CREATE EXTENSION usage_monitor CASCADE;
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set bodies :abs_srcdir '/cases/bodies.jsonl'
 \set more :abs_srcdir '/cases/more.jsonl'
+\set kinds :abs_srcdir '/cases/kinds.jsonl'
 
 CREATE SCHEMA regress_response_cases;
 SET search_path = regress_response_cases;
@@ -21,6 +23,8 @@ CREATE TABLE line (n integer GENERATED ALWAYS AS IDENTITY, file text DEFAULT 'bo
 COPY line (line) FROM :'bodies' (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02');
 ALTER TABLE line ALTER file SET DEFAULT 'more';
 COPY line (line) FROM :'more' (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02');
+ALTER TABLE line ALTER file SET DEFAULT 'kinds';
+COPY line (line) FROM :'kinds' (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02');
 INSERT INTO usage_monitor.exchange_rate (from_currency, to_currency, rate) VALUES ('CNY', 'USD', 0.14);
 
 -- What becomes of a response; nothing stays.
@@ -59,22 +63,28 @@ CREATE TABLE result AS
 
 -- One line for each thing that is not as expected.
 CREATE VIEW difference AS
-    SELECT r.n, r.file, r.name,
-           CASE WHEN r.expect ? 'err' THEN 'recorded, to be refused'
-                WHEN r.got ? 'raised' THEN (r.got ->> 'raised') || ' ' || (r.got ->> 'message')
-                ELSE format('%s is %s, not %s', e.key, coalesce(g.got #>> '{}', '-'), coalesce(e.value #>> '{}', '-')) END AS what,
+    SELECT r.n, r.file, r.name, d.what,
            CASE WHEN r.got ? 'raised' THEN 'refused'
                 WHEN r.got -> 'unread' <> 'null' THEN 'held: ' || (r.got ->> 'reason')
                 WHEN r.got -> 'cost' = 'null' THEN 'unpriced: ' || (r.got ->> 'reason')
                 ELSE 'read' END AS became
       FROM result AS r
-      LEFT JOIN LATERAL jsonb_each(r.expect) AS e ON NOT r.expect ? 'err' AND e.key <> 'cur'
-      LEFT JOIN LATERAL (SELECT CASE WHEN e.key = 'cost' AND r.expect ? 'cur' THEN r.got -> 'price_cost'
-                                     ELSE r.got -> e.key END AS got) AS g ON true
-     WHERE CASE WHEN r.expect ? 'err' THEN NOT r.got ? 'raised'
-                WHEN r.got ? 'raised' THEN r.expect <> '{}'
-                WHEN e.key = 'cost' THEN (e.value #>> '{}')::numeric IS DISTINCT FROM (g.got #>> '{}')::numeric
-                ELSE g.got IS DISTINCT FROM e.value END;
+     CROSS JOIN LATERAL (
+           SELECT 'recorded, to be refused' WHERE r.expect ? 'err' AND NOT r.got ? 'raised'
+           UNION ALL
+           SELECT (r.got ->> 'raised') || ' ' || (r.got ->> 'message') WHERE NOT r.expect ? 'err' AND r.expect <> '{}' AND r.got ? 'raised'
+           UNION ALL
+           SELECT 'priced, to be held' WHERE r.expect ? 'held' AND r.got -> 'unread' = 'null'
+           UNION ALL
+           SELECT 'held, to be priced' WHERE r.got -> 'unread' <> 'null' AND NOT r.expect ? 'held' AND NOT r.expect ? 'err' AND r.expect -> 'cost' IS DISTINCT FROM 'null'
+           UNION ALL
+           SELECT format('%s is %s, not %s', e.key, coalesce(g.got #>> '{}', '-'), coalesce(e.value #>> '{}', '-'))
+             FROM jsonb_each(r.expect - '{cur,err,held}'::text[]) AS e
+            CROSS JOIN LATERAL (SELECT CASE WHEN e.key = 'cost' AND r.expect ? 'cur' THEN r.got -> 'price_cost'
+                                            ELSE r.got -> e.key END AS got) AS g
+            WHERE NOT r.expect ? 'err' AND NOT r.got ? 'raised'
+              AND CASE WHEN e.key = 'cost' THEN (e.value #>> '{}')::numeric IS DISTINCT FROM (g.got #>> '{}')::numeric
+                       ELSE g.got IS DISTINCT FROM e.value END) AS d (what);
 
 -- By file: as expected, of all; what is not is listed with what it became.
 SELECT r.file, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM difference d WHERE d.n = r.n)) AS as_expected, count(*)
