@@ -125,6 +125,15 @@ window_of(FunctionCallInfo fcinfo, MemoryContext *context)
 	return PG_ARGISNULL(0) ? NULL : (Window *) PG_GETARG_POINTER(0);
 }
 
+/* An argument that says it is immutable, and is not, must do no harm. */
+static void
+refuse_change(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+			 errmsg("an argument of aggregate \"%s\" changed while its window moved", "_unusual")));
+}
+
 /* Takes in a value. */
 Datum
 usage_monitor_unusual_add(PG_FUNCTION_ARGS)
@@ -171,8 +180,15 @@ Datum
 usage_monitor_unusual_remove(PG_FUNCTION_ARGS)
 {
 	Window	   *window = window_of(fcinfo, NULL);
-	int			place = count_below(window, NumericGetDatum(PG_GETARG_NUMERIC(1)), false);
+	Datum		value;
+	int			place;
 
+	if (window == NULL || PG_ARGISNULL(1))
+		refuse_change();
+	value = NumericGetDatum(PG_GETARG_NUMERIC(1));
+	place = count_below(window, value, false);
+	if (place == window->count || compare(window->values[place], value) != 0)
+		refuse_change();
 	pfree(DatumGetPointer(window->values[place]));
 	window->count--;
 	memmove(&window->values[place], &window->values[place + 1],
@@ -195,11 +211,14 @@ usage_monitor_unusual_final(PG_FUNCTION_ARGS)
 	Datum	   *deviation;
 	int			own;
 
-	if (window == NULL || window->count - 1 < window->min_history)
+	/* of no others nothing is usual */
+	if (window == NULL || window->count < 2 || window->count - 1 < window->min_history)
 		PG_RETURN_NULL();
 
 	/* the others, in place: the last one goes to the end for a moment */
 	own = count_below(window, window->last, false);
+	if (own == window->count)
+		refuse_change();
 	others = *window;
 	others.count--;
 	away = window->values[own];

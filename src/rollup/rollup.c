@@ -18,6 +18,7 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "catalog/partition.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -288,6 +289,10 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only the owner of the ledger may archive it")));
+	if (!get_rel_relispartition(partition) || get_partition_parent(partition, false) != um_relation(UM_USAGE))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation %u is not a partition of the ledger", partition)));
 	(void) fold_tail(false);
 	fold = um_fold_start();
 	fold->to_archive = true;

@@ -69,7 +69,7 @@ BEGIN
         EXECUTE statement;
     END LOOP;
     RAISE EXCEPTION USING ERRCODE = 'RG000';
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN query_canceled OR OTHERS THEN
     INSERT INTO pg_temp.outcome VALUES (what, name, SQLSTATE, SQLERRM);
 END
 $$;
@@ -172,6 +172,82 @@ SELECT DISTINCT o.what, o.name, o.state, o.message
                     WHERE r.name = o.name AND o.what IN (r.access, CASE r.access WHEN 'reader' THEN 'manager' END))
  ORDER BY 1, 2, 3, 4;
 TRUNCATE pg_temp.outcome;
+
+-- Functions and aggregates again, each with one odd value among usual ones
+CREATE TEMP TABLE odd AS
+SELECT v.type::regtype AS type, v.value
+  FROM (VALUES
+           ('text', $a$''$a$), ('text', $a$E'([\x01%s"''\\\\'$a$), ('text', $a$repeat('us.', 1000)$a$),
+           ('bigint', '0'), ('bigint', '-1'), ('bigint', '9223372036854775807'), ('bigint', '-9223372036854775808'),
+           ('integer', '0'), ('integer', '-1'), ('integer', '2147483647'), ('integer', '-2147483648'),
+           ('numeric', '0'), ('numeric', '-1'), ('numeric', $a$'NaN'$a$), ('numeric', $a$'-Infinity'$a$), ('numeric', '1e1000'), ('numeric', '1e-1000'),
+           ('timestamptz', $a$'infinity'$a$), ('timestamptz', $a$'4714-11-24 00:00Z BC'$a$), ('timestamptz', $a$'294276-12-31'$a$),
+           ('date', $a$'-infinity'$a$), ('date', $a$'4714-11-24 BC'$a$), ('date', $a$'5874897-12-31'$a$),
+           ('interval', $a$'-1 day'$a$), ('interval', $a$'178000000 years'$a$), ('interval', $a$'0'$a$),
+           ('float8', $a$'NaN'$a$), ('float8', $a$'Infinity'$a$), ('float8', '-1'),
+           ('jsonb', $a$'null'$a$), ('jsonb', $a$'[]'$a$), ('jsonb', $a$'{}'$a$), ('jsonb', $a$'[{"usage": -1e400}]'$a$), ('jsonb', $a$repeat('[', 1000) || repeat(']', 1000)$a$),
+           ('tid', $a$'(0,0)'$a$), ('tid', $a$'(4294967295,65535)'$a$), ('regclass', '0'), ('regclass', $a$'pg_class'$a$), ('regrole', '0'),
+           ('tstzrange', $a$'empty'$a$), ('text[]', $a$'{}'$a$), ('text[]', $a$'{NULL}'$a$), ('text[]', $a$'{{a,b},{c,d}}'$a$),
+           ('bigint[]', $a$'{}'$a$), ('bigint[]', $a$'{NULL}'$a$), ('bigint[]', $a$'[5:6]={1,2}'$a$),
+           ('numeric[]', $a$'{}'$a$), ('numeric[]', $a$'{NULL}'$a$), ('numeric[]', $a$'{{1},{2}}'$a$)) v (type, value);
+CREATE TEMP TABLE odd_call AS
+SELECT coalesce(r.access, 'owner') AS who, f.name, format(CASE f.prokind WHEN 'p' THEN 'CALL %s(%s)' ELSE 'SELECT %s(%s)' END, substring(f.name FROM '^[^(]+'), a.list) AS statement
+  FROM own_function f
+ CROSS JOIN LATERAL unnest(f.argtypes) WITH ORDINALITY g (type, place)
+  JOIN odd o ON o.type = g.type
+ CROSS JOIN LATERAL (
+           SELECT string_agg(CASE WHEN f.provariadic <> 0 AND t.place = cardinality(f.argtypes) THEN 'VARIADIC ' ELSE '' END
+                             || CASE WHEN t.place = g.place THEN format('(%s)::%s', o.value, format_type(t.type, NULL))
+                                     ELSE pg_temp.sample(t.type) END, ', ' ORDER BY t.place) AS list
+             FROM unnest(f.argtypes) WITH ORDINALITY t (type, place)) a
+  LEFT JOIN usage_monitor.access_right r ON r.name = f.name
+ WHERE f.prorettype <> 'trigger'::regtype
+   AND NOT 'internal'::regtype = ANY (f.argtypes);
+GRANT SELECT ON odd_call TO PUBLIC;
+-- a statement of its own for each: what would go on and on is canceled
+SET client_min_messages = error;
+SET statement_timeout = '3s';
+\set ECHO none
+\o /dev/null
+SET ROLE regress_hull_writer;
+SELECT format('SELECT pg_temp.attempt(%L, %L, ARRAY[%L])', who, name, statement) FROM odd_call WHERE who = 'writer' \gexec
+SET ROLE regress_hull_reader;
+SELECT format('SELECT pg_temp.attempt(%L, %L, ARRAY[%L])', who, name, statement) FROM odd_call WHERE who = 'reader' \gexec
+SET ROLE regress_hull_manager;
+SELECT format('SELECT pg_temp.attempt(%L, %L, ARRAY[%L])', who, name, statement) FROM odd_call WHERE who = 'manager' \gexec
+RESET ROLE;
+SELECT format('SELECT pg_temp.attempt(%L, %L, ARRAY[%L])', who, name, statement) FROM odd_call WHERE who = 'owner' \gexec
+\o
+\set ECHO all
+RESET statement_timeout;
+SET client_min_messages = warning;
+SELECT what, count(*) > 100 FROM pg_temp.outcome GROUP BY 1 ORDER BY 1;
+-- (the server says of itself which relations there are not)
+SELECT DISTINCT what, name, state, message FROM pg_temp.outcome WHERE state ~ '^XX' AND message !~ '^could not open relation with OID' ORDER BY 1, 2, 3, 4;
+TRUNCATE pg_temp.outcome;
+-- who says that his function is immutable, though it is not
+SET ROLE regress_hull_reader;
+CREATE FUNCTION pg_temp.liar(i numeric) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN CASE WHEN random() < 0.1 THEN NULL ELSE i * (1000 * random())::integer END;
+EXCEPTION WHEN OTHERS THEN
+    RETURN i;
+END
+$$;
+DO $$
+BEGIN
+    FOR i IN 1 .. 200 LOOP
+        BEGIN
+            PERFORM _usage_monitor._unusual(pg_temp.liar(v), 1, -1) OVER (ORDER BY v ROWS BETWEEN i % 3 PRECEDING AND i % 2 PRECEDING)
+               FROM generate_series(1, 30) v;
+        EXCEPTION WHEN invalid_function_definition OR null_value_not_allowed THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+DROP FUNCTION pg_temp.liar(numeric);
+RESET ROLE;
 
 -- Views and tables: who is granted one can read all of it
 SET ROLE regress_hull_reader;
