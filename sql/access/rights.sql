@@ -83,7 +83,7 @@ SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name, t.name = 'quota'
   FROM unnest('{
            alert_channel, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate, provider_alias,
            quota,
-           usage_field
+           usage_field, vendor_bill
        }'::text[]) t (name)
  CROSS JOIN unnest('{INSERT, UPDATE, DELETE}'::text[]) p (name);
 

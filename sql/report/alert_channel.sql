@@ -152,7 +152,10 @@ BEGIN
             MESSAGE = format('alert channel "%s" of kind "%s" cannot have digest "%s"', NEW.name, NEW.kind, NEW.digest),
             HINT = 'Digests are day or week; Alertmanager groups alerts itself.';
     END IF;
-    IF TG_OP = 'INSERT' OR NEW.digest IS DISTINCT FROM OLD.digest OR NEW.enabled <> OLD.enabled THEN
+    IF TG_OP = 'INSERT' OR NEW.digest IS DISTINCT FROM OLD.digest OR NEW.enabled <> OLD.enabled
+       -- a time from which no day can be counted would keep all channels from being told
+       OR (NEW.digest_since BETWEEN timestamptz '2015-01-01 00:00Z' AND now() + interval '1 day') IS NOT TRUE
+    THEN
         NEW.digest_since := now();
     END IF;
     RETURN NEW;
@@ -351,7 +354,7 @@ BEGIN
      WHERE c.enabled
        AND (h.next_attempt_at <= now()
             OR (h.next_attempt_at IS NULL AND _usage_monitor._digest_due(c) IS NOT NULL)
-            OR (c.kind = 'alertmanager' AND coalesce(c.posted_at, '-infinity') <= now() - interval '1 minute'))
+            OR (c.kind = 'alertmanager' AND (c.posted_at BETWEEN now() - interval '1 minute' AND clock_timestamp()) IS NOT TRUE))
      ORDER BY c.posted_at NULLS FIRST, c.name
      LIMIT 1
        FOR NO KEY UPDATE OF c SKIP LOCKED;

@@ -103,6 +103,19 @@ SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "r
 SELECT * FROM usage_monitor.import_bill(NULL::text);
 SELECT count(*) FROM usage_monitor.vendor_bill;
 
+-- a manager imports them, and takes out what is wrong
+CREATE ROLE regress_bills_manager;
+SELECT usage_monitor.grant_access('regress_bills_manager', 'manager');
+SET ROLE regress_bills_manager;
+SELECT lines, changed FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": 1, "currency": "usd"}, "line_item": "own, input"}]}]}');
+SELECT lines, changed FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": 2, "currency": "usd"}, "line_item": "own, input"}]}]}'::jsonb);
+SELECT vendor, amount FROM usage_monitor.vendor_bill WHERE model = 'own';
+SELECT billed_amount, finding FROM usage_monitor.bill_reconciliation WHERE model = 'own';
+DELETE FROM usage_monitor.vendor_bill WHERE model = 'own';
+RESET ROLE;
+SELECT usage_monitor.revoke_access('regress_bills_manager');
+DROP ROLE regress_bills_manager;
+
 -- how old the price of each model is that was used of late
 DELETE FROM usage_monitor.usage;
 INSERT INTO usage_monitor.usage (ts, provider, model, input_tokens, output_tokens) VALUES

@@ -133,6 +133,12 @@ SELECT * FROM pg_temp.told WHERE channel = 'exceeded' AND last_error IS NOT NULL
 DELETE FROM usage_monitor.alert_delivery WHERE channel <> 'daily';
 BEGIN;
 SELECT usage_monitor.claim_delivery() IS NULL AS none;
+-- since a time from which nobody can count
+SAVEPOINT odd;
+UPDATE usage_monitor.alert_channel SET digest_since = '-infinity', posted_at = 'infinity' WHERE name = 'daily';
+SELECT digest_since = now() AS since_now FROM usage_monitor.alert_channel WHERE name = 'daily';
+SELECT usage_monitor.claim_delivery() IS NULL AS none;
+ROLLBACK TO odd;
 UPDATE usage_monitor.alert_delivery SET created_at = created_at - interval '2 days';
 INSERT INTO usage_monitor.usage (model, org, ts, input_tokens) VALUES ('m', 'acme', now() - interval '2 days', 3000000);
 UPDATE usage_monitor.alert_channel SET digest_since = now() - interval '2 days' WHERE name = 'daily';

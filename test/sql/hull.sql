@@ -207,6 +207,7 @@ GRANT SELECT ON odd_call TO PUBLIC;
 -- a statement of its own for each: what would go on and on is canceled
 SET client_min_messages = error;
 SET statement_timeout = '3s';
+SET jit = off;
 \set ECHO none
 \o /dev/null
 SET ROLE regress_hull_writer;
@@ -220,6 +221,7 @@ SELECT format('SELECT pg_temp.attempt(%L, %L, ARRAY[%L])', who, name, statement)
 \o
 \set ECHO all
 RESET statement_timeout;
+RESET jit;
 SET client_min_messages = warning;
 SELECT what, count(*) > 100 FROM pg_temp.outcome GROUP BY 1 ORDER BY 1;
 -- (the server says of itself which relations there are not)
