@@ -103,7 +103,7 @@ ENCODING = UTF8
 NO_LOCALE = 1
 PROVE_TESTS = test/t/*.pl
 
-OWN_GOALS = help demo dashboard check check-web check-examples check-grafana check-out attack bench bench-compare reference differential check-versions check-hard lint coverage
+OWN_GOALS = help demo dashboard check check-web check-examples check-grafana check-out attack bench bench-compare bench-scale reference differential check-versions check-hard lint coverage
 .PHONY: $(OWN_GOALS)
 
 ifeq (,$(filter $(OWN_GOALS),$(MAKECMDGOALS)))
@@ -191,7 +191,8 @@ help:
 	@echo 'make coverage     show which lines of C the tests run'
 	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
 	@echo 'make bench        measure for a quarter of an hour, into bench.txt (BENCH=FILE)'
-	@echo 'make bench-compare OLD=FILE  compare bench.txt with an earlier one'
+	@echo 'make bench-compare compare bench.txt with the one before it (OLD=FILE: with another)'
+	@echo 'make bench-scale  measure how cost grows with the ledger (SIZES="1000000 10000000")'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
 	@echo 'make reference    write doc/reference anew'
 	@echo 'make, make install, make installcheck, make clean'
@@ -240,8 +241,10 @@ dashboard:
 attack:
 	@UM_SECONDS=$(SECONDS) UM_CLIENTS=$(CLIENTS) test/attack/run
 
-# A quarter of an hour by these sizes; what it prints is kept, to be compared.
+# A quarter of an hour by these sizes; what it prints is kept, to be compared
+# with what it printed before.
 BENCH ?= bench.txt
+OLD ?= $(BENCH).before
 bench: export SECONDS_EACH ?= 4
 bench: export ROUNDS ?= 2
 bench: export ROWS ?= 500000
@@ -252,10 +255,15 @@ bench:
 		test/sandbox test/bench/$$part || exit 1; echo; \
 	done > $(BENCH).tmp
 	@test/sandbox psql -X -f test/bench/cost.sql >> $(BENCH).tmp
+	@[ ! -e $(BENCH) ] || mv $(BENCH) $(BENCH).before
 	@mv $(BENCH).tmp $(BENCH) && cat $(BENCH)
 
 bench-compare:
 	@test/bench/compare $(OLD) $(BENCH)
+
+SIZES ?= 1000000
+bench-scale:
+	@test/sandbox test/bench/scale $(SIZES)
 
 reference:
 	@test/sandbox test/reference --tar > reference.tmp

@@ -58,49 +58,57 @@ um_power_of_ten(int exponent)
 /* as many as 128 bits take */
 #define MAX_DIGITS			11
 
+/* A word of a numeric, which need not be aligned. */
+static inline uint16
+word(const char *words, int i)
+{
+	uint16		result;
+
+	memcpy(&result, words + i * sizeof(uint16), sizeof(uint16));
+	return result;
+}
+
 /* Reads a numeric; false where it is not finite or does not fit. */
 bool
 um_decimal_from_numeric(Numeric value, UmDecimal *result)
 {
-	const uint16 *words = (const uint16 *) VARDATA_ANY(value);
+	const char *words = VARDATA_ANY(value);
 	int			nwords = VARSIZE_ANY_EXHDR(value) / (int) sizeof(uint16);
-	bool		is_short = (words[0] & FORM_MASK) == FORM_SHORT;
+	uint16		form = word(words, 0);
+	int			first;			/* word of digits */
 	bool		negative;
 	int			weight;
-	const uint16 *digits;
-	int			ndigits;
 	int			exponent;
 	int128		mantissa = 0;
 
-	if ((words[0] & FORM_MASK) == FORM_SPECIAL)
+	if ((form & FORM_MASK) == FORM_SPECIAL)
 		return false;
-	if (is_short)
+	if ((form & FORM_MASK) == FORM_SHORT)
 	{
-		negative = (words[0] & SHORT_NEGATIVE) != 0;
-		weight = words[0] & SHORT_WEIGHT_MASK;
-		if (words[0] & SHORT_WEIGHT_SIGN)
+		negative = (form & SHORT_NEGATIVE) != 0;
+		weight = form & SHORT_WEIGHT_MASK;
+		if (form & SHORT_WEIGHT_SIGN)
 			weight |= ~SHORT_WEIGHT_MASK;
-		digits = words + 1;
+		first = 1;
 	}
 	else
 	{
-		negative = (words[0] & FORM_MASK) == LONG_NEGATIVE;
-		weight = (int16) words[1];
-		digits = words + 2;
+		negative = (form & FORM_MASK) == LONG_NEGATIVE;
+		weight = (int16) word(words, 1);
+		first = 2;
 	}
-	ndigits = nwords - (int) (digits - words);
 
 	result->mantissa = 0;
 	result->scale = 0;
-	if (ndigits == 0)
+	if (nwords == first)
 		return true;
-	for (int i = 0; i < ndigits; i++)
+	for (int i = first; i < nwords; i++)
 		if (__builtin_mul_overflow(mantissa, (int128) DIGIT_BASE, &mantissa) ||
-			__builtin_add_overflow(mantissa, (int128) digits[i], &mantissa))
+			__builtin_add_overflow(mantissa, (int128) word(words, i), &mantissa))
 			return false;
 
 	/* value = mantissa * 10^exponent; trailing zeros of a fraction say nothing */
-	exponent = (weight - ndigits + 1) * DIGIT_DECIMALS;
+	exponent = (weight - (nwords - first) + 1) * DIGIT_DECIMALS;
 	if (exponent > 0)
 	{
 		if (exponent > UM_MAX_POWER ||

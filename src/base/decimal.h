@@ -5,6 +5,7 @@
 #ifndef UM_DECIMAL_H
 #define UM_DECIMAL_H
 
+#include "fmgr.h"
 #include "utils/numeric.h"
 
 #ifndef HAVE_INT128
@@ -19,6 +20,9 @@ typedef struct UmDecimal
 	int128		mantissa;
 	int			scale;
 } UmDecimal;
+
+/* A numeric as it is stored, be it without the header that others want: good for um_decimal_from_numeric. */
+#define UM_STORED_NUMERIC(datum) ((Numeric) PG_DETOAST_DATUM_PACKED(datum))
 
 extern int128 um_power_of_ten(int exponent);
 extern bool um_decimal_from_numeric(Numeric value, UmDecimal *result);

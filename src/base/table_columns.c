@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "base/table_columns.h"
+#include "base/tuple_form.h"
 #include "base/version.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -120,7 +121,7 @@ form(Relation relation, const AttrNumber *attnum, int count, HeapTuple before,
 		all_values[att] = values[c];
 		all_nulls[att] = nulls[c];
 	}
-	return heap_form_tuple(desc, all_values, all_nulls);
+	return um_form_tuple(desc, all_values, all_nulls);
 }
 
 /*
@@ -132,7 +133,7 @@ um_tuple_form(const UmTableColumns *columns, Relation relation, HeapTuple before
 			  Datum *values, bool *nulls)
 {
 	if (columns->as_listed)
-		return heap_form_tuple(RelationGetDescr(relation), values, nulls);
+		return um_form_tuple(RelationGetDescr(relation), values, nulls);
 	return form(relation, columns->attnum, columns->count, before, values, nulls);
 }
 
@@ -141,7 +142,7 @@ HeapTuple
 um_tuple_form_first(Relation relation, int count, HeapTuple before, Datum *values, bool *nulls)
 {
 	if (RelationGetDescr(relation)->natts == count)
-		return heap_form_tuple(RelationGetDescr(relation), values, nulls);
+		return um_form_tuple(RelationGetDescr(relation), values, nulls);
 	return form(relation, NULL, count, before, values, nulls);
 }
 

@@ -102,7 +102,7 @@ add(Numeric a, Numeric b)
 	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
-/* Sets a number. */
+/* Sets a number; the value may be UM_STORED_NUMERIC. */
 void
 um_number_set(UmNumber *number, Numeric value)
 {
@@ -111,7 +111,7 @@ um_number_set(UmNumber *number, Numeric value)
 	if (um_decimal_from_numeric(value, &decimal))
 		*number = (UmNumber) {decimal.mantissa, NULL, decimal.scale};
 	else
-		*number = (UmNumber) {0, value, 0};
+		*number = (UmNumber) {0, DatumGetNumeric(NumericGetDatum(value)), 0};
 }
 
 /*
@@ -479,7 +479,7 @@ add_to_slot(UmRollupTable *table, const UmMeasures *more, int sign, UmMeasures *
 	for (int i = 0; i < UM_SUM_COUNT; i++)
 	{
 		if (!table->slot->tts_isnull[COL_SUM(i) - 1])
-			um_number_set(&sums->sum[i], DatumGetNumeric(table->slot->tts_values[COL_SUM(i) - 1]));
+			um_number_set(&sums->sum[i], UM_STORED_NUMERIC(table->slot->tts_values[COL_SUM(i) - 1]));
 		um_number_add(&sums->sum[i], &more->sum[i], sign);
 	}
 }

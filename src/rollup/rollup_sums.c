@@ -173,7 +173,7 @@ measure(UmAddend *call)
 	for (int i = 0; i < (int) lengthof(sums); i++)
 		if (!call->nulls[sums[i].column])
 			um_number_set(&measures->sum[sums[i].sum],
-						  DatumGetNumeric(call->values[sums[i].column]));
+						  UM_STORED_NUMERIC(call->values[sums[i].column]));
 	measures->count[UM_COUNT_ERRORS] = !call->nulls[UM_COL_SUCCESS] &&
 		!DatumGetBool(call->values[UM_COL_SUCCESS]);
 	measures->count[UM_COUNT_UNPRICED] = call->nulls[UM_COL_COST];
