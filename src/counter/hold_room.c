@@ -8,6 +8,7 @@
 #include "counter/amount.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"
+#include "counter/counter_place.h"
 #include "counter/hold_room.h"
 #include "counter/pending.h"
 #include "counter/reserved.h"
@@ -86,7 +87,8 @@ hold(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Nume
 	if (compare(beside, zero()) < 0)
 		beside = zero();
 	if (um_cell_units(wanted, &units) && um_cell_units(beside, &beside_units) &&
-		(um_counter_withhold(counters, name, um_own_slot(), quota->revision, units, beside_units, for_real) ||
+		((um_place_find(name, um_own_slot()) != NULL && /* or there is hardly one */
+		  um_counter_withhold(counters, name, um_own_slot(), quota->revision, units, beside_units, for_real)) ||
 		 um_counter_withhold(counters, name, UM_HEADER, quota->revision, units, beside_units, for_real)))
 		return true;
 	if (!most_used(counters, quota, name, &most))

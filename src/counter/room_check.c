@@ -9,6 +9,7 @@
 #include "catalog/pg_proc.h"
 #include "counter/amount.h"
 #include "counter/counter_from_ledger.h"
+#include "counter/counter_place.h"
 #include "counter/reserved.h"
 #include "counter/room_check.h"
 #include "counter/shared_room.h"
@@ -92,7 +93,8 @@ um_room_check(const UmQuota *quota, UmPending *pending)
 		return;
 
 	um_counters_open(&counters, AccessShareLock);
-	if ((um_counter_read(&counters, name, um_own_slot(), &row) && um_share_fits(quota, &row, delta)) ||
+	if ((um_place_find(name, um_own_slot()) != NULL &&	/* or there is hardly one */
+		 um_counter_read(&counters, name, um_own_slot(), &row) && um_share_fits(quota, &row, delta)) ||
 		(um_counter_read(&counters, name, UM_HEADER, &row) && um_share_fits(quota, &row, delta)))
 		room = row.share;
 	else
