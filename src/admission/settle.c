@@ -95,17 +95,15 @@ static UmQuery insert_call = {
 /*
  * Gives back what an open reservation holds, of the organisation that an
  * argument names or, if that is NULL, of any; false if there is no such one
- * open.  It stays locked, and is to be ended.
+ * open.  It stays locked, and is to be ended; SPI is open, and has what is
+ * held.
  */
 static bool
 take_back(FunctionCallInfo fcinfo, int org_argument, Held *held)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	ArrayType  *orgs = um_caller_orgs(UM_TO_RECORD);
 	Datum		values[3];
 	char		nulls[] = "   ";
-	bool		found;
-	UmSpi		spi;
 
 	if (PG_ARGISNULL(ARG_RESERVATION_ID))
 		return false;
@@ -119,23 +117,12 @@ take_back(FunctionCallInfo fcinfo, int org_argument, Held *held)
 	else
 		values[2] = datumCopy(PointerGetDatum(orgs), false, -1);
 
-	um_spi_begin(&spi);
 	um_spi_modify_seen(&find_open, values, nulls);
-	found = SPI_processed > 0;
-	if (found)
-	{
-		MemoryContext old;
-
-		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, held->values, held->nulls);
-		old = MemoryContextSwitchTo(caller);
-		for (int i = 0; i < HELD_COLUMNS; i++)
-			if (!held->nulls[i])
-				held->values[i] = datumCopy(held->values[i], false, -1);
-		MemoryContextSwitchTo(old);
-		um_spi_modify_seen(&give_back, values, NULL);
-	}
-	um_spi_end(&spi);
-	return found;
+	if (SPI_processed == 0)
+		return false;
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, held->values, held->nulls);
+	um_spi_modify_seen(&give_back, values, NULL);
+	return true;
 }
 
 /* Ends a reservation that is locked, with the row of the ledger that settled it or without. */
@@ -145,7 +132,6 @@ end(Datum reservation_id, const char *state, Datum row)
 	Datum		values[3];
 	char		nulls[] = "   ";
 	bool		isnull = true;
-	UmSpi		spi;
 
 	values[0] = reservation_id;
 	values[1] = CStringGetTextDatum(state);
@@ -153,21 +139,23 @@ end(Datum reservation_id, const char *state, Datum row)
 		values[2] = GetAttributeByName(DatumGetHeapTupleHeader(row), "usage_id", &isnull);
 	if (isnull)
 		nulls[2] = 'n';
-	um_spi_begin(&spi);
 	um_spi_modify_seen(&end_reservation, values, nulls);
-	um_spi_end(&spi);
 }
 
 /* release(reservation_id, org): false if it was not open. */
 Datum
 usage_monitor_release(PG_FUNCTION_ARGS)
 {
+	bool		is_open;
 	Held		held;
+	UmSpi		spi;
 
-	if (!take_back(fcinfo, 1, &held))
-		PG_RETURN_BOOL(false);
-	end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "released", (Datum) 0);
-	PG_RETURN_BOOL(true);
+	um_spi_begin(&spi);
+	is_open = take_back(fcinfo, 1, &held);
+	if (is_open)
+		end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "released", (Datum) 0);
+	um_spi_end(&spi);
+	PG_RETURN_BOOL(is_open);
 }
 
 /* ---- settle() ----------------------------------------------------------- */
@@ -282,13 +270,9 @@ record_response(FunctionCallInfo fcinfo, const Held *held)
 static Datum
 record_counts(FunctionCallInfo fcinfo, const Held *held)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext old;
 	Datum		values[P_COUNT];
 	char		nulls[P_COUNT];
-	Datum		row;
 	bool		isnull;
-	UmSpi		spi;
 
 	for (int i = 0; i < P_COUNT; i++)
 	{
@@ -306,14 +290,8 @@ record_counts(FunctionCallInfo fcinfo, const Held *held)
 			nulls[i] = held->nulls[i] ? 'n' : ' ';
 		}
 	}
-	um_spi_begin(&spi);
 	um_spi_modify(&insert_call, values, nulls);
-	row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	old = MemoryContextSwitchTo(caller);
-	row = datumCopy(row, false, -1);
-	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
-	return row;
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 }
 
 /*
@@ -323,8 +301,11 @@ record_counts(FunctionCallInfo fcinfo, const Held *held)
 Datum
 usage_monitor_settle(PG_FUNCTION_ARGS)
 {
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext old;
 	Held		held;
 	Datum		row;
+	UmSpi		spi;
 
 	if (!PG_ARGISNULL(ARG_RESPONSE))
 		check_alone(fcinfo);
@@ -335,6 +316,7 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 				 errmsg("column \"cost\" must be zero or more, but is %s",
 						DatumGetCString(DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(ARG_COST)))),
 				 errhint("Leave it out, and the call is priced by the price book.")));
+	um_spi_begin(&spi);
 	if (!take_back(fcinfo, ARG_ORG, &held))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_NOT_RESERVED),
@@ -343,6 +325,10 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 						DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(ARG_RESERVATION_ID)))),
 				 errhint("It was settled or released before, or never made. Record the call with INSERT or record().")));
 	row = PG_ARGISNULL(ARG_RESPONSE) ? record_counts(fcinfo, &held) : record_response(fcinfo, &held);
+	old = MemoryContextSwitchTo(caller);
+	row = datumCopy(row, false, -1);
+	MemoryContextSwitchTo(old);
 	end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "settled", row);
+	um_spi_end(&spi);
 	PG_RETURN_DATUM(row);
 }
