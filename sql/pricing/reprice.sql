@@ -38,6 +38,12 @@ BEGIN
             MESSAGE = format('argument "until" must be a day, but is %s', coalesce(close_period.until::text, 'NULL')),
             HINT = 'Give the last day to close, for example close_period(''2026-10-31'').';
     END IF;
+    IF close_period.until >= usage_monitor.ledger_day(now()) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM011',
+            MESSAGE = format('the books cannot be closed until %s, which is not over', close_period.until),
+            HINT = 'Give a day that is over: what is closed is kept as it is then.';
+    END IF;
     SELECT c.* INTO result FROM usage_monitor.closed_period c WHERE c.until > close_period.until;
     IF FOUND THEN
         RAISE EXCEPTION USING
@@ -56,7 +62,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.close_period(date) IS
-    'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls, and the lines of statement() of the months that are closed wholly are kept, for which the ledger is read once. Late calls are recorded as ever. Errors: UM001 a day too far away, UM011 closed further already.';
+    'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls, and the lines of statement() of the months that are closed wholly are kept, for which the ledger is read once. Late calls are recorded as ever. Errors: UM001 a day too far away, UM011 closed further already, or a day that is not over.';
 
 CREATE FUNCTION usage_monitor.reopen_period(since date) RETURNS usage_monitor.closed_period
     LANGUAGE plpgsql SECURITY DEFINER

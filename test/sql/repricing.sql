@@ -66,6 +66,16 @@ SELECT usage_monitor.reopen_period('2026-01-01');
 SELECT until FROM usage_monitor.close_period('2026-02-28');
 SELECT usage_monitor.close_period('2026-01-31');
 SELECT usage_monitor.close_period(NULL);
+-- what is not over is not closed, in the ledger's time zone
+SELECT usage_monitor.close_period('294270-01-01');
+DO $$
+BEGIN
+    PERFORM usage_monitor.close_period(usage_monitor.ledger_day(now()));
+    RAISE EXCEPTION 'today was closed';
+EXCEPTION WHEN SQLSTATE 'UM011' THEN
+    NULL;
+END
+$$;
 SELECT change, old->'until' AS old, new->'until' AS new FROM usage_monitor.audit_log WHERE what = 'closed_period' ORDER BY audit_id;
 
 -- refused
