@@ -17,21 +17,21 @@
 #endif
 
 /*
- * The most that a row can take, with what aligns it; 0: not all of its values
- * are of the kinds that are put in here.
+ * The most that a row can take, with what aligns it, and whether there is a
+ * null; 0: not all of its values are of the kinds that are put in here.
  */
 static Size
-most_length(TupleDesc desc, const Datum *values, const bool *nulls)
+most_length(TupleDesc desc, const Datum *values, const bool *nulls, bool *has_null)
 {
-	Size		length = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts)) + MAXIMUM_ALIGNOF;
+	Size		length = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
 
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (nulls[i])
-			continue;
-		if (att->attbyval)
+			*has_null = true;
+		else if (att->attbyval)
 			length += 2 * sizeof(Datum);
 		else if (att->attlen == -1 && !VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
 			length += VARSIZE_ANY(DatumGetPointer(values[i])) + MAXIMUM_ALIGNOF;
@@ -69,22 +69,20 @@ put_varlena(char *at, const Form_pg_attribute att, const char *value)
 HeapTuple
 um_form_tuple(TupleDesc desc, Datum *values, bool *nulls)
 {
-	Size		length = most_length(desc, values, nulls);
+	bool		has_null = false;
+	Size		length = most_length(desc, values, nulls, &has_null);
 	HeapTuple	tuple;
 	HeapTupleHeader header;
 	bits8	   *present;
 	char	   *at;
-	uint16		infomask = 0;
+	uint16		infomask = has_null ? HEAP_HASNULL : 0;
 
 	if (length == 0)
 		return heap_form_tuple(desc, values, nulls);
 
 	tuple = palloc0(HEAPTUPLESIZE + length);
 	header = (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
-	for (int i = 0; i < desc->natts; i++)
-		if (nulls[i])
-			infomask = HEAP_HASNULL;
-	header->t_hoff = MAXALIGN(SizeofHeapTupleHeader + (infomask ? BITMAPLEN(desc->natts) : 0));
+	header->t_hoff = MAXALIGN(SizeofHeapTupleHeader + (has_null ? BITMAPLEN(desc->natts) : 0));
 	present = header->t_bits;
 	at = (char *) header + header->t_hoff;
 
@@ -94,11 +92,12 @@ um_form_tuple(TupleDesc desc, Datum *values, bool *nulls)
 
 		if (nulls[i])
 			continue;
-		if (infomask & HEAP_HASNULL)
+		if (has_null)
 			present[i >> 3] |= 1 << (i & 0x07);
 		if (att->attbyval)
 		{
-			at = (char *) att_align_nominal(at, att->attalign);
+			/* a type that is passed by value is aligned by its length: see TypeCreate() */
+			at = (char *) TYPEALIGN(att->attlen, at);
 			store_att_byval(at, values[i], att->attlen);
 			at += att->attlen;
 		}
