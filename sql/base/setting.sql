@@ -258,8 +258,8 @@ CREATE FUNCTION usage_monitor.configure(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    result usage_monitor.setting;
-    most   text;
+    result  usage_monitor.setting;
+    missing record;
 BEGIN
     -- nobody may record a call between the look and the change
     LOCK TABLE usage_monitor.usage IN SHARE MODE;
@@ -299,26 +299,35 @@ BEGIN
         RETURNING * INTO result;
     END IF;
 
-    -- most prices are in one currency: without a rate from it hardly any call has a cost
-    SELECT p.currency INTO most
-      FROM usage_monitor.price p
-     GROUP BY p.currency
-     ORDER BY count(*) DESC, p.currency
-     LIMIT 1;
-    IF configure.currency IS NOT NULL
-       AND most <> result.currency
-       AND NOT EXISTS (
-               SELECT FROM usage_monitor.exchange_rate x
-                WHERE x.from_currency = most AND x.to_currency = result.currency)
-    THEN
+    -- without a rate from a price's currency its calls have no cost: said of most prices when a
+    -- currency is chosen, and at any time of the vendors in use
+    FOR missing IN
+        SELECT p.currency,
+               count(*) > (SELECT count(*) / 2 FROM usage_monitor.price) AS is_most,
+               string_agg(DISTINCT u.provider, ', ' ORDER BY u.provider) AS used
+          FROM usage_monitor.price p
+          LEFT JOIN (SELECT DISTINCT m.provider
+                       FROM usage_monitor.model_usage m
+                      WHERE m.unpriced_requests > 0) AS u ON u.provider = p.provider
+         WHERE p.currency <> result.currency
+           AND NOT EXISTS (
+                   SELECT FROM usage_monitor.exchange_rate x
+                    WHERE x.from_currency = p.currency AND x.to_currency = result.currency)
+         GROUP BY p.currency
+         ORDER BY count(*) DESC, p.currency
+    LOOP
+        missing.is_most := missing.is_most AND configure.currency IS NOT NULL;
+        CONTINUE WHEN NOT missing.is_most AND missing.used IS NULL;
         RAISE NOTICE USING
-            MESSAGE = format('most prices are in %s: without an exchange rate to %s, calls at these prices are unpriced', most, result.currency),
+            MESSAGE = format('%s in %s: without an exchange rate to %s, calls at these prices are unpriced',
+                             CASE WHEN missing.is_most THEN 'most prices are' ELSE format('prices of %s are', missing.used) END,
+                             missing.currency, result.currency),
             HINT = format('INSERT INTO usage_monitor.exchange_rate (from_currency, to_currency, rate) VALUES (''%s'', ''%s'', ...);',
-                          most, result.currency);
-    END IF;
+                          missing.currency, result.currency);
+    END LOOP;
     RETURN result;
 END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.configure(text, text, text, text, integer) IS
-    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC), what happens to calls without a price (record or refuse), and to what responses say that the provider charged (prefer or ignore). node: the number of a ledger that a hub subscribes to, from 1 to 9000 (0: of one by itself); what is recorded from then on has numbers of its range, 1000000000000 times node and more; only the ledger''s owner may set it. NULL leaves a setting as it is. A notice says so if the currency of most prices has no exchange rate to the ledger''s. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows, 42501 for node.';
+    'Sets the ledger''s currency (ISO 4217, default USD), time zone (default UTC), what happens to calls without a price (record or refuse), and to what responses say that the provider charged (prefer or ignore). node: the number of a ledger that a hub subscribes to, from 1 to 9000 (0: of one by itself); what is recorded from then on has numbers of its range, 1000000000000 times node and more; only the ledger''s owner may set it. NULL leaves a setting as it is. A notice names the currencies without an exchange rate to the ledger''s: that of most prices where currency is given, and those of vendors whose calls are unpriced. Errors: UM008 for an unknown value, UM011 for currency or zone once the ledger has rows, 42501 for node.';

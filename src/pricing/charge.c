@@ -102,7 +102,7 @@ list_unit_price(const UmCall *call, const UmUse *use, const UmItem *item)
 						 call->model, call->model_length);
 	if (!um_price_choose(list, "", 0, call->tier, call->ts, &choice))
 		return item->rate->unit_price;
-	rate = um_price_rate(&choice, item->meter, use->quantity[UM_METER_INPUT].value, call->ts, &price);
+	rate = um_use_rate(&choice, use, item->meter, call->ts, &price);
 	if (rate == NULL || strcmp(price->currency, item->price->currency) != 0)
 		return item->rate->unit_price;
 	return rate->unit_price;

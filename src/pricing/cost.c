@@ -154,6 +154,45 @@ sixtieth(UmQuantity time)
 }
 
 /*
+ * The rate that prices a meter of this call: the one for a call that is short,
+ * or that has reasoning, if the vendor has such; else the meter's.
+ */
+const UmRate *
+um_use_rate(const UmPriceChoice *choice, const UmUse *use, UmMeter m,
+			TimestampTz ts, const UmPrice **price)
+{
+	static const struct
+	{
+		UmMeter		meter,
+					instead;
+		bool		thinking;
+	}			circumstances[] = {
+		{UM_METER_OUTPUT, UM_METER_OUTPUT_THINKING, true},
+		{UM_METER_REASONING, UM_METER_OUTPUT_THINKING, true},
+		{UM_METER_INPUT, UM_METER_INPUT_SHORT, false},
+		{UM_METER_CACHE_READ, UM_METER_CACHE_READ_SHORT, false},
+		{UM_METER_OUTPUT, UM_METER_OUTPUT_SHORT, false},
+		{UM_METER_REASONING, UM_METER_OUTPUT_SHORT, false},
+	};
+
+	int64		context = use->quantity[UM_METER_INPUT].value;
+	bool		asked = (choice->own != NULL && choice->own->by_circumstance) ||
+		(choice->standard != NULL && choice->standard->by_circumstance);
+
+	for (int i = 0; asked && i < (int) lengthof(circumstances); i++)
+	{
+		const UmRate *rate;
+		bool		holds = circumstances[i].thinking ? use->quantity[UM_METER_REASONING].value > 0 :
+			!use->output_unknown && use->quantity[UM_METER_OUTPUT].value < UM_SHORT_OUTPUT;
+
+		if (circumstances[i].meter == m && holds &&
+			(rate = um_price_rate(choice, circumstances[i].instead, context, ts, price)) != NULL)
+			return rate;
+	}
+	return um_price_rate(choice, m, context, ts, price);
+}
+
+/*
  * Finds the rate of each leaf, and returns how many there are; -1 where a
  * rate is missing, as cost->unpriced then says.  Both prices of a choice have
  * one currency, or the rates of the second are not taken.
@@ -208,7 +247,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 
 		if (leaf[m].value == 0 && !unknown)
 			continue;
-		item->rate = um_price_rate(choice, m, context, ts, &item->price);
+		item->rate = um_use_rate(choice, use, m, ts, &item->price);
 		if (item->rate == NULL)
 		{
 			/* most vendors do not bill the request as such */

@@ -16,9 +16,11 @@ typedef enum UmSide
 #define UM_SIDES 3
 
 /*
- * us_inference and eu_inference are no quantities but circumstances: where a
- * call was served in one region only, their rates multiply what the tokens
- * cost.  Of time, a second is billed at a sixtieth of a minute, which is at a
+ * Some are no quantities but circumstances.  Where a call was served in one
+ * region only, the rates of us_inference and eu_inference multiply what the
+ * tokens cost.  What ends in _thinking and _short prices the tokens of a call
+ * with reasoning, or with less than 200 tokens of output, where the vendor has
+ * other rates for these.  Of time, a second is billed at a sixtieth of a minute, which is at a
  * sixtieth of an hour.
  *
  * name, side, the meter that prices it where it has no rate of its own.  A
@@ -62,6 +64,10 @@ typedef enum UmSide
 	M(CODE_INTERPRETER, "code_interpreter", OTHER, NONE) \
 	M(CLASSIFICATION, "classification", OTHER, NONE) \
 	M(CACHE_STORAGE, "cache_storage", OTHER, NONE) \
+	M(OUTPUT_THINKING, "output_thinking", OTHER, NONE) \
+	M(INPUT_SHORT, "input_short", OTHER, NONE) \
+	M(CACHE_READ_SHORT, "cache_read_short", OTHER, NONE) \
+	M(OUTPUT_SHORT, "output_short", OTHER, NONE) \
 	M(US_INFERENCE, "us_inference", OTHER, NONE) \
 	M(EU_INFERENCE, "eu_inference", OTHER, NONE)
 
@@ -80,6 +86,9 @@ typedef struct UmMeterInfo
 	UmSide		side;
 	UmMeter		fallback;
 } UmMeterInfo;
+
+/* An answer of less tokens is short. */
+#define UM_SHORT_OUTPUT 200
 
 extern const UmMeterInfo um_meters[UM_METER_COUNT];
 extern UmMeter um_meter_by_name(const char *name, int length);

@@ -331,6 +331,7 @@ load_list(const NameKey *key, UmPriceList *list)
 				list->model = model;
 			price->from = int64_column(row, desc, COL_VALID_FROM);
 			price->to = int64_column(row, desc, COL_VALID_TO);
+			price->by_circumstance = false;
 			price->rates = palloc0(sizeof(UmRate));
 		}
 		if (meter == NULL)
@@ -341,6 +342,8 @@ load_list(const NameKey *key, UmPriceList *list)
 		rate->meter = um_meter_by_name(meter, strlen(meter));
 		if (rate->meter == UM_METER_NONE)
 			elog(ERROR, "price %lld has an unknown meter", (long long) price_id);
+		if (rate->meter >= UM_METER_OUTPUT_THINKING && rate->meter <= UM_METER_OUTPUT_SHORT)
+			price->by_circumstance = true;
 		rate->amount = numeric_column(row, desc, COL_AMOUNT);
 		rate->per = numeric_column(row, desc, COL_PER);
 		rate->unit_price = numeric_column(row, desc, COL_UNIT_PRICE);

@@ -41,6 +41,7 @@ typedef struct UmPrice
 	int			rank;			/* the lower wins; equal within an origin */
 	UmTier		tier;
 	bool		listed;			/* by a public catalogue, not agreed */
+	bool		by_circumstance;	/* some rates hold in some calls only */
 	char	   *org;			/* NULL: everybody's */
 	char	   *provider;		/* NULL: any */
 	char	   *model;

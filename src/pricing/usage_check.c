@@ -27,6 +27,11 @@ static const char *const shown_as[UM_METER_COUNT] = {
 	[UM_METER_REASONING] = "reasoning_output_tokens",
 	[UM_METER_INPUT_AUDIO] = "input_audio_tokens",
 	[UM_METER_OUTPUT_AUDIO] = "output_audio_tokens",
+	/* circumstances, which price what the columns count */
+	[UM_METER_OUTPUT_THINKING] = "output_tokens",
+	[UM_METER_INPUT_SHORT] = "input_tokens",
+	[UM_METER_CACHE_READ_SHORT] = "cache_read_input_tokens",
+	[UM_METER_OUTPUT_SHORT] = "output_tokens",
 };
 
 static const char *

@@ -85,6 +85,18 @@ SELECT usage_monitor.set_price('m-hour', NULL, NULL, other => '{"hour": 0.36}') 
 SELECT m, u, usage_monitor.cost(m, 0, 0, units => u) FROM unnest('{m-hour, m-minute}'::text[]) AS m, unnest('{"{\"second\": 90}", "{\"second\": 7.5}", "{\"minute\": 2}", "{\"second\": 3600}", "{\"hour\": 1, \"second\": 36}"}'::jsonb[]) AS u;
 SELECT meter, quantity, trim_scale(amount) AS amount, cost, note FROM usage_monitor.cost_breakdown('m-hour', 0, 0, units => '{"second": 90}');
 DELETE FROM usage_monitor.price WHERE model IN ('m-hour', 'm-minute');
+-- other rates for short answers, and for calls with reasoning; a tier's own
+BEGIN;
+SELECT usage_monitor.set_price('m-short', 3, 14, other => '{"input_short": 2, "output_short": 8}', cache_read => 0.6) > 0, usage_monitor.set_price('m-think', 1, 2, other => '{"output_thinking": 8}') > 0,
+       usage_monitor.set_price('m-think', 0.5, 1, service_tier => 'batch', other => '{"output_thinking": 4}') > 0;
+SELECT o AS output, usage_monitor.cost('m-short', 1000000, o) AS short, usage_monitor.cost('m-short', 1000000, o, 500000) AS cached, usage_monitor.cost('m-short', 1000000, o, reasoning_output_tokens => 100) AS reasoning
+FROM unnest('{100, 199, 200, NULL}'::bigint[]) AS o;
+SELECT r AS reasoning, usage_monitor.cost('m-think', 1000000, 1000000, reasoning_output_tokens => r) AS thinking, usage_monitor.cost('m-think', 1000000, 1000000, reasoning_output_tokens => r, service_tier => 'batch') AS in_batch
+FROM unnest('{0, 1, 1000000}'::bigint[]) AS r;
+SELECT meter, quantity, trim_scale(amount) AS amount, trim_scale(cost) AS cost, note FROM usage_monitor.cost_breakdown('m-think', 1000000, 1000000, reasoning_output_tokens => 1);
+SAVEPOINT a;
+SELECT usage_monitor.cost('m-think', 1, 1, units => '{"output_thinking": 5}');
+ROLLBACK;
 -- the older search tool has a price of its own, or the newer one's; what multiplies, multiplies tokens
 SELECT usage_monitor.cost('gpt-4.1', 0, 0, units => '{"web_search_preview": 2}') AS older, usage_monitor.cost('gpt-5', 0, 0, units => '{"web_search_preview": 2}') AS newer,
        usage_monitor.cost('claude-sonnet-5', 1000000, 0, units => '{"us_inference": 1, "web_search": 1}') AS in_one_country;
@@ -109,6 +121,25 @@ SELECT usage_monitor.set_price('gpt-4o', 1003, 1003, org => 'acme') > 0;
 SELECT usage_monitor.cost('gpt-4o', 1000000, 0, org => 'acme'), usage_monitor.cost('gpt-4o', 1000000, 0);
 DELETE FROM usage_monitor.price WHERE model = 'gpt-4o' AND origin <> 'shipped';
 SELECT usage_monitor.cost('gpt-4o', 1000000, 0) BETWEEN 0 AND 100 AS shipped;
+
+-- Currencies without an exchange rate are named: that of most prices, and those of vendors in use
+BEGIN;
+SET LOCAL client_min_messages = notice;
+SELECT currency FROM usage_monitor.configure(currency => 'USD');
+SELECT currency FROM usage_monitor.configure(unpriced => 'record');
+INSERT INTO usage_monitor.usage (provider, model, input_tokens, output_tokens) VALUES ('alibaba', 'qwen-max', 10, 10), ('zhipuai', 'glm-4.6', 10, 10), ('openai', 'gpt-5', 10, 10);
+SELECT currency FROM usage_monitor.configure(unpriced => 'record');
+SELECT model, unpriced_reason FROM usage_monitor.unpriced_usage ORDER BY model;
+INSERT INTO usage_monitor.exchange_rate (from_currency, to_currency, rate) VALUES ('CNY', 'USD', 0.14);
+SELECT currency FROM usage_monitor.configure(unpriced => 'record');
+ROLLBACK;
+BEGIN;
+SET LOCAL client_min_messages = notice;
+SELECT currency FROM usage_monitor.configure(currency => 'CNY');
+INSERT INTO usage_monitor.usage (provider, model, input_tokens, output_tokens) VALUES ('alibaba', 'qwen-max', 10, 10), ('openai', 'gpt-5', 10, 10);
+SELECT currency FROM usage_monitor.configure(reported_costs => 'prefer');
+SELECT model, unpriced_reason FROM usage_monitor.unpriced_usage;
+ROLLBACK;
 
 -- The price lists of the first users.  A, in a ledger in yuan
 BEGIN;
