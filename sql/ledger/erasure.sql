@@ -69,6 +69,8 @@ BEGIN
             HINT = 'Give the name that the ledger has: SELECT DISTINCT user_id FROM usage_monitor.user_usage.';
     END IF;
     PERFORM usage_monitor.refresh();
+    -- who makes counters from the ledger has the name in all of it, or in none
+    LOCK TABLE _usage_monitor._quota_birth IN SHARE ROW EXCLUSIVE MODE;
 
     UPDATE usage_monitor.usage u
        SET user_id = pseudonym

@@ -27,7 +27,7 @@ COMMENT ON FUNCTION _usage_monitor._move_calls(regclass, timestamptz, timestampt
 CREATE FUNCTION _usage_monitor._lock_ledger() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-    SET lock_timeout = '400ms'
+    SET lock_timeout = '200ms'
 AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN

@@ -207,6 +207,7 @@ CREATE TABLE _usage_monitor._correction (
     xid                         bigint NOT NULL,
     row_xid                     bigint NOT NULL,
     sign                        bigint NOT NULL,
+    session_id                  text COLLATE "C",
     ts                          timestamptz NOT NULL,
     org                         text COLLATE "C",
     department                  text COLLATE "C",
@@ -234,7 +235,7 @@ CREATE TABLE _usage_monitor._correction (
 );
 
 COMMENT ON TABLE _usage_monitor._correction IS
-    'Changes of rows that other transactions recorded, until they are in the rollups.';
+    'Changes of rows that other transactions recorded, until they are in the rollups, and in counters that are being made.';
 COMMENT ON COLUMN _usage_monitor._correction.xid IS 'The transaction that changed the row (64 bits).';
 COMMENT ON COLUMN _usage_monitor._correction.row_xid IS 'The transaction that recorded it.';
 COMMENT ON COLUMN _usage_monitor._correction.sign IS '-1: the row as it was; 1: as it is. Its columns follow, as in usage.';

@@ -26,7 +26,8 @@
  * table of counters and a transaction that changed quotas takes SHARE ROW
  * EXCLUSIVE, both only here, at the very end: so every flush either has
  * committed before a quota appears, and is in the ledger's sum that its
- * counters start from, or knows the quota.  And a counter whose period began
+ * counters start from, or knows the quota.  Most of that sum was made before
+ * the lock is taken, so others wait only for what came meanwhile.  And a counter whose period began
  * before its quota was complete starts from the ledger's sum, under a lock of
  * its own.
  */
@@ -277,6 +278,7 @@ um_counter_flush(bool is_prepare)
 	MemoryContext old;
 	UmCounters	counters;
 	UmPending **sorted;
+	List	   *reached = NIL;
 	int			count;
 
 	if (!(quotas_changed || um_pending_any()) || !OidIsValid(um_relation(UM_COUNTER_ROW)))
@@ -307,7 +309,10 @@ um_counter_flush(bool is_prepare)
 	 * whoever loads a partition does (pg_restore locks it exclusively).
 	 */
 	if (quotas_changed)
+	{
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
+		um_quota_change_prepare();
+	}
 	alone = must_flush_alone();
 	if (alone && is_prepare)
 		ereport(ERROR,
@@ -321,13 +326,13 @@ um_counter_flush(bool is_prepare)
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
-		um_quota_change_apply(&counters);
+		reached = um_quota_change_apply(&counters);
 	if (um_pending_stale())
 		um_recount();
 
 	sorted = um_pending_sorted(&count);
 	if (quotas_changed)
-		sorted = um_quota_change_merge(sorted, &count);
+		sorted = um_quota_change_merge(sorted, &count, reached);
 	expect_sums(&counters, sorted, count, alone);
 	um_pending_close(true);
 	um_late_begin();

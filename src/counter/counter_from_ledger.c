@@ -7,21 +7,31 @@
  * nobody knows how their last writer ended.  Others wait for whoever makes
  * counters, so the ledger is read once for however many there are, and summed
  * up in memory.  verify() says the same by SQL, as a witness.
+ *
+ * Counters of a changed quota are summed up before others are kept from
+ * counting.  Then only what came meanwhile is added, which is told as the
+ * rollups tell their tail: calls of transactions that the mark of what was read
+ * does not cover, and corrections by such transactions of calls that it does.
+ * Until then nobody may delete corrections (rollup.c), nor rename them
+ * (erasure.sql): they take the lock of births, as who changes quotas does.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
+#include "counter/amount.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_recount.h"
 #include "counter/pending.h"
+#include "counter/quota_change.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "quota/quota_cache.h"
 #include "quota/quota_match.h"
 #include "rollup/rollup_row.h"
+#include "rollup/watermark.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -58,16 +68,69 @@ typedef struct Summation
 	bool		keep_quotas;	/* somebody has pointers to them */
 } Summation;
 
+/* The counters of changed quotas, while they are summed up. */
+typedef struct Birth
+{
+	Summation	summation;
+	UmWatermark known;			/* the transactions that it has; none: xmax is 0 */
+	const UmWatermark *next;	/* those that it is to have after the pass; NULL: all that are seen */
+	bool		corrections;	/* the pass is at the corrections, and not at calls */
+} Birth;
+
+/* What comes before the columns of UmCounted, as for the tail (tail_read.c). */
+enum
+{
+	ATT_XID,
+	ATT_ROW_XID,
+	ATT_SIGN,
+	ATT_COUNTED
+};
+
+/* Others wait while what came in so much time is read. */
+#define SHORT_PASS_MS	100
+
+/* More passes than this do not make the last one shorter. */
+#define MAX_PASSES		8
+
 /* What the flush has asked for beforehand; NULL: nothing. */
 static HTAB *known;
 
-/* the columns of UmCounted; the rows of one transaction left out */
+/* In the flush's memory; NULL: none. */
+static Birth *birth;
+
+/* the columns of UmCounted */
+#define READ_COUNTED(total_tokens) \
+	"org, department, project, user_id, session_id, model, provider," \
+	" tags, ts, cost, " total_tokens ", resolved_model, operation"
+
+/* the rows of one transaction left out */
 static UmQuery read_rows = {
-	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
-	" tags, ts, cost, total_tokens, resolved_model, operation FROM usage_monitor.usage"
+	.text = "SELECT " READ_COUNTED("total_tokens") " FROM usage_monitor.usage"
 	" WHERE ts >= $1 AND ts < $2 AND xid <> $3",
 	.nargs = 3,
 	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
+};
+
+static UmQuery read_calls = {
+	.text = "SELECT xid, xid, 1::bigint, " READ_COUNTED("total_tokens")
+	" FROM usage_monitor.usage WHERE ts >= $1",
+	.nargs = 1,
+	.argtypes = {TIMESTAMPTZOID}
+};
+
+/* generic, and by the index of xid alone: planning for each partition takes longer than reading */
+static UmQuery read_later_calls = {
+	.text = "SELECT xid, xid, 1::bigint, " READ_COUNTED("total_tokens")
+	" FROM usage_monitor.usage WHERE xid >= $1 OR xid = ANY ($2)",
+	.nargs = 2,
+	.argtypes = {INT8OID, INT8ARRAYOID},
+	.generic = true
+};
+
+static UmQuery read_corrections = {
+	.text = "SELECT xid, row_xid, sign, "
+	READ_COUNTED("coalesce(input_tokens, 0) + coalesce(output_tokens, 0)")
+	" FROM _usage_monitor._correction"
 };
 
 static UmQuery read_adjustments = {
@@ -153,23 +216,23 @@ find_sum(Summation *summation, const UmCounterName *name)
 	return want_counter(summation, name);
 }
 
-/* Adds money to a sum. */
+/* Adds money to a sum, or with sign -1 takes it from it. */
 static void
-add_money(Summation *summation, Sum *sum, Numeric amount)
+add_money(Summation *summation, Sum *sum, Numeric amount, int sign)
 {
 	MemoryContext old = MemoryContextSwitchTo(summation->context);
 	UmNumber	number;
 
 	um_number_set(&number, amount);
-	um_number_add(&sum->money, &number, 1);
+	um_number_add(&sum->money, &number, sign);
 	MemoryContextSwitchTo(old);
 	sum->scale = Max(sum->scale,
 					 DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(amount))));
 }
 
-/* Adds a row to a counter that it touches. */
+/* Adds a row to a counter that it touches, or takes it from it. */
 static void
-add_row(Summation *summation, const UmTouch *touch, const UmCounted *row)
+add_row(Summation *summation, const UmTouch *touch, const UmCounted *row, int sign)
 {
 	const UmQuota *quota = touch->quota;
 	Sum		   *sum;
@@ -181,34 +244,40 @@ add_row(Summation *summation, const UmTouch *touch, const UmCounted *row)
 	switch (quota->metric)
 	{
 		case UM_METRIC_COST:
-			add_money(summation, sum, row->cost);
+			add_money(summation, sum, row->cost, sign);
 			break;
 		case UM_METRIC_TOKENS:
-			sum->whole += row->total_tokens;
+			sum->whole += sign * (int128) row->total_tokens;
 			break;
 		case UM_METRIC_REQUESTS:
-			sum->whole += !row->is_correction;
+			sum->whole += sign * !row->is_correction;
 			break;
 	}
+}
+
+/* Adds a row, given by the columns of UmCounted, to all counters that it touches, or takes it from them. */
+static void
+add_counted(Summation *summation, const Datum *values, const bool *nulls, int sign)
+{
+	MemoryContext old = MemoryContextSwitchTo(summation->row_context);
+	UmCounted	row;
+	UmTouches	touched;
+
+	um_counted_set(&row, values, nulls);
+	if (!summation->keep_quotas)
+		um_quotas_load();
+	um_quotas_touched(&row, &touched);
+	for (int i = 0; i < touched.count; i++)
+		add_row(summation, &touched.touches[i], &row, sign);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(summation->row_context);
 }
 
 /* Gets a row of the ledger. */
 static void
 read_row(void *arg, TupleTableSlot *slot)
 {
-	Summation  *summation = arg;
-	MemoryContext old = MemoryContextSwitchTo(summation->row_context);
-	UmCounted	row;
-	UmTouches	touched;
-
-	um_counted_set(&row, slot->tts_values, slot->tts_isnull);
-	if (!summation->keep_quotas)
-		um_quotas_load();
-	um_quotas_touched(&row, &touched);
-	for (int i = 0; i < touched.count; i++)
-		add_row(summation, &touched.touches[i], &row);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(summation->row_context);
+	add_counted(arg, slot->tts_values, slot->tts_isnull, 1);
 }
 
 /*
@@ -261,7 +330,7 @@ add_adjustments(Summation *summation, Datum quota_ids, TimestampTz from, Timesta
 							   DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
 		if (!(summation->complete && is_incomplete(&name)) &&
 			(sum = find_sum(summation, &name)) != NULL)
-			add_money(summation, sum, DatumGetNumeric(SPI_getbinval(row, desc, 4, &isnull)));
+			add_money(summation, sum, DatumGetNumeric(SPI_getbinval(row, desc, 4, &isnull)), 1);
 	}
 }
 
@@ -277,56 +346,165 @@ sum_of(const Sum *sum)
 											   Int32GetDatum(sum->scale)));
 }
 
-/* Makes a counter of each sum. */
+/* Has the mark what a transaction did?  The running one has done all that it will. */
+static bool
+has(const UmWatermark *mark, int64 xid)
+{
+	return mark->xmax > 0 &&
+		(um_watermark_covers(mark, xid) ||
+		 xid == (int64) U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
+}
+
+/* Gets a call or a correction for a birth. */
 static void
+read_for_birth(void *arg, TupleTableSlot *slot)
+{
+	Birth	   *own = arg;
+	int64		xid = DatumGetInt64(slot->tts_values[ATT_XID]);
+
+	/* a call that is not summed up yet is read as it is now; one that is, is corrected */
+	if (DatumGetTimestampTz(slot->tts_values[ATT_COUNTED + UM_COUNTED_TS]) < own->summation.from ||
+		has(&own->known, xid) ||
+		has(&own->known, DatumGetInt64(slot->tts_values[ATT_ROW_XID])) != own->corrections ||
+		(own->next != NULL && !has(own->next, xid)))
+		return;
+	add_counted(&own->summation, slot->tts_values + ATT_COUNTED, slot->tts_isnull + ATT_COUNTED,
+				(int) DatumGetInt64(slot->tts_values[ATT_SIGN]));
+}
+
+/* Adds what the active snapshot sees and was not there before; SPI is open. */
+static void
+read_pass(Birth *own)
+{
+	Datum		values[2];
+
+	um_spi_set("jit", "off");
+	own->corrections = false;
+	if (own->known.xmax == 0)
+	{
+		values[0] = TimestampTzGetDatum(own->summation.from);
+		um_spi_stream(&read_calls, values, read_for_birth, own);
+	}
+	else
+	{
+		int			guc_level = NewGUCNestLevel();
+
+		values[0] = Int64GetDatum(um_watermark_start(&own->known));
+		values[1] = um_watermark_xids(own->known.xip, um_watermark_stragglers(&own->known));
+		um_spi_set("enable_seqscan", "off");
+		um_spi_stream(&read_later_calls, values, read_for_birth, own);
+		AtEOXact_GUC(false, guc_level);
+		own->corrections = true;
+		um_spi_stream(&read_corrections, NULL, read_for_birth, own);
+	}
+}
+
+/* Adds what is committed by now; returns how many milliseconds that took. */
+static long
+catch_up(Birth *own)
+{
+	TimestampTz begun_at = GetCurrentTimestamp();
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	UmWatermark mark;
+	MemoryContext old;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	PushActiveSnapshot(snapshot);
+	um_watermark_of_snapshot(&mark, snapshot);
+	own->next = &mark;
+	read_pass(own);
+	own->next = NULL;
+	PopActiveSnapshot();
+	UnregisterSnapshot(snapshot);
+	old = MemoryContextSwitchTo(own->summation.context);
+	um_watermark_copy(&own->known, &mark);
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+	return TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp());
+}
+
+/*
+ * Sums up for the counters of quotas that have none, of the running period and
+ * later ones, while others go on to count; until there is little left to add.
+ * What is cached of these quotas is as they are now, and the lock of births
+ * keeps everybody from changing what any quota counts.
+ */
+void
+um_counters_expect_birth(Datum quota_ids)
+{
+	bool		isnull;
+	UmSpi		spi;
+
+	birth = palloc0(sizeof(Birth));
+	start(&birth->summation);
+	want_quotas(&birth->summation, DatumGetArrayTypeP(quota_ids));
+	birth->summation.complete = true;
+	um_spi_begin(&spi);
+	um_spi_query(&read_births, &quota_ids, NULL);
+	birth->summation.from = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+															  1, &isnull));
+	um_spi_end(&spi);
+	for (int pass = 0; pass < MAX_PASSES && catch_up(birth) > SHORT_PASS_MS; pass++)
+		CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Makes a counter of each sum; returns those that have reached a level, to be
+ * looked at.  The others look when they are next used.
+ */
+static List *
 insert_counters(Summation *summation, UmCounters *counters)
 {
+	List	   *reached = NIL;
 	HASH_SEQ_STATUS scan;
 	Sum		   *sum;
 
 	hash_seq_init(&scan, summation->sums);
 	while ((sum = hash_seq_search(&scan)) != NULL)
 	{
+		UmQuota    *quota = um_quota_by_id(sum->name.quota_id);
 		MemoryContext old = MemoryContextSwitchTo(summation->row_context);
 		UmCounterRow row = {0};
+		bool		is_reached;
 
 		CHECK_FOR_INTERRUPTS();
 		row.slot = UM_HEADER;
 		row.used = sum_of(sum);
 		row.share = int64_to_numeric(0);
 		/* revision 0 is no quota's: thresholds are looked at when the row is next used */
+		is_reached = compare(row.used, quota->levels[0].threshold) >= 0;
+		if (!is_reached && um_quota_change_is_live(quota))
+			row.raised = "";
 		um_counter_insert(counters, &sum->name, &row);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(summation->row_context);
+		if (is_reached)
+			reached = lappend(reached, &sum->name);
 	}
+	return reached;
 }
 
 /*
- * Makes the counters of quotas that have none, of the running period and
- * later ones.  What is cached of these quotas is as they are now.
+ * Under the lock of counters: adds to what was summed up beforehand, and makes
+ * the counters; returns the names of those that have reached a level.
  */
-void
+List *
 um_counters_birth(UmCounters *counters, Datum quota_ids)
 {
-	Summation	summation;
-	TimestampTz from;
-	bool		isnull;
+	List	   *reached;
 	UmSpi		spi;
 
-	start(&summation);
-	want_quotas(&summation, DatumGetArrayTypeP(quota_ids));
-	summation.complete = true;
 	um_spi_begin(&spi);
-	um_spi_query(&read_births, &quota_ids, NULL);
-	from = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	PushActiveSnapshot(GetLatestSnapshot());
-	add_rows(&summation, from, DT_NOEND, 0);
+	read_pass(birth);
 	PopActiveSnapshot();
-	add_adjustments(&summation, quota_ids, from, DT_NOEND);
+	add_adjustments(&birth->summation, quota_ids, birth->summation.from, DT_NOEND);
 	um_spi_end(&spi);
-	insert_counters(&summation, counters);
-	MemoryContextDelete(summation.context);
+	reached = insert_counters(&birth->summation, counters);
+	birth = NULL;
 	CommandCounterIncrement();
+	return reached;
 }
 
 /* The numbers of the quotas of counters, which are in order. */
@@ -399,11 +577,12 @@ um_ledger_sums_expect(const UmCounterName **names, int count)
 	known = summation.sums;
 }
 
-/* Forgets them; their memory is the caller's. */
+/* Forgets all sums; their memory is the caller's. */
 void
 um_ledger_sums_forget(void)
 {
 	known = NULL;
+	birth = NULL;
 }
 
 /*

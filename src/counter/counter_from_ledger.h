@@ -6,10 +6,12 @@
 #define UM_COUNTER_FROM_LEDGER_H
 
 #include "counter/counter_row.h"
+#include "nodes/pg_list.h"
 #include "quota/counter_name.h"
 #include "quota/quota.h"
 
-extern void um_counters_birth(UmCounters *counters, Datum quota_ids);
+extern void um_counters_expect_birth(Datum quota_ids);
+extern List *um_counters_birth(UmCounters *counters, Datum quota_ids);
 extern void um_ledger_sums_expect(const UmCounterName **names, int count);
 extern void um_ledger_sums_forget(void);
 extern Numeric um_ledger_sum(const UmQuota *quota, const UmCounterName *name);

@@ -3,9 +3,14 @@
  *		The birth of counters: what the running transaction did to quotas.
  *
  * A trigger notes which quotas were made, changed or dropped.  Just before
- * commit, under the lock that keeps flushes out, their counters are dropped
- * or made from the ledger for the running period and later ones; those of
+ * commit their counters are summed up from the ledger, for the running period
+ * and later ones; then, under the lock that keeps flushes out, those that there
+ * are are dropped and the new ones made, with what came meanwhile.  Those of
  * earlier periods are made when a late row first needs them.
+ *
+ * The lock of births is that of table _quota_birth.  Who holds it alone makes
+ * counters from the ledger, or changes what they are made by; it comes before
+ * the lock of counters.
  */
 #include "postgres.h"
 
@@ -217,6 +222,7 @@ usage_monitor_lock_counters(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cannot fold counters in a transaction that has reserved"),
 				 errhint("COMMIT the reservation first.")));
+	LockRelationOid(um_relation(UM_QUOTA_BIRTH), ShareRowExclusiveLock);
 	LockRelationOid(um_relation(UM_COUNTER_ROW), ShareRowExclusiveLock);
 	PG_RETURN_VOID();
 }
@@ -247,9 +253,12 @@ um_quota_change_any(void)
 	return changes != NULL;
 }
 
-/* The numbers of the changed quotas as an array. */
+/*
+ * The numbers of the changed quotas as an array: of those that count other rows
+ * than before, or of the others.
+ */
 static Datum
-changed_ids(bool recounted_only)
+changed_ids(bool recount)
 {
 	Datum	   *ids;
 	int			count = 0;
@@ -259,21 +268,34 @@ changed_ids(bool recounted_only)
 	ids = palloc(sizeof(Datum) * count);
 	count = 0;
 	for (Change *change = changes; change != NULL; change = change->next)
-		if (change->recount || !recounted_only)
+		if (change->recount == recount && find_change(change->quota_id) == change)
 			ids[count++] = Int64GetDatum(change->quota_id);
 	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64),
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Makes the counters of the changed quotas what the ledger says. */
-void
-um_quota_change_apply(UmCounters *counters)
+/* Has the transaction changed what a quota counts? */
+static bool
+is_any_recounted(void)
 {
-	Datum		ids = changed_ids(true);
+	for (Change *change = changes; change != NULL; change = change->next)
+		if (change->recount)
+			return true;
+	return false;
+}
+
+/* Sums up what the counters of the changed quotas are to be; others may go on to count. */
+void
+um_quota_change_prepare(void)
+{
+	Datum		ids;
 	UmSpi		spi;
 
+	if (!is_any_recounted())
+		return;
+	LockRelationOid(um_relation(UM_QUOTA_BIRTH), ShareRowExclusiveLock);
+	ids = changed_ids(true);
 	um_spi_begin(&spi);
-	um_spi_modify(&drop_counters, &ids, NULL);
 	um_spi_modify(&drop_births, &ids, NULL);
 	um_spi_modify(&insert_births, &ids, NULL);
 	um_spi_end(&spi);
@@ -281,15 +303,36 @@ um_quota_change_apply(UmCounters *counters)
 	/* the births belong to what is cached of the quotas */
 	CacheInvalidateRelcacheByRelid(um_relation(UM_QUOTA));
 	CommandCounterIncrement();
-	um_counters_birth(counters, ids);
+	um_counters_expect_birth(ids);
 }
 
 /*
- * Adds the counters of the changed quotas to a sorted list of those that the
- * transaction applies something to, so that their thresholds are looked at.
+ * Makes the counters of the changed quotas what the ledger says; returns the
+ * names of those that have reached a level.
+ */
+List *
+um_quota_change_apply(UmCounters *counters)
+{
+	Datum		ids;
+	UmSpi		spi;
+
+	if (!is_any_recounted())
+		return NIL;
+	ids = changed_ids(true);
+	um_spi_begin(&spi);
+	um_spi_modify(&drop_counters, &ids, NULL);
+	um_spi_end(&spi);
+	CommandCounterIncrement();
+	return um_counters_birth(counters, ids);
+}
+
+/*
+ * Adds counters to a sorted list of those that the transaction applies something
+ * to, so that their thresholds are looked at: all of the quotas whose limits
+ * have changed, and those that were made and have reached a level.
  */
 UmPending **
-um_quota_change_merge(UmPending **sorted, int *count)
+um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 {
 	Datum		ids = changed_ids(false);
 	MemoryContext caller = CurrentMemoryContext;
@@ -300,13 +343,15 @@ um_quota_change_merge(UmPending **sorted, int *count)
 	int			n = 0;
 	int			i = 0,
 				j = 0;
+	ListCell   *lc;
 	UmSpi		spi;
 
 	um_spi_begin(&spi);
 	um_spi_query(&read_counters, &ids, NULL);
 	old = MemoryContextSwitchTo(caller);
 	nadded = (int) SPI_processed;
-	added = palloc0(sizeof(UmPending) * (nadded + 1));
+	added = palloc_extended(sizeof(UmPending) * (nadded + list_length(reached) + 1),
+							MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int k = 0; k < nadded; k++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[k];
@@ -321,6 +366,8 @@ um_quota_change_merge(UmPending **sorted, int *count)
 	}
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
+	foreach(lc, reached)
+		added[nadded++].name = *(const UmCounterName *) lfirst(lc);
 
 	qsort(added, nadded, sizeof(UmPending),
 		  (int (*) (const void *, const void *)) um_counter_name_compare);

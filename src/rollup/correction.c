@@ -22,11 +22,12 @@ enum
 	COL_XID,
 	COL_ROW_XID,
 	COL_SIGN,
+	COL_SESSION_ID,				/* no rollup is by it, but quotas may be */
 	COL_CALL,
 	COL_COUNT = COL_CALL + UM_SUMS_COLUMNS
 };
 
-static const char *names[COL_COUNT] = {"xid", "row_xid", "sign"};
+static const char *names[COL_COUNT] = {"xid", "row_xid", "sign", "session_id"};
 
 static UmTableColumns own_columns = {
 	.table = UM_CORRECTION,
@@ -48,6 +49,8 @@ um_correction_write(Relation relation, TupleTableSlot *slot, int64 row_xid, bool
 	values[COL_XID] = Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
 	values[COL_ROW_XID] = Int64GetDatum(row_xid);
 	values[COL_SIGN] = Int64GetDatum(negative ? -1 : 1);
+	values[COL_SESSION_ID] = slot_getattr(slot, columns->attnum[UM_COL_SESSION_ID],
+										  &nulls[COL_SESSION_ID]);
 	for (int i = 0; i < UM_SUMS_COLUMNS; i++)
 	{
 		names[COL_CALL + i] = um_column_name(um_sums_columns[i]);

@@ -40,6 +40,7 @@
 PG_FUNCTION_INFO_V1(usage_monitor_refresh);
 PG_FUNCTION_INFO_V1(usage_monitor_rebuild_rollups);
 PG_FUNCTION_INFO_V1(usage_monitor_lock_rollups);
+PG_FUNCTION_INFO_V1(usage_monitor_fold_tail);
 PG_FUNCTION_INFO_V1(usage_monitor_archive_partition);
 PG_FUNCTION_INFO_V1(usage_monitor_reset_rollups);
 
@@ -104,12 +105,18 @@ store(const UmWatermark *mark)
 	um_spi_end(&spi);
 }
 
-/* Drops the corrections that the snapshot sees: they are in the new mark. */
+/*
+ * Drops the corrections that the snapshot sees: they are in the new mark.  Not
+ * while somebody sums up the ledger who has yet to read them; the next fold
+ * finds them.
+ */
 static void
 drop_corrections(Snapshot snapshot)
 {
 	UmSpi		spi;
 
+	if (!ConditionalLockRelationOid(um_relation(UM_QUOTA_BIRTH), ShareRowExclusiveLock))
+		return;
 	um_spi_begin(&spi);
 	um_spi_modify_as_of(&delete_corrections, NULL, NULL, snapshot);
 	um_spi_end(&spi);
@@ -273,10 +280,28 @@ usage_monitor_lock_rollups(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Managers may execute all functions, and a part of archiving alone would count things twice. */
+static void
+check_may_archive(void)
+{
+	if (!has_privs_of_role(GetUserId(), um_owner()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only the owner of the ledger may archive it")));
+}
+
+/* _fold_tail(): folds the tail, as a part of archiving; returns the number of rows. */
+Datum
+usage_monitor_fold_tail(PG_FUNCTION_ARGS)
+{
+	check_may_archive();
+	lock_rollups();
+	PG_RETURN_INT64(fold_tail(false));
+}
+
 /*
- * _archive_partition(partition): folds the tail, and moves what a partition of
- * the ledger has in the rollups to the archive.  The caller holds the locks
- * that keep it as it is.
+ * _archive_partition(partition): moves what a partition of the ledger has, all
+ * of which is folded, from the rollups to the archive; returns its number of rows.
  */
 Datum
 usage_monitor_archive_partition(PG_FUNCTION_ARGS)
@@ -284,16 +309,12 @@ usage_monitor_archive_partition(PG_FUNCTION_ARGS)
 	Oid			partition = PG_GETARG_OID(0);
 	UmFold	   *fold;
 
-	/* managers may execute all functions, and this one alone would count things twice */
-	if (!has_privs_of_role(GetUserId(), um_owner()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only the owner of the ledger may archive it")));
+	check_may_archive();
 	if (!get_rel_relispartition(partition) || get_partition_parent(partition, false) != um_relation(UM_USAGE))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("relation %u is not a partition of the ledger", partition)));
-	(void) fold_tail(false);
+	lock_rollups();
 	fold = um_fold_start();
 	fold->to_archive = true;
 	PushActiveSnapshot(GetLatestSnapshot());

@@ -155,6 +155,8 @@ SELECT usage_monitor.grant_access('regress_archive_manager', 'manager');
 SET ROLE regress_archive_manager;
 SELECT _usage_monitor._archive_partition('usage_monitor.usage_default');
 \echo :LAST_ERROR_SQLSTATE
+SELECT _usage_monitor._fold_tail();
+\echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 DROP OWNED BY regress_archive_manager;
 DROP ROLE regress_archive_manager;
