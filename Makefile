@@ -21,6 +21,7 @@ SQL_PARTS = \
 	sql/base/as_owner.sql \
 	sql/base/audit.sql \
 	sql/base/access.sql \
+	sql/base/progress.sql \
 	sql/pricing/price.sql \
 	pricing/catalogue.sql \
 	sql/pricing/names.sql \

@@ -52,7 +52,7 @@ INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
 SELECT 'reader', 'table', 'usage_monitor.' || t.name, 'SELECT', v.by_org
   FROM (VALUES
            (false, '{
-               access, access_right, alert_channel, alert_delivery, audit_log, bill_reconciliation, closed_period, maintenance_status, vendor_bill
+               access, access_right, alert_channel, alert_delivery, audit_log, bill_reconciliation, closed_period, maintenance_progress, maintenance_status, vendor_bill
            }'),
            (true, '{
                alert, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate,

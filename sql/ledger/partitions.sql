@@ -385,20 +385,27 @@ DECLARE
     batch   integer;
     calls   bigint;
     held_ms double precision;
+    moved   bigint := 0;
+    total   bigint;
 BEGIN
     PERFORM _usage_monitor._summarize_default();
+    total := pg_catalog.pg_stat_get_live_tuples('usage_monitor.usage_default'::pg_catalog.regclass);
     COMMIT;
     LOOP
         SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+        PERFORM _usage_monitor._progress('drain', 'moving calls', moved, total);
         SELECT s.at, s.width, s.batch, s.calls, s.held_ms
           INTO at, width, batch, calls, held_ms
           FROM _usage_monitor._drain_step(at, width, batch) AS s;
         COMMIT;
         EXIT WHEN calls IS NULL;
+        moved := moved OPERATOR(pg_catalog.+) calls;
         -- others are to have the ledger for longer than they were kept from it
         PERFORM pg_catalog.pg_sleep(held_ms OPERATOR(pg_catalog./) 500);
         COMMIT;
     END LOOP;
+    PERFORM _usage_monitor._progress(NULL);
+    COMMIT;
 END
 $$;
 

@@ -172,6 +172,7 @@ DECLARE
     dropped  record;
     archived usage_monitor.archived_partition;
     done     usage_monitor.archived_partition[];
+    total    bigint;
 BEGIN
     IF day IS NULL OR NOT isfinite(day) OR day > usage_monitor.ledger_day(now()) THEN
         RAISE EXCEPTION USING
@@ -189,6 +190,7 @@ BEGIN
             HINT = 'Only whole partitions are dropped; doc/operation.md says how to make them.';
         RETURN;
     END IF;
+    PERFORM _usage_monitor._progress('archive', 'verifying');
     IF EXISTS (SELECT FROM usage_monitor.verify()) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM013',
@@ -204,6 +206,8 @@ BEGIN
             END IF;
             done := '{}';
             made_by := _usage_monitor._archived_by(until);
+            total := (SELECT count(*) FROM _usage_monitor._partitions() p WHERE p.to_ts <= until);
+            PERFORM _usage_monitor._progress('archive');
             PERFORM _usage_monitor._fold_tail();
             FOR dropped IN
                 SELECT p.*, format('%I.%I', n.nspname, c.relname) AS name
@@ -213,10 +217,13 @@ BEGIN
                  WHERE p.to_ts <= until
                  ORDER BY p.to_ts
             LOOP
+                PERFORM _usage_monitor._progress('archive', 'archiving partitions', cardinality(done), total);
                 done := done || _usage_monitor._archive(dropped.name, dropped.partition, dropped.from_ts, dropped.to_ts);
             END LOOP;
 
+            PERFORM _usage_monitor._progress('archive', 'waiting for the ledger');
             PERFORM _usage_monitor._lock_ledger();
+            PERFORM _usage_monitor._progress('archive', 'dropping partitions', 0, total);
             IF made_by IS DISTINCT FROM _usage_monitor._archived_by(until)
                OR EXISTS (SELECT FROM _usage_monitor._partitions() p
                            WHERE p.to_ts <= until
@@ -239,6 +246,8 @@ BEGIN
             END IF;
         END;
     END LOOP;
+
+    PERFORM _usage_monitor._progress(NULL);
 
     FOREACH archived IN ARRAY done LOOP
         IF archived.unpriced_requests > 0 THEN

@@ -30,6 +30,7 @@ DECLARE
     shape  CONSTANT text := CASE WHEN kind IN ('litellm', 'models.dev', 'openrouter') THEN 'object' ELSE 'array' END;
     wrong  record;
 BEGIN
+    PERFORM _usage_monitor._progress('import', 'reading the catalogue', 0, 3);
     IF kind IS NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM010',
@@ -104,6 +105,7 @@ BEGIN
             HINT = 'An entry names a provider, a model and a known meter, and an amount for units that divide a power of ten. Nothing was changed.';
     END IF;
 
+    PERFORM _usage_monitor._progress('import', 'comparing prices', 1, 3);
     -- two imports at once: one after the other
     LOCK TABLE usage_monitor.price IN SHARE ROW EXCLUSIVE MODE;
 
@@ -222,6 +224,7 @@ BEGIN
       FROM pg_temp._import_rest t
      CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(t.begins, t.ends)) - t.taken) AS l (valid);
 
+    PERFORM _usage_monitor._progress('import', 'writing prices', 2, 3);
     -- first what is left of a price keeps its number; then the further ones, and the new ones
     DELETE FROM usage_monitor.price p
      USING pg_temp._import_rest t
@@ -305,6 +308,7 @@ BEGIN
      ORDER BY 1, 2, 7;
 
     DROP TABLE pg_temp._import_piece, pg_temp._import_known, pg_temp._import_rest;
+    PERFORM _usage_monitor._progress(NULL);
 EXCEPTION
     -- a number, time or day that is none
     WHEN data_exception THEN

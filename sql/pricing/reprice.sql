@@ -158,6 +158,7 @@ DECLARE
     open_from timestamptz;
     batch     record;
     batches   bigint := 0;
+    looked_at bigint := 0;
     done      bigint := 0;
     changes   usage_monitor.repriced[] := '{}';
     found     usage_monitor.repriced[];
@@ -181,7 +182,9 @@ BEGIN
     FOR batch IN
         SELECT usage_monitor.ledger_day(u.ts) AS day,
                greatest(min(u.ts), reprice.since) AS first_ts,
-               max(u.ts) AS last_ts
+               max(u.ts) AS last_ts,
+               count(*) AS calls,
+               sum(count(*)) OVER ()::bigint AS all_calls
           FROM usage_monitor.usage u
          WHERE u.ts >= reprice.since
            AND u.ts < reprice.until
@@ -189,6 +192,8 @@ BEGIN
          GROUP BY 1
          ORDER BY 1
     LOOP
+        PERFORM _usage_monitor._progress('reprice', 'pricing calls', looked_at, batch.all_calls);
+        looked_at := looked_at + batch.calls;
         WITH call AS MATERIALIZED (
             SELECT u.usage_id, u.ts, u.provider, u.model, u.cost, n.cost AS new_cost
               FROM usage_monitor.usage u
@@ -263,6 +268,7 @@ BEGIN
                    'corrections', reprice.corrections,
                    'changes', coalesce(to_jsonb(changes), '[]')));
     END IF;
+    PERFORM _usage_monitor._progress(NULL);
     RETURN QUERY SELECT * FROM unnest(changes);
 END
 $$;

@@ -35,6 +35,7 @@
 
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/progress.h"
 #include "base/replicated.h"
 #include "catalog/pg_inherits.h"
 #include "counter/alert_levels.h"
@@ -310,8 +311,10 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 	{
+		(void) um_progress_begin("make counters");
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
 		um_quota_change_prepare();
+		um_progress_phase("waiting for writers", 0);
 	}
 	alone = must_flush_alone();
 	if (alone && is_prepare)
@@ -326,7 +329,10 @@ um_counter_flush(bool is_prepare)
 	AcceptInvalidationMessages();
 
 	if (quotas_changed)
+	{
+		um_progress_phase("writing counters", 0);
 		reached = um_quota_change_apply(&counters);
+	}
 	if (um_pending_stale())
 		um_recount();
 
@@ -362,6 +368,7 @@ um_counter_flush(bool is_prepare)
 	um_counters_settle(&counters);
 	um_counters_close(&counters, NoLock);
 	um_ledger_sums_forget();
+	um_progress_end(quotas_changed);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);

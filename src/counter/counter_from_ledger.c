@@ -19,12 +19,12 @@
 
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/progress.h"
 #include "catalog/pg_type.h"
 #include "counter/amount.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_recount.h"
 #include "counter/pending.h"
-#include "counter/quota_change.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -75,6 +75,7 @@ typedef struct Birth
 	UmWatermark known;			/* the transactions that it has; none: xmax is 0 */
 	const UmWatermark *next;	/* those that it is to have after the pass; NULL: all that are seen */
 	bool		corrections;	/* the pass is at the corrections, and not at calls */
+	int64		read;			/* so many of them */
 } Birth;
 
 /* What comes before the columns of UmCounted, as for the tail (tail_read.c). */
@@ -362,6 +363,7 @@ read_for_birth(void *arg, TupleTableSlot *slot)
 	Birth	   *own = arg;
 	int64		xid = DatumGetInt64(slot->tts_values[ATT_XID]);
 
+	um_progress_done(++own->read);
 	/* a call that is not summed up yet is read as it is now; one that is, is corrected */
 	if (DatumGetTimestampTz(slot->tts_values[ATT_COUNTED + UM_COUNTED_TS]) < own->summation.from ||
 		has(&own->known, xid) ||
@@ -445,6 +447,7 @@ um_counters_expect_birth(Datum quota_ids)
 	birth->summation.from = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 															  1, &isnull));
 	um_spi_end(&spi);
+	um_progress_phase("summing up calls", um_progress_ledger_calls());
 	for (int pass = 0; pass < MAX_PASSES && catch_up(birth) > SHORT_PASS_MS; pass++)
 		CHECK_FOR_INTERRUPTS();
 }
@@ -454,7 +457,7 @@ um_counters_expect_birth(Datum quota_ids)
  * looked at.  The others look when they are next used.
  */
 static List *
-insert_counters(Summation *summation, UmCounters *counters)
+insert_counters(Summation *summation, UmCounters *counters, UmLevelsKnown levels_known)
 {
 	List	   *reached = NIL;
 	HASH_SEQ_STATUS scan;
@@ -474,7 +477,7 @@ insert_counters(Summation *summation, UmCounters *counters)
 		row.share = int64_to_numeric(0);
 		/* revision 0 is no quota's: thresholds are looked at when the row is next used */
 		is_reached = compare(row.used, quota->levels[0].threshold) >= 0;
-		if (!is_reached && um_quota_change_is_live(quota))
+		if (!is_reached && levels_known(quota))
 			row.raised = "";
 		um_counter_insert(counters, &sum->name, &row);
 		MemoryContextSwitchTo(old);
@@ -490,7 +493,7 @@ insert_counters(Summation *summation, UmCounters *counters)
  * the counters; returns the names of those that have reached a level.
  */
 List *
-um_counters_birth(UmCounters *counters, Datum quota_ids)
+um_counters_birth(UmCounters *counters, Datum quota_ids, UmLevelsKnown levels_known)
 {
 	List	   *reached;
 	UmSpi		spi;
@@ -501,7 +504,7 @@ um_counters_birth(UmCounters *counters, Datum quota_ids)
 	PopActiveSnapshot();
 	add_adjustments(&birth->summation, quota_ids, birth->summation.from, DT_NOEND);
 	um_spi_end(&spi);
-	reached = insert_counters(&birth->summation, counters);
+	reached = insert_counters(&birth->summation, counters, levels_known);
 	birth = NULL;
 	CommandCounterIncrement();
 	return reached;

@@ -323,7 +323,7 @@ um_quota_change_apply(UmCounters *counters)
 	um_spi_modify(&drop_counters, &ids, NULL);
 	um_spi_end(&spi);
 	CommandCounterIncrement();
-	return um_counters_birth(counters, ids);
+	return um_counters_birth(counters, ids, um_quota_change_is_live);
 }
 
 /*

@@ -18,6 +18,7 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/progress.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
@@ -63,7 +64,10 @@ static UmQuery read_last_usage_id = {
 static void
 fold_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
-	um_fold_add((UmFold *) arg, values, nulls, sign);
+	UmFold	   *fold = arg;
+
+	um_fold_add(fold, values, nulls, sign);
+	um_progress_done(fold->rows);
 }
 
 /* Is to fold late calls. */
@@ -209,6 +213,7 @@ fold_tail(bool rebuild)
 	UmWatermark folded = {0};
 	UmWatermark mark;
 	int64		rows;
+	bool		begun = um_progress_begin(rebuild ? "rebuild rollups" : "refresh");
 
 	PushActiveSnapshot(snapshot);
 	um_watermark_of_snapshot(&mark, snapshot);
@@ -218,13 +223,17 @@ fold_tail(bool rebuild)
 	else
 		um_watermark_read(&folded, snapshot);
 
+	um_progress_phase("folding calls",
+					  rebuild ? um_progress_ledger_calls() : usage_id - folded.usage_id);
 	um_tail_read_in_order(&folded, fold_call, late_begin, fold);
 	rows = um_fold_end(fold);
 	drop_corrections(snapshot);
 	store(&mark);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
+	um_progress_phase("summarizing indexes", 0);
 	summarize_all();
+	um_progress_end(begun);
 	return rows;
 }
 

@@ -549,7 +549,10 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 	{
 		/* corrections that added up to nothing have no row to take one from */
 		if (sign < 0 && measures->requests != 0)
-			elog(ERROR, "a row of table \"%s\" is missing", RelationGetRelationName(table->relation));
+			ereport(ERROR,
+					(errcode(ERRCODE_UM_NOT_VERIFIED),
+					 errmsg("a row of table \"%s\" is missing", RelationGetRelationName(table->relation)),
+					 errhint("Calls that are not folded cannot be archived: SELECT usage_monitor.refresh(). If verify() finds differences, SELECT usage_monitor.rebuild_rollups().")));
 		sums = *measures;
 		for (int i = 0; i < UM_SUM_COUNT && sign < 0; i++)
 		{
