@@ -201,7 +201,6 @@ static int
 find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *items,
 		   UmCost *cost)
 {
-	int64		context = use->quantity[UM_METER_INPUT].value;
 	uint64		meters = use->used | UM_METER_BIT(UM_METER_REQUEST);
 	UmQuantity	leaf[UM_METER_COUNT];
 	int			n = 0;

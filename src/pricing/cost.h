@@ -74,6 +74,8 @@ extern int	um_cost_items(const UmCall *call, const UmUse *use, UmCost *cost,
 						  UmItem *items);
 extern int	um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost,
 						  UmPart *parts);
+extern const UmRate *um_use_rate(const UmPriceChoice *choice, const UmUse *use, UmMeter m,
+								 TimestampTz ts, const UmPrice **price);
 extern char *um_unpriced_reason(const UmCost *cost);
 extern char *um_window_text(const UmWindow *window);
 
