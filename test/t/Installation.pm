@@ -64,7 +64,8 @@ sub make_earlier_version
 	my $member = q{EXISTS (SELECT FROM pg_depend AS m
 		WHERE m.classid = '%1$s'::regclass AND m.objid = %2$s AND m.deptype = 'e')};
 
-	# a column: the last one of its table, which no object is made of
+	# a column: the last one of its table, which no object is made of, nor any
+	# row that comes with the extension
 	my ($table, $column);
 	for my $candidate (split /\n/, $node->safe_psql($database, sprintf(q{
 		SELECT a.attrelid::regclass || ' ' || quote_ident(a.attname)
@@ -75,7 +76,7 @@ sub make_earlier_version
 		 ORDER BY array_position('{archived_partition,closed_period}', c.relname::text), 1}, 'pg_class', 'c.oid')))
 	{
 		($table, $column) = split / /, $candidate;
-		last if $script =~ /^CREATE TABLE \Q$table\E \((?:\n    .*)*?\n    \Q$column\E /m;
+		last if $script =~ /^CREATE TABLE \Q$table\E \((?:\n    .*)*?\n    \Q$column\E /m && $script !~ /INSERT INTO \Q$table\E\b/;
 		undef $table;
 	}
 	die "no column can be spared" unless defined $table;
