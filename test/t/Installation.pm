@@ -72,7 +72,8 @@ sub make_earlier_version
 		  FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
 		 WHERE c.relkind = 'r' AND a.attnum = c.relnatts AND c.relnamespace = 'usage_monitor'::regnamespace AND } . $member . q{
 		   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_class'::regclass
-							  AND d.refobjid = c.oid AND d.refobjsubid = a.attnum AND d.classid <> 'pg_attrdef'::regclass)
+							  AND d.refobjid = c.oid AND d.refobjsubid = a.attnum AND d.classid <> 'pg_attrdef'::regclass
+							  AND NOT EXISTS (SELECT FROM pg_constraint AS n WHERE d.classid = 'pg_constraint'::regclass AND n.oid = d.objid AND n.contype = 'n'))
 		 ORDER BY array_position('{archived_partition,closed_period}', c.relname::text), 1}, 'pg_class', 'c.oid')))
 	{
 		($table, $column) = split / /, $candidate;
