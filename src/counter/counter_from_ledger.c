@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 #include "quota/quota_cache.h"
 #include "quota/quota_match.h"
+#include "rollup/rollup.h"
 #include "rollup/rollup_row.h"
 #include "rollup/watermark.h"
 #include "utils/array.h"
@@ -449,7 +450,12 @@ um_counters_expect_birth(Datum quota_ids)
 	um_spi_end(&spi);
 	um_progress_phase("summing up calls", um_progress_ledger_calls());
 	for (int pass = 0; pass < MAX_PASSES && catch_up(birth) > SHORT_PASS_MS; pass++)
+	{
 		CHECK_FOR_INTERRUPTS();
+		/* the next ones find by an index what is new, if it knows of all that was there */
+		if (pass == 0)
+			um_summarize_ledger();
+	}
 }
 
 /*

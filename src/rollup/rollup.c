@@ -166,20 +166,31 @@ summarize(Oid relid)
 	relation_close(relation, NoLock);
 }
 
+/* Does so for the ledger. */
+void
+um_summarize_ledger(void)
+{
+	List	   *partitions = find_all_inheritors(um_relation(UM_USAGE), NoLock, NULL);
+	ListCell   *lc;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	foreach(lc, partitions)
+		summarize(lfirst_oid(lc));
+	um_spi_end(&spi);
+}
+
 /* Does so for the ledger and the rollups. */
 static void
 summarize_all(void)
 {
-	List	   *partitions = find_all_inheritors(um_relation(UM_USAGE), NoLock, NULL);
-	ListCell   *lc;
 	UmDimension *dimensions;
 	int			ndimensions;
 	UmSpi		spi;
 
+	um_summarize_ledger();
 	dimensions = um_dimensions(&ndimensions);
 	um_spi_begin(&spi);
-	foreach(lc, partitions)
-		summarize(lfirst_oid(lc));
 	for (int i = 0; i < ndimensions; i++)
 		summarize(dimensions[i].relid);
 	um_spi_end(&spi);
