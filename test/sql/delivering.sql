@@ -135,7 +135,7 @@ BEGIN;
 SELECT usage_monitor.claim_delivery() IS NULL AS none;
 -- since a time from which nobody can count
 SAVEPOINT odd;
-UPDATE usage_monitor.alert_channel SET digest_since = '-infinity', posted_at = 'infinity' WHERE name = 'daily';
+UPDATE usage_monitor.alert_channel SET digest_since = '-infinity' WHERE name = 'daily';
 SELECT digest_since = now() AS since_now FROM usage_monitor.alert_channel WHERE name = 'daily';
 SELECT usage_monitor.claim_delivery() IS NULL AS none;
 ROLLBACK TO odd;
@@ -175,6 +175,9 @@ ROLLBACK;
 SELECT pg_temp.tell();
 SELECT pg_temp.tell() IS NULL;
 UPDATE usage_monitor.alert_channel SET posted_at = now() - interval '2 minutes';
+SELECT pg_temp.tell();
+-- a time that has not come keeps nobody waiting
+UPDATE usage_monitor.alert_channel SET posted_at = 'infinity';
 SELECT pg_temp.tell();
 
 -- Deliveries go with their channel and their alert; what is kept by the extension is not audited
