@@ -35,7 +35,7 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._renamed(jsonb, text, text) IS
-    'A row or details as JSON in which strings that are the name, or quote it, have the pseudonym instead; but not what is there called as columns are, and what those have of others.';
+    'A row or details as JSON, in which strings that are the name, or quote it, have the pseudonym instead. Its own keys stay, and so does what names no person (an organisation, a model, a period, ...), even where it is the same word.';
 
 /*
  * The counters of the person's quotas are made anew when the transaction

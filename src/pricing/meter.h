@@ -19,9 +19,9 @@ typedef enum UmSide
  * Some are no quantities but circumstances.  Where a call was served in one
  * region only, the rates of us_inference and eu_inference multiply what the
  * tokens cost.  What ends in _thinking and _short prices the tokens of a call
- * with reasoning, or with less than 200 tokens of output, where the vendor has
- * other rates for these.  Of time, a second is billed at a sixtieth of a minute, which is at a
- * sixtieth of an hour.
+ * with reasoning, or with a short output, where the vendor has other rates for
+ * these; they stand together in the list.  Of time, a second is billed at a
+ * sixtieth of a minute, which is at a sixtieth of an hour.
  *
  * name, side, the meter that prices it where it has no rate of its own.  A
  * meter stands behind the one that it falls back to.
@@ -87,7 +87,7 @@ typedef struct UmMeterInfo
 	UmMeter		fallback;
 } UmMeterInfo;
 
-/* An answer of less tokens is short. */
+/* An output of fewer tokens is short. */
 #define UM_SHORT_OUTPUT 200
 
 extern const UmMeterInfo um_meters[UM_METER_COUNT];

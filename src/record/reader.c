@@ -292,6 +292,7 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 		read_inner(r, &found, &t);
 		if (found.meaning == UM_MEANS_STEP)
 		{
+			/* the call's own model, where neither the step nor its line names one */
 			if (named == NULL && found.family != INT_MAX && r->shapes->lines[found.end.line].value == NULL)
 				named = model;
 			if (model != NULL && named != NULL && strcmp(named, model) == 0)
