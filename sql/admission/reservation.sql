@@ -132,7 +132,7 @@ CREATE FUNCTION _usage_monitor.settle(
 SELECT _usage_monitor._run_as_owner('settle');
 
 COMMENT ON FUNCTION usage_monitor.settle(uuid, jsonb, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, numeric, text, text, text, timestamptz, double precision, boolean, text, boolean, text, text) IS
-    'Records the call that a reservation was made for, from a provider''s response as record() does or from counts as an INSERT does, and gives back what it held, in one transaction; returns the row of the ledger. An expired reservation is settled as well, but its room may be gone. org: the organisation that it must be of; whoever routes calls to nodes needs it, and elsewhere it can be left out. Errors: UM101 not open, 22023 counts or cost beside a response, and those of INSERT.';
+    'Records the call that a reservation was made for, from a provider''s response as record() does or from counts as an INSERT does, and gives back what it held, in one transaction; returns the row of the ledger, or NULL where an INSERT passes over a call that is there already. An expired reservation is settled as well, but its room may be gone. org: the organisation that it must be of; whoever routes calls to nodes needs it, and elsewhere it can be left out. Errors: UM101 not open, 22023 counts or cost beside a response, and those of INSERT.';
 
 CREATE FUNCTION _usage_monitor.release(reservation_id uuid, org text DEFAULT NULL) RETURNS boolean
     -- as for reserve()

@@ -266,7 +266,7 @@ record_response(FunctionCallInfo fcinfo, const Held *held)
 	return usage_monitor_record(inner);
 }
 
-/* Records the counts, as an INSERT does. */
+/* Records the counts, as an INSERT does; 0 where that passes over them, for the call is recorded. */
 static Datum
 record_counts(FunctionCallInfo fcinfo, const Held *held)
 {
@@ -291,6 +291,8 @@ record_counts(FunctionCallInfo fcinfo, const Held *held)
 		}
 	}
 	um_spi_modify(&insert_call, values, nulls);
+	if (SPI_processed == 0)
+		return (Datum) 0;
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 }
 
@@ -325,10 +327,15 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 						DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(ARG_RESERVATION_ID)))),
 				 errhint("It was settled or released before, or never made. Record the call with INSERT or record().")));
 	row = PG_ARGISNULL(ARG_RESPONSE) ? record_counts(fcinfo, &held) : record_response(fcinfo, &held);
-	old = MemoryContextSwitchTo(caller);
-	row = datumCopy(row, false, -1);
-	MemoryContextSwitchTo(old);
+	if (row != (Datum) 0)
+	{
+		old = MemoryContextSwitchTo(caller);
+		row = datumCopy(row, false, -1);
+		MemoryContextSwitchTo(old);
+	}
 	end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "settled", row);
 	um_spi_end(&spi);
+	if (row == (Datum) 0)
+		PG_RETURN_NULL();
 	PG_RETURN_DATUM(row);
 }

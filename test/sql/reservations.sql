@@ -207,6 +207,16 @@ SELECT provider, model, cached, success, error, service_tier, cost FROM usage_mo
 SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
 SELECT input_tokens, output_tokens, total_tokens, cached, success, service_tier, ts = now() AS now, cost FROM usage_monitor.settle(:'id', input_tokens => NULL, cost => 0.5);
 
+-- and passes over one that another partition has
+CREATE TABLE usage_2020 (LIKE usage_monitor.usage_default INCLUDING ALL);
+ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2020 FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00');
+INSERT INTO usage_monitor.usage (ts, request_id, user_id, model, input_tokens) VALUES ('2020-06-01 00:00Z', 'retried', 'kim', 'm', 1);
+SELECT allowed, reservation_id AS id FROM usage_monitor.reserve(user_id => 'kim', model => 'm', cost => 1) \gset
+SELECT s IS NULL AS nothing FROM usage_monitor.settle(:'id', input_tokens => 1, request_id => 'retried') s;
+SELECT r.state, r.usage_id, (SELECT count(*) FROM _usage_monitor._reservation_part p WHERE p.reservation_id = r.reservation_id) AS holds,
+       (SELECT count(*) FROM usage_monitor.usage u WHERE u.request_id = 'retried') AS calls
+  FROM usage_monitor.reservation r WHERE r.reservation_id = :'id';
+
 -- By position, as far as it goes
 SELECT allowed, expires_at < clock_timestamp() + interval '61 s' AS soon FROM usage_monitor.reserve('o', 'lea', 'p', 'd', 's', 'm', 'regress', '{"t": 1}', 1, 2, 3, '1 minute');
 SELECT org, user_id, project, department, session_id, model, provider, tags, cost, tokens, requests FROM usage_monitor.reservation WHERE user_id = 'lea';
