@@ -290,7 +290,7 @@ um_check_org(UmPurpose purpose, const char *org, int length)
 	if (includes(access, purpose, org, length))
 		return NULL;
 	if (access->count[purpose] == 1 && length == 7 && memcmp(org, "default", 7) == 0)
-		return DatumGetTextPP(take_apart(access->orgs[purpose], &count)[0]);
+		return DatumGetTextPCopy(take_apart(access->orgs[purpose], &count)[0]);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role \"%s\" has no access to that organisation",
