@@ -23,13 +23,6 @@ CREATE FUNCTION usage_monitor.cost(
 COMMENT ON FUNCTION usage_monitor.cost(text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, jsonb, text, text, text, timestamptz) IS
     'What a call costs by the prices in force at that instant, in the ledger''s currency, exactly; NULL where there is no price for all of it. Counts are inclusive: input_tokens contains cached, written and audio tokens, output_tokens contains reasoning. Errors: UM001 negative count, UM002 impossible usage, UM005 unknown tier, UM008 unknown unit.';
 
-CREATE FUNCTION _usage_monitor._provider_of(model text) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'usage_monitor_provider_of';
-
-COMMENT ON FUNCTION _usage_monitor._provider_of(text) IS
-    'Whom the ledger takes for the provider of a call that names none; NULL: nobody.';
-
 CREATE FUNCTION _usage_monitor._resolved_model(provider text, model text) RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_resolved_model';

@@ -24,7 +24,6 @@
 
 PG_FUNCTION_INFO_V1(usage_monitor_cost);
 PG_FUNCTION_INFO_V1(usage_monitor_cost_breakdown);
-PG_FUNCTION_INFO_V1(usage_monitor_provider_of);
 PG_FUNCTION_INFO_V1(usage_monitor_resolved_model);
 
 static Numeric
@@ -690,20 +689,6 @@ usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
-}
-
-/* _provider_of(model): whom the ledger takes for the provider of a call that names none, or NULL. */
-Datum
-usage_monitor_provider_of(PG_FUNCTION_ARGS)
-{
-	text	   *model = PG_GETARG_TEXT_PP(0);
-	const UmPriceList *list;
-
-	AcceptInvalidationMessages();
-	list = um_price_list(NULL, -1, VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
-	if (list->provider == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(list->provider));
 }
 
 /* _resolved_model(provider, model): what the price book calls the model; as written where it does not know it. */
