@@ -74,8 +74,9 @@ look(UmCounters *counters, const UmTouch *touch, Numeric wanted, Answer *answer)
 
 	answer->quota = quota;
 	answer->subject = touch->name.subject;
-	answer->period_start = quota->start;
-	answer->period_end = quota->end;
+	/* quota->start may be of another call, which the ledger's sum has read */
+	um_period_bounds(quota->period, quota->billing_day, quota->tz, touch->name.period_start,
+					 &answer->period_start, &answer->period_end);
 	/* what others use is not told to who is confined to his organisations */
 	answer->is_own = um_caller_orgs(UM_TO_SEE) == NULL || quota->org != NULL || quota->scope == UM_SCOPE_ORG;
 	answer->wanted = wanted;

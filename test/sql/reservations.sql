@@ -172,6 +172,13 @@ SELECT allowed FROM usage_monitor.reserve(user_id => 'own', model => 'm', cost =
 COMMIT;
 SELECT used, reserved FROM usage_monitor.quota_status WHERE name = 'own';
 
+-- Where the ledger is asked, what it has of other days does not move the period that is told
+BEGIN;
+INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES (now(), 'nia', 'm', 1), (now() - interval '1 day', 'nia', 'm', 2);
+SELECT usage_monitor.set_quota('nia ever', 'all', NULL, 1000000, 'lifetime') > 0, usage_monitor.set_quota('nia daily', 'user', 'nia', 10, 'day') > 0;
+SELECT used, period_start <= now() AND period_end > now() AS is_now FROM usage_monitor.check_quota(user_id => 'nia') WHERE name = 'nia daily';
+ROLLBACK;
+
 -- The provider that is not named is the one that the ledger will name, for quotas of it and for those that count only its calls
 SELECT usage_monitor.set_price('n', 1, 2, per => 1, provider => 'other') > 0,
        usage_monitor.set_quota('other', 'provider', 'other', 3, 'lifetime', enforcement => 'block') > 0,
