@@ -304,7 +304,7 @@ usage_monitor_lock_rollups(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Managers may execute all functions, and a part of archiving alone would count things twice. */
+/* A part of archiving alone would count things twice: to execute the function is not enough. */
 static void
 check_may_archive(void)
 {
