@@ -30,7 +30,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define DEFAULT_AUTO_REFRESH_ROWS	10000
+#define DEFAULT_AUTO_REFRESH_ROWS	50000
 #define MIN_AUTO_REFRESH_ROWS		0
 #define MAX_AUTO_REFRESH_ROWS		INT_MAX
 
