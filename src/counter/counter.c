@@ -52,6 +52,7 @@
 #include "counter/shared_room.h"
 #include "quota/late_alert.h"
 #include "quota/quota_cache.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -307,11 +308,13 @@ um_counter_flush(bool is_prepare)
 
 	/*
 	 * Counters of changed quotas are made from the ledger: lock that first, as
-	 * whoever loads a partition does (pg_restore locks it exclusively).
+	 * whoever loads a partition does (pg_restore locks it exclusively), and
+	 * before its partitions, as who makes one does.
 	 */
 	if (quotas_changed)
 	{
 		(void) um_progress_begin("make counters");
+		LockRelationOid(um_relation(UM_USAGE), AccessShareLock);
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
 		um_quota_change_prepare();
 		um_progress_phase("waiting for writers", 0);

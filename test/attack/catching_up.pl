@@ -90,7 +90,7 @@ push @pids, start_client($connstr, $dir, 'drop', $end, \&drop, batch => 2);
 run_until($end, \@pids, sub { });
 
 my $statements = grep { /^Time: / } map { split /\n/, slurp_file($_) } glob "$dir/{short,long}*.log";
-my @errors = grep { /ERROR|FATAL|PANIC/ && !/is exceeded|current transaction is aborted/ } map { split /\n/, slurp_file($_) } glob "$dir/*.log";
+my @errors = grep { /ERROR|FATAL|PANIC/ && !/is exceeded|current transaction is aborted|savepoint "s" does not exist/ } map { split /\n/, slurp_file($_) } glob "$dir/*.log";
 
 note "$statements statements of writers; "
   . value($node, q{SELECT count(*) || ' rows; dropped ' || (SELECT count(*) || ' partitions with ' || coalesce(sum(requests), 0) FROM usage_monitor.archived_partition) || ' calls' FROM usage_monitor.usage});
