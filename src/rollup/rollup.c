@@ -214,9 +214,12 @@ check_may_fold(const char *function)
 				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED.")));
 }
 
-/* With the lock: folds what is not folded yet, or all anew; returns how many rows. */
+/*
+ * With the lock: folds what is not folded yet, or all anew, and drops the
+ * corrections or leaves that to the next fold; returns how many rows.
+ */
 static int64
-fold_tail(bool rebuild)
+fold_tail(bool rebuild, bool drops_corrections)
 {
 	int64		usage_id = last_usage_id();
 	UmFold	   *fold = um_fold_start();
@@ -238,7 +241,8 @@ fold_tail(bool rebuild)
 					  rebuild ? um_progress_ledger_calls() : usage_id - folded.usage_id);
 	um_tail_read_in_order(&folded, fold_call, late_begin, fold);
 	rows = um_fold_end(fold);
-	drop_corrections(snapshot);
+	if (drops_corrections)
+		drop_corrections(snapshot);
 	store(&mark);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
@@ -261,7 +265,7 @@ refresh(bool rebuild)
 {
 	check_may_fold(rebuild ? "rebuild_rollups()" : "refresh()");
 	lock_rollups();
-	return fold_tail(rebuild);
+	return fold_tail(rebuild, true);
 }
 
 /* Folds the tail, unless somebody else does. */
@@ -271,7 +275,7 @@ um_rollup_try_refresh(void)
 	if (RecoveryInProgress() ||
 		!ConditionalLockRelationOid(um_relation(UM_ROLLUP_STATE), ShareUpdateExclusiveLock))
 		return 0;
-	return fold_tail(false);
+	return fold_tail(false, true);
 }
 
 /* refresh(): folds the tail; returns the number of rows. */
@@ -316,7 +320,8 @@ usage_monitor_fold_tail(PG_FUNCTION_ARGS)
 {
 	check_may_archive();
 	lock_rollups();
-	PG_RETURN_INT64(fold_tail(false));
+	/* not the corrections: the lock that takes comes behind the ledger's, which is taken later */
+	PG_RETURN_INT64(fold_tail(false, false));
 }
 
 /*
