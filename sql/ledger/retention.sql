@@ -240,7 +240,8 @@ BEGIN
                 EXECUTE format('DROP TABLE %s', dropped.partition);
             END LOOP;
             EXIT;
-        EXCEPTION WHEN serialization_failure THEN
+        -- UM013: what has come since the fold is in no rollup that it could be moved from
+        EXCEPTION WHEN serialization_failure OR SQLSTATE 'UM013' THEN
             IF attempt = attempts THEN
                 RAISE;
             END IF;

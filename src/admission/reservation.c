@@ -51,9 +51,6 @@ enum
 	COL_RESERVATION_ID, COL_ALLOWED, COL_REASON, COL_EXPIRES_AT, COL_COUNT
 };
 
-/* So many tokens or requests may be reserved. */
-#define MAX_COUNT INT64CONST(1000000000000000)
-
 /* One of so many reservations removes what expired ones held. */
 #define CLEAN_EVERY 100
 
@@ -296,11 +293,11 @@ check_amounts(FunctionCallInfo fcinfo, Numeric cost)
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("a reservation must not be of a negative or infinite amount"),
 				 errhint("Give the cost, or the input tokens and the most output tokens, that the call may need.")));
-	if (greatest > MAX_COUNT)
+	if (greatest > UM_MAX_COUNT)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("a reservation must be of at most %lld tokens or requests, but is of %lld",
-						(long long) MAX_COUNT, (long long) greatest),
+						(long long) UM_MAX_COUNT, (long long) greatest),
 				 errhint("Give the input tokens and the most output tokens that the call may need.")));
 	if (!PG_ARGISNULL(ARG_COST))
 		um_check_cost("cost", cost);

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use IPC::Run ();
 use lib $FindBin::RealBin;
 use Ledger;
 use PostgreSQL::Test::Utils;
@@ -62,6 +63,35 @@ for my $database ('postgres', 'restored')
 	like($error, qr/quota "hard" is exceeded/, "$database: what was dropped counts against a blocking quota");
 	is(value($node, 'SELECT count(*) FROM usage_monitor.verify()', $database), 0, "$database: all is well");
 }
+
+# What comes, changes and goes in a partition between its fold and its archiving
+# is archived as well: it begins anew.
+$node->safe_psql('postgres', 'CREATE DATABASE busy');
+$node->safe_psql('busy', $_) for (
+	'CREATE EXTENSION usage_monitor CASCADE',
+	q{SELECT usage_monitor.set_quota('each', 'user', NULL, 1000, 'lifetime', 'requests')},
+	map({ my $next = $_ + 1; "CREATE TABLE usage_monitor.usage_$_ (LIKE usage_monitor.usage_default INCLUDING ALL);
+	 ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_monitor.usage_$_ FOR VALUES FROM ('$_-01-01Z') TO ('$next-01-01Z');
+	 INSERT INTO usage_monitor.usage (ts, user_id, model, cost) SELECT '$_-06-01Z', 'u' || n, 'm', 1 FROM generate_series(1, 5) n" } 2021, 2022));
+my $holder = $node->background_psql('busy');
+$holder->query_safe('BEGIN; LOCK TABLE usage_monitor.quota_adjustment IN SHARE MODE');
+my $dropping = IPC::Run::start(
+	[ 'psql', '-XqAt', '-d', $node->connstr('busy'), '-c', q{SELECT name, requests, cost FROM usage_monitor.drop_usage_before('2023-01-01')} ],
+	'>', \my $dropped, '2>&1');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'busy' AND wait_event_type = 'Lock' AND query LIKE '%drop_usage_before%'}),
+	'the first of two partitions is being archived');
+$node->safe_psql('busy', $_) for (
+	q{INSERT INTO usage_monitor.usage (ts, user_id, model, cost) VALUES ('2022-06-02Z', 'late', 'm', 1)},
+	q{UPDATE usage_monitor.usage SET user_id = 'moved' WHERE user_id = 'u1' AND ts > '2022-01-01Z'},
+	q{DELETE FROM usage_monitor.usage WHERE user_id = 'u2' AND ts > '2022-01-01Z'});
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok($dropping->finish, 'both are archived') or diag $dropped;
+is($dropped, "usage_monitor.usage_2021|5|5\nusage_monitor.usage_2022|5|5\n", 'with what came meanwhile');
+is(value($node, q{SELECT string_agg(user_id || ' ' || requests, ', ' ORDER BY user_id) FROM (SELECT user_id, sum(requests) AS requests FROM usage_monitor.user_usage GROUP BY user_id) AS u}, 'busy'),
+	'late 1, moved 1, u1 1, u2 1, u3 2, u4 2, u5 2', 'views have it');
+is(value($node, 'SELECT count(*) FROM usage_monitor.usage', 'busy'), 0, 'and the ledger has none of it');
+is(value($node, 'SELECT count(*) FROM usage_monitor.verify()', 'busy'), 0, 'all is well');
 
 $node->stop;
 done_testing();
