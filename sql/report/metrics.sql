@@ -34,7 +34,7 @@ BEGIN
     PERFORM _usage_monitor._check_count('limit', "limit", 0, 10000, 'It is how many organisations and models are named; the others are added up.');
 
     RETURN QUERY
-    WITH used AS MATERIALIZED (
+    WITH used AS (
         SELECT u.org, u.provider, u.model, coalesce(sum(u.cost), 0) AS cost, sum(u.requests) AS requests, sum(u.errors) AS errors,
                sum(u.unpriced_requests) AS unpriced, coalesce(sum(u.input_tokens), 0) AS input, coalesce(sum(u.output_tokens), 0) AS output
           FROM usage_monitor.model_usage u
@@ -54,7 +54,7 @@ BEGIN
                sum(n.input) AS input, sum(n.output) AS output
           FROM named n
          GROUP BY 1, 2, 3
-    ), month_used AS MATERIALIZED (
+    ), month_used AS (
         SELECT u.org, coalesce(sum(u.cost), 0) AS cost, sum(u.requests) AS requests
           FROM usage_monitor.daily_usage u
          WHERE u.day >= month

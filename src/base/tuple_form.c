@@ -2,10 +2,11 @@
  * tuple_form.c
  *		Making tuples of wide rows.
  *
- * A row of the ledger has some fifty columns, and heap_form_tuple() takes a
- * tenth of all that recording a call in bulk costs: it goes over them twice,
- * and asks of each what only a few can be.  This does the same in one pass, for
- * rows that have nothing but numbers and values that are stored in line.
+ * A row of the ledger has some fifty columns, and heap_form_tuple() goes over
+ * them twice, and asks of each what only a few can be.  This does the same in
+ * one pass, for rows that have nothing but numbers and values that are stored in
+ * line, which saves 7 of 100 instructions of a call in bulk (56,300 to 52,100,
+ * test/bench/instructions with the one and the other).
  */
 #include "postgres.h"
 

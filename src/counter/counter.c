@@ -275,6 +275,7 @@ void
 um_counter_flush(bool is_prepare)
 {
 	bool		quotas_changed = um_quota_change_any();
+	bool		is_shown = false;
 	bool		alone;
 	static MemoryContext context = NULL;
 	MemoryContext old;
@@ -313,7 +314,7 @@ um_counter_flush(bool is_prepare)
 	 */
 	if (quotas_changed)
 	{
-		(void) um_progress_begin("make counters");
+		is_shown = um_progress_begin("make counters");
 		LockRelationOid(um_relation(UM_USAGE), AccessShareLock);
 		(void) find_all_inheritors(um_relation(UM_USAGE), AccessShareLock, NULL);
 		um_quota_change_prepare();
@@ -371,7 +372,7 @@ um_counter_flush(bool is_prepare)
 	um_counters_settle(&counters);
 	um_counters_close(&counters, NoLock);
 	um_ledger_sums_forget();
-	um_progress_end(quotas_changed);
+	um_progress_end(is_shown);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);
