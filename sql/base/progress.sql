@@ -26,6 +26,6 @@ COMMENT ON VIEW usage_monitor.maintenance_progress IS
 COMMENT ON COLUMN usage_monitor.maintenance_progress.pid IS 'Process ID of the session.';
 COMMENT ON COLUMN usage_monitor.maintenance_progress.command IS 'What it runs.';
 COMMENT ON COLUMN usage_monitor.maintenance_progress.phase IS 'What it is at.';
-COMMENT ON COLUMN usage_monitor.maintenance_progress.done IS 'How much of this phase is done: calls, to the last thousand; of archive and its own phases partitions, of import steps.';
+COMMENT ON COLUMN usage_monitor.maintenance_progress.done IS 'How much of this phase is done: calls, by the thousand; partitions where these are archived or dropped; steps of an import.';
 COMMENT ON COLUMN usage_monitor.maintenance_progress.total IS 'Of how many, about, as the statistics have it; NULL: nobody knows, or nothing is counted.';
 COMMENT ON COLUMN usage_monitor.maintenance_progress.started_at IS 'When its statement began.';
