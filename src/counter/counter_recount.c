@@ -51,12 +51,14 @@ static Adjustment *adjustments;
 
 PG_FUNCTION_INFO_V1(usage_monitor_adjust_counter);
 
+/* by the index of xid, whatever is known of the ledger: generic, as for later calls (counter_from_ledger.c) */
 static UmQuery read_own_rows = {
 	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
 	" tags, ts, cost, total_tokens, resolved_model, operation, recorded_at"
 	" FROM usage_monitor.usage WHERE xid = $1",
 	.nargs = 1,
-	.argtypes = {INT8OID}
+	.argtypes = {INT8OID},
+	.generic = true
 };
 
 /* Starts the notes of a transaction. */
@@ -165,6 +167,8 @@ count_own_rows(void)
 	UmSpi		spi;
 
 	um_spi_begin(&spi);
+	um_spi_set("enable_seqscan", "off");
+	um_spi_set("jit", "off");
 	um_spi_query(&read_own_rows, &xid, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
