@@ -50,7 +50,8 @@ for my $round ('immediate', 'kill -9')
 	my @files = map { "$dir/$_-" . ($round eq 'immediate') } 1 .. 8;
 	my @clients = map { run_client($files[$_], $_) } 0 .. $#files;
 
-	sleep 2;
+	$node->poll_query_until('postgres', 'SELECT count(*) > 0 FROM pg_prepared_xacts') or die 'nobody prepares';
+	sleep 1;
 	my @processes = split /\n/, value($node, 'SELECT pid FROM pg_stat_activity');
 	$round eq 'immediate' ? $node->stop('immediate') : $node->kill9;
 	waitpid $_, 0 for @clients;

@@ -45,7 +45,7 @@ for my $client ([ 4, $write, 40 ], [ 2, $read, 3 ])
 		'>', \$out, '2>', \$err) };
 }
 # how long they take on a machine that may have other things to do
-$node->poll_query_until('postgres', "SELECT count(*) > 50 FROM usage_monitor.usage WHERE user_id LIKE 'w%'") or die 'nobody records';
+$node->poll_query_until('postgres', "SELECT count(*) > 300 FROM usage_monitor.usage WHERE user_id LIKE 'w%'") or die 'nobody records';
 $node->safe_psql('postgres', 'CALL usage_monitor.drain_default_partition()');
 $node->safe_psql('postgres', 'SELECT usage_monitor.create_partitions()');
 # as if their time were over: what is interrupted writes no more of its log
