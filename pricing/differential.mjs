@@ -12,7 +12,7 @@
  * Only what a model's price names is used: the package lets the output of an
  * embedding model go for nothing, here it has no price.
  */
-import { byHand, load, loadProviders } from './genai-prices.mjs'
+import { byHand, load, loadProviders, notSold } from './genai-prices.mjs'
 
 const [, , path, count = '5', seed = '1'] = process.argv
 const { calcPrice } = load(path)
@@ -44,7 +44,8 @@ function instant(prices) {
 console.log('provider,model,ts,input_tokens,output_tokens,cache_read,cache_write,input_audio,output_audio,cache_read_audio,expected_total')
 for (const provider of await loadProviders(path)) {
   if (byHand.has(provider.id)) continue
-  for (const model of provider.models)
+  for (const model of provider.models) {
+    if (notSold(provider, model.id)) continue
     for (let i = 0; i < Number(count); i++) {
       const ts = instant(model.prices)
       const one = Array.isArray(model.prices) ? model.prices[0].prices : model.prices
@@ -67,4 +68,5 @@ for (const provider of await loadProviders(path)) {
       console.log([provider.id, model.id, ts.toISOString(), input, output, read, write, audio, outputAudio,
         audioRead, price.total_price].join())
     }
+  }
 }

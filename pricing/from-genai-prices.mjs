@@ -11,7 +11,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { loadProviders, byHand } from './genai-prices.mjs'
+import { loadProviders, byHand, notSold } from './genai-prices.mjs'
 
 const COLUMNS = ['provider', 'model', 'service_tier', 'currency', 'valid_from', 'valid_to', 'meter',
   'amount', 'per', 'context_from', 'context_inclusive', 'window_start', 'window_end', 'window_days',
@@ -333,7 +333,7 @@ let count = 0
 for (const provider of [...providers].sort((a, b) => compare(a.id, b.id))) {
   const lines = []
   for (const [name, model] of catalogue(provider, all)) {
-    const list = rows(provider, name, model, asOf).filter((r) => !added.has(r.slice(0, 3).join()))
+    const list = notSold(provider, name) ? [] : rows(provider, name, model, asOf).filter((r) => !added.has(r.slice(0, 3).join()))
     if (list.length === 0) continue
     models++
     lines.push(...list.map(csv))

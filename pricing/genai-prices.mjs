@@ -9,6 +9,9 @@ import { resolve } from 'node:path'
 export const byHand = new Set(['01-ai', 'ai21', 'alibaba', 'baichuan', 'baidu', 'bytedance', 'deepinfra', 'deepseek',
   'ollama', 'sambanova', 'sensenova', 'siliconflow', 'stepfun', 'tencent', 'upstage', 'v0', 'zhipuai'])
 
+/* OpenAI gives these models' weights away and sells no calls to them: the package has a host's prices under its name, and Azure's from there. */
+export const notSold = (provider, name) => ['openai', 'azure'].includes(provider.id) && name.startsWith('gpt-oss')
+
 /* The package in the directory given, or the one that node finds by its name. */
 export function load(path) {
   const require = createRequire(import.meta.url)

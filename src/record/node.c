@@ -156,6 +156,7 @@ um_node_undot(UmNode *node)
 			length -= (int) (dot - key) + 1;
 			key = dot + 1;
 		}
+		moved->is_plain_attribute = outer == node;
 		set_key(moved, key, length);
 		moved->parent = outer;
 		moved->next = NULL;

@@ -26,6 +26,7 @@ struct UmNode
 	bool		passed;			/* some line says that it is of no account */
 	bool		touched;		/* some line looked at it */
 	bool		counted;		/* what it says matters only in that it differs */
+	bool		is_plain_attribute; /* it has no dot, and others beside it have */
 	bool		is_usage;		/* a usage object that has been looked at */
 	uint32		read_by;		/* the object in which a line has read it */
 	uint32		passed_by;

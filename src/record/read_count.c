@@ -87,12 +87,16 @@ UmValue
 um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 {
 	bool		whole = false;
+	bool		counted = false;
 	Numeric		number;
 	UmDecimal	decimal;
 	UmValue		value = {0, NULL};
 
 	for (int i = 0; i < line->ntold; i++)
+	{
 		whole = whole || um_told_is_whole(line->told[i].meter);
+		counted = counted || !um_told_is_measured(line->told[i].meter);
+	}
 	if (node->value.type == jbvString && line->text && node->value.val.string.len > 0 &&
 		node->value.val.string.len <= 20)
 	{
@@ -121,7 +125,7 @@ um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 		}
 		if (decimal.mantissa < 0)
 			invalid_count(object, node, "A count is never negative.");
-		if (whole && decimal.scale > 0)
+		if (counted && decimal.scale > 0)
 			invalid_count(object, node, "A count is a whole number.");
 	}
 	if (!um_decimal_from_numeric(number, &decimal) || decimal.scale > UM_MAX_POWER - 19 ||

@@ -234,8 +234,8 @@ um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *told)
 	for (int i = 0; i < object->nleaves; i++)
 	{
 		UmNode	   *leaf = object->leaves[i];
-		bool		strict = object->is_usage &&
-			!(leaf->value.type == jbvString && object->is_response);
+		bool		strict = leaf->value.type == jbvString && object->is_response ? false :
+			object->is_usage || leaf->is_plain_attribute;
 
 		if (leaf->read_by != object->number && (strict || names_money(object, leaf)) &&
 			!is_passed(object, leaf))

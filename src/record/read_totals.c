@@ -68,9 +68,9 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 
 		if (told > total)
 			impossible("\"total\"", total, "a part of it", told);
-		/* does the total count what was cached? */
-		if (!has_input && (COUNT(t, UM_METER_CACHE_READ) > 0 || COUNT(t, UM_METER_CACHE_WRITE) > 0))
-			um_hold(r, "a total is told, but not the input that it has beside what was cached", NULL);
+		/* does the total count what was cached, and reasoning that the output does not? */
+		if (!has_input && told < total)
+			um_hold(r, "a total is told, but not how much of it is input", NULL);
 		um_count_set(t, has_input ? UM_METER_OUTPUT : UM_METER_INPUT, total - told);
 		return;
 	}
@@ -165,7 +165,7 @@ um_derive_counts(UmReader *r, UmCounts *t)
 	{
 		int64		both = um_count_plus(COUNT(t, UM_TOLD_CACHE_WRITE_5M), COUNT(t, UM_METER_CACHE_WRITE_1H));
 
-		if (KNOWN(t, UM_METER_CACHE_WRITE) && COUNT(t, UM_METER_CACHE_WRITE) != both)
+		if (COUNT(t, UM_METER_CACHE_WRITE) != 0 && COUNT(t, UM_METER_CACHE_WRITE) != both)
 			impossible("\"cache_write\"", COUNT(t, UM_METER_CACHE_WRITE), "the sum of its parts by time to live", both);
 		um_count_set(t, UM_METER_CACHE_WRITE, both);
 	}

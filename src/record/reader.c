@@ -290,6 +290,9 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 			continue;
 		named = inner_model(found.node);
 		read_inner(r, &found, &t);
+		if (found.meaning == UM_MEANS_STEP && KNOWN(&t, UM_METER_INPUT) != KNOWN(&t, UM_METER_OUTPUT))
+			um_hold(r, psprintf("the %s tokens of a step are not told",
+								KNOWN(&t, UM_METER_INPUT) ? "output" : "input"), NULL);
 		if (found.meaning == UM_MEANS_STEP)
 		{
 			/* the call's own model, where neither the step nor its line names one */
@@ -315,10 +318,6 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 		call = add_call(response);
 		call->model = named;
 		call->usage = um_node_jsonb(found.node);
-		if (!KNOWN(&t, UM_METER_INPUT))
-			um_count_set(&t, UM_METER_INPUT, 0);
-		if (!KNOWN(&t, UM_METER_OUTPUT))
-			um_count_set(&t, UM_METER_OUTPUT, 0);
 		set_call(call, &t);
 	}
 }
@@ -448,13 +447,14 @@ any_other(const UmCounts *t)
 	return false;
 }
 
-/* Was anything else used than tokens? */
+/* Is a charge told, or a meter of calls that use no tokens?  What uses tools does. */
 static bool
-any_used(const UmCounts *t)
+any_other_than_tools(const UmCounts *t)
 {
-	for (int m = UM_METER_REQUEST; m < UM_METER_COUNT; m++)
-		if ((KNOWN(t, m) && !um_value_is_zero(&t->whole[m].value)) ||
-			(t->otherwise[m].known && !um_value_is_zero(&t->otherwise[m].value)))
+	for (int m = UM_METER_REQUEST; m < UM_TOLD_COUNT; m++)
+		if (m != UM_METER_WEB_SEARCH && m != UM_METER_WEB_SEARCH_PREVIEW && m != UM_METER_MAPS_SEARCH &&
+			m != UM_METER_SEARCH_SOURCE && m != UM_METER_FILE_SEARCH && m != UM_METER_CODE_INTERPRETER &&
+			(m < UM_METER_COUNT || m == UM_TOLD_COST) && (KNOWN(t, m) || t->otherwise[m].known))
 			return true;
 	return false;
 }
@@ -510,7 +510,9 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 				 errmsg("unknown shape of response: a count of input tokens, not a call"),
 				 errhint("It does not say how many tokens were output. Pass the response of the call itself.")));
 	/* nothing but other meters, a charge or an error */
-	if (!is_held && (failed || !r->empty_usage || any_used(all) || KNOWN(all, UM_TOLD_COST)) && !any_tokens(all))
+	if (!is_held && !any_tokens(all) &&
+		(failed || any_other_than_tools(all) ||
+		 (r->is_there[UM_METER_INPUT] && r->is_there[UM_METER_OUTPUT])))
 	{
 		um_count_set(all, UM_METER_INPUT, 0);
 		um_count_set(all, UM_METER_OUTPUT, 0);

@@ -78,6 +78,8 @@ CREATE VIEW difference AS
            UNION ALL
            SELECT 'held, to be priced' WHERE r.got -> 'unread' <> 'null' AND NOT r.expect ? 'held' AND NOT r.expect ? 'err' AND r.expect -> 'cost' IS DISTINCT FROM 'null'
            UNION ALL
+           SELECT 'failed, which it did not' WHERE NOT r.expect ?| '{err,success}' AND r.got -> 'success' = 'false'
+           UNION ALL
            SELECT format('%s is %s, not %s', e.key, coalesce(g.got #>> '{}', '-'), coalesce(e.value #>> '{}', '-'))
              FROM jsonb_each(r.expect - '{cur,err,held}'::text[]) AS e
             CROSS JOIN LATERAL (SELECT CASE WHEN e.key = 'cost' AND r.expect ? 'cur' THEN r.got -> 'price_cost'
