@@ -68,6 +68,10 @@ BEGIN
             MESSAGE = 'argument "user_id" must not be empty',
             HINT = 'Give the name that the ledger has: SELECT DISTINCT user_id FROM usage_monitor.user_usage.';
     END IF;
+    -- First the ledger, as who confines a role has it, then the quotas, as who changes or credits them: refresh()
+    -- may take the lock of births, for which whoever changed a quota waits when he commits.
+    LOCK TABLE usage_monitor.usage IN ROW EXCLUSIVE MODE;
+    LOCK TABLE usage_monitor.quota IN EXCLUSIVE MODE;
     PERFORM usage_monitor.refresh();
     -- who makes counters from the ledger has the name in all of it, or in none
     LOCK TABLE _usage_monitor._quota_birth IN SHARE ROW EXCLUSIVE MODE;
