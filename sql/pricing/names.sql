@@ -117,6 +117,7 @@ COMMENT ON FUNCTION _usage_monitor._shorter_name(text, text) IS
 CREATE FUNCTION _usage_monitor._model_names(
     provider text,
     model text,
+    for_org text DEFAULT '',
     OUT step integer,
     OUT at_provider text,
     OUT name text,
@@ -147,7 +148,7 @@ BEGIN
     IF own_provider IS NULL AND model LIKE '%/%' THEN
         own_provider := _usage_monitor._canonical_provider(split_part(model, '/', 1));
         elsewhere := own_provider;
-        IF NOT EXISTS (SELECT FROM usage_monitor.price p WHERE p.provider = own_provider) THEN
+        IF NOT EXISTS (SELECT FROM usage_monitor.price p WHERE p.provider = own_provider AND coalesce(p.org, for_org) = for_org) THEN
             own_provider := NULL;
         END IF;
     END IF;
@@ -166,6 +167,7 @@ BEGIN
                   FROM usage_monitor.price p
                  WHERE p.model = current_name
                    AND p.provider <> '*'
+                   AND coalesce(p.org, for_org) = for_org
                 HAVING count(DISTINCT p.provider) = 1;
             END IF;
         END IF;
@@ -227,6 +229,7 @@ BEGIN
           FROM usage_monitor.price p
          WHERE p.model = _model_names.model
            AND p.provider NOT IN ('*', elsewhere)
+           AND coalesce(p.org, for_org) = for_org
         HAVING count(DISTINCT p.provider) = 1;
         IF elsewhere IS NOT NULL THEN
             step := step + 1;
@@ -248,12 +251,13 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION _usage_monitor._model_names(text, text) IS
-    'The names in the price book that a recorded name may stand for, best first.';
+COMMENT ON FUNCTION _usage_monitor._model_names(text, text, text) IS
+    'The names in the price book that a recorded name may stand for, best first, by what is everybody''s and by what that organisation agreed on; another''s contract says nothing.';
 
 CREATE FUNCTION _usage_monitor._applicable_rates(
     provider text,
     model text,
+    for_org text DEFAULT '',
     OUT leads_to text,
     OUT rank bigint,
     OUT price_id bigint,
@@ -281,7 +285,7 @@ CREATE FUNCTION _usage_monitor._applicable_rates(
 BEGIN ATOMIC
     WITH candidate AS MATERIALIZED (
         SELECT n.step, n.at_provider, n.name
-          FROM _usage_monitor._model_names(_applicable_rates.provider, _applicable_rates.model) n
+          FROM _usage_monitor._model_names(_applicable_rates.provider, _applicable_rates.model, _applicable_rates.for_org) n
     ), closest AS (
         SELECT DISTINCT ON (p.price_id)
                p.*,
@@ -291,6 +295,7 @@ BEGIN ATOMIC
           JOIN usage_monitor.price p
             ON p.model = c.name
            AND p.provider IN (c.at_provider, '*')
+           AND coalesce(p.org, _applicable_rates.for_org) = _applicable_rates.for_org
          ORDER BY p.price_id, c.step
     ), known AS (
         -- where the name leads: to its price, or else where it belongs
@@ -361,5 +366,5 @@ BEGIN ATOMIC
      ORDER BY f.rank, f.step, f.provider = '*', f.price_id, r.meter, r.context_from;
 END;
 
-COMMENT ON FUNCTION _usage_monitor._applicable_rates(text, text) IS
-    'All rates that a name may be priced by, in order of precedence: an organisation''s own, user, then the closest name, import before shipped.';
+COMMENT ON FUNCTION _usage_monitor._applicable_rates(text, text, text) IS
+    'All rates that a name may be priced by in calls of that organisation, or ('''') of one without contracts, in order of precedence: its own, user, then the closest name, import before shipped.';

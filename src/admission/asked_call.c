@@ -71,7 +71,8 @@ um_asked_call(FunctionCallInfo fcinfo, UmPurpose purpose, TimestampTz ts, UmAske
 	AcceptInvalidationMessages();
 	if (call->row.model.data == NULL)
 		return;
-	list = um_price_list(call->provider.data, call->provider.data == NULL ? -1 : call->provider.length,
+	list = um_price_list(subject[UM_SCOPE_ORG].data, subject[UM_SCOPE_ORG].length,
+						 call->provider.data, call->provider.data == NULL ? -1 : call->provider.length,
 						 call->row.model.data, call->row.model.length);
 	if (list->model != NULL)
 		subject[UM_SCOPE_MODEL] = copy_of(list->model);

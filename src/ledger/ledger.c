@@ -137,9 +137,10 @@ check_operation(const UmRow *row, const UmRow *old)
 static void
 fill_names(UmRow *row, bool with_provider)
 {
+	UmString	org = um_row_text(row, UM_COL_ORG);
 	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
 	UmString	model = um_row_text(row, UM_COL_MODEL);
-	const UmPriceList *list = um_price_list(provider.data,
+	const UmPriceList *list = um_price_list(org.data, org.length, provider.data,
 											provider.data == NULL ? -1 : provider.length,
 											model.data, model.length);
 

@@ -98,7 +98,9 @@ list_unit_price(const UmCall *call, const UmUse *use, const UmItem *item)
 
 	if (item->price->org == NULL)
 		return item->rate->unit_price;
-	list = um_price_list(call->provider, call->provider == NULL ? -1 : call->provider_length,
+	/* the list that the item is from, which has what everybody pays too */
+	list = um_price_list(call->org, call->org_length,
+						 call->provider, call->provider == NULL ? -1 : call->provider_length,
 						 call->model, call->model_length);
 	if (!um_price_choose(list, "", 0, call->tier, call->ts, &choice))
 		return item->rate->unit_price;

@@ -366,7 +366,8 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 	int			nitems;
 
 	memset(cost, 0, sizeof(UmCost));
-	list = um_price_list(call->provider, call->provider == NULL ? -1 : call->provider_length,
+	list = um_price_list(call->org, call->org_length,
+						 call->provider, call->provider == NULL ? -1 : call->provider_length,
 						 call->model, call->model_length);
 
 	if (!um_price_choose(list, call->org, call->org_length, call->tier, call->ts, &choice))
@@ -703,7 +704,7 @@ usage_monitor_resolved_model(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	model = PG_GETARG_TEXT_PP(1);
 	AcceptInvalidationMessages();
-	list = um_price_list(provider != NULL ? VARDATA_ANY(provider) : NULL,
+	list = um_price_list("", 0, provider != NULL ? VARDATA_ANY(provider) : NULL,
 						 provider != NULL ? (int) VARSIZE_ANY_EXHDR(provider) : -1,
 						 VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
 	if (list->model == NULL)

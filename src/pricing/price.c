@@ -29,6 +29,8 @@
 
 typedef struct NameKey
 {
+	const char *org;			/* that has contracts; of all others the length is 0 */
+	int			org_length;
 	const char *provider;
 	int			provider_length;	/* -1: none given */
 	const char *model;
@@ -67,12 +69,18 @@ static ExchangeRate *exchange_rates;
 static int	nexchange_rates = -1;
 static Discount *discounts;		/* by organisation, the closest first */
 static int	ndiscounts = -1;
+static char **contractors;		/* the organisations that have prices of their own, sorted */
+static int	ncontractors = -1;
 static uint64 cache_generation;
 
 static UmQuery read_rates = {
-	.text = "SELECT * FROM _usage_monitor._applicable_rates($1, $2)",
-	.nargs = 2,
-	.argtypes = {TEXTOID, TEXTOID}
+	.text = "SELECT * FROM _usage_monitor._applicable_rates($1, $2, $3)",
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTOID, TEXTOID}
+};
+
+static UmQuery read_contractors = {
+	.text = "SELECT DISTINCT org COLLATE \"C\" FROM usage_monitor.price WHERE org IS NOT NULL ORDER BY 1"
 };
 
 static UmQuery read_exchange_rates = {
@@ -127,6 +135,8 @@ name_hash(const void *key, Size keysize)
 	if (name->provider_length > 0)
 		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->provider,
 											name->provider_length));
+	if (name->org_length > 0)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->org, name->org_length));
 	return hash;
 }
 
@@ -138,6 +148,8 @@ name_match(const void *a, const void *b, Size keysize)
 
 	return !(x->model_length == y->model_length &&
 			 x->provider_length == y->provider_length &&
+			 x->org_length == y->org_length &&
+			 memcmp(x->org, y->org, x->org_length) == 0 &&
 			 memcmp(x->model, y->model, x->model_length) == 0 &&
 			 (x->provider_length <= 0 ||
 			  memcmp(x->provider, y->provider, x->provider_length) == 0));
@@ -153,6 +165,7 @@ reset_cache(void)
 	last_name = NULL;
 	nexchange_rates = -1;
 	ndiscounts = -1;
+	ncontractors = -1;
 	if (cache_context == NULL)
 		cache_context = AllocSetContextCreate(TopMemoryContext,
 											  "usage_monitor prices",
@@ -277,8 +290,8 @@ find_common_scale(UmPriceList *list)
 static void
 load_list(const NameKey *key, UmPriceList *list)
 {
-	Datum		values[2];
-	char		nulls[2] = {' ', ' '};
+	Datum		values[3];
+	char		nulls[3] = {' ', ' ', ' '};
 	UmPrice    *price = NULL;
 	MemoryContext old;
 	UmSpi		spi;
@@ -288,6 +301,7 @@ load_list(const NameKey *key, UmPriceList *list)
 		values[0] = PointerGetDatum(cstring_to_text_with_len(key->provider, key->provider_length));
 	else
 		nulls[0] = 'n';
+	values[2] = PointerGetDatum(cstring_to_text_with_len(key->org, key->org_length));
 
 	um_spi_begin(&spi);
 	um_spi_query(&read_rates, values, nulls);
@@ -417,46 +431,108 @@ load_discounts(void)
 	um_spi_end(&spi);
 }
 
-/* The prices of a model at a provider (length -1: none given). */
+/* Compares a string of a given length with another one, byte by byte. */
+static int
+compare_bytes(const char *string, int length, const char *other)
+{
+	int			order = strncmp(other, string, length);
+
+	return order != 0 ? -order : (other[length] == '\0' ? 0 : -1);
+}
+
+/* Reads which organisations have prices of their own. */
+static void
+load_contractors(void)
+{
+	MemoryContext old;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(&read_contractors, NULL, NULL);
+	old = MemoryContextSwitchTo(cache_context);
+	contractors = palloc(sizeof(char *) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+		contractors[i] = um_text_column(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	ncontractors = (int) SPI_processed;
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+}
+
+/* Has the organisation prices of its own? */
+static bool
+has_contract(const char *org, int org_length)
+{
+	int			low = 0,
+				high = ncontractors;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		int			order = compare_bytes(org, org_length, contractors[middle]);
+
+		if (order == 0)
+			return true;
+		if (order > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+/*
+ * The prices of a model at a provider (length -1: none given), for calls of an
+ * organisation (length 0: one without contracts).  What others agreed on does
+ * not decide what a name leads to.
+ */
 const UmPriceList *
-um_price_list(const char *provider, int provider_length,
+um_price_list(const char *org, int org_length, const char *provider, int provider_length,
 			  const char *model, int model_length)
 {
-	NameKey		key = {provider, provider_length, model, model_length};
+	NameKey		key = {"", 0, provider, provider_length, model, model_length};
 	NameEntry  *entry;
 	UmPriceList list;
 
-	validate_cache();
-	if (last_name != NULL && name_match(&key, &last_name->key, 0) == 0)
-		return &last_name->list;
-
-	entry = hash_search(names, &key, HASH_FIND, NULL);
-	if (entry == NULL)
+	/*
+	 * Loading may find the cache stale: then load once more.  All that a call
+	 * is priced by is loaded here, so that nothing goes stale while it is
+	 * being priced.
+	 */
+	for (;;)
 	{
-		if (hash_get_num_entries(names) >= MAX_CACHED_NAMES)
-			reset_cache();
-
-		/*
-		 * Loading may find the cache stale: then load once more.  All that a
-		 * call is priced by is loaded here, so that nothing goes stale while
-		 * it is being priced.
-		 */
-		do
+		validate_cache();
+		if (ncontractors < 0)
 		{
-			validate_cache();
-			if (nexchange_rates < 0)
-				load_exchange_rates();
-			if (ndiscounts < 0)
-				load_discounts();
-			load_list(&key, &list);
-		} while (cache_generation != um_generation(UM_TOPIC_PRICE));
-
-		key.model = MemoryContextStrdup(cache_context, pnstrdup(model, model_length));
-		key.provider = provider_length < 0 ? NULL :
-			MemoryContextStrdup(cache_context, pnstrdup(provider, provider_length));
-		entry = hash_search(names, &key, HASH_ENTER, NULL);
-		entry->list = list;
+			load_exchange_rates();
+			load_discounts();
+			load_contractors();
+		}
+		key.org_length = has_contract(org, org_length) ? org_length : 0;
+		key.org = key.org_length > 0 ? org : "";
+		if (last_name != NULL && name_match(&key, &last_name->key, 0) == 0)
+			return &last_name->list;
+		entry = hash_search(names, &key, HASH_FIND, NULL);
+		if (entry != NULL)
+		{
+			last_name = entry;
+			return &entry->list;
+		}
+		if (hash_get_num_entries(names) >= MAX_CACHED_NAMES)
+		{
+			reset_cache();
+			continue;
+		}
+		load_list(&key, &list);
+		if (cache_generation == um_generation(UM_TOPIC_PRICE))
+			break;
 	}
+
+	key.org = MemoryContextStrdup(cache_context, pnstrdup(key.org, key.org_length));
+	key.model = MemoryContextStrdup(cache_context, pnstrdup(model, model_length));
+	key.provider = provider_length < 0 ? NULL :
+		MemoryContextStrdup(cache_context, pnstrdup(provider, provider_length));
+	entry = hash_search(names, &key, HASH_ENTER, NULL);
+	entry->list = list;
 	last_name = entry;
 	return &entry->list;
 }
@@ -585,15 +661,6 @@ um_price_rate(const UmPriceChoice *choice, UmMeter meter, int64 context,
 		}
 	}
 	return NULL;
-}
-
-/* Compares a string of a given length with another one, byte by byte. */
-static int
-compare_bytes(const char *string, int length, const char *other)
-{
-	int			order = strncmp(other, string, length);
-
-	return order != 0 ? -order : (other[length] == '\0' ? 0 : -1);
 }
 
 /*

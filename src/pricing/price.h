@@ -69,7 +69,8 @@ typedef struct UmPriceChoice
 	const UmPrice *standard;	/* of the standard tier; may be NULL */
 } UmPriceChoice;
 
-extern const UmPriceList *um_price_list(const char *provider, int provider_length,
+extern const UmPriceList *um_price_list(const char *org, int org_length,
+										const char *provider, int provider_length,
 										const char *model, int model_length);
 extern bool um_price_choose(const UmPriceList *list, const char *org, int org_length,
 							UmTier tier, TimestampTz ts, UmPriceChoice *choice);

@@ -197,7 +197,7 @@ takes_charge(const Row *row)
 		return true;
 	/* this loads the exchange rates */
 	model = DatumGetTextPP(row->values[P_MODEL]);
-	(void) um_price_list(NULL, -1, VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
+	(void) um_price_list("", 0, NULL, -1, VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
 	return um_exchange_rate("USD", currency,
 							row->nulls[P_TS] == 'n' ? GetCurrentTransactionStartTimestamp() :
 							DatumGetTimestampTz(row->values[P_TS]), &rate);

@@ -46,6 +46,25 @@ SELECT usage_monitor.cost('m', 1000000, 0, org => 'big');
 INSERT INTO usage_monitor.discount (org, provider, percent) VALUES ('big', 'Vertex_AI', 10);
 SELECT provider, percent FROM usage_monitor.discount WHERE org = 'big';
 
+-- What one organisation agreed on says nothing of a model to others: neither who has it, nor that there are two.
+-- To that organisation it does.
+SELECT usage_monitor.set_price('theirs', 10, 20, provider => 'zeta', org => 'contract') > 0 AS set,
+       usage_monitor.set_price('at-two', 10, 20, provider => 'acme') > 0 AS set,
+       usage_monitor.set_price('at-two', 9, 18, provider => 'zeta', org => 'contract') > 0 AS set;
+SELECT usage_monitor.set_quota('each provider', 'provider', NULL, 100) > 0 AS set;
+INSERT INTO usage_monitor.usage (org, model, input_tokens) SELECT o.org, m.model, 1000000
+  FROM unnest('{contract, nobody}'::text[]) o (org), unnest('{theirs, zeta/theirs, zeta/new, at-two}'::text[]) m (model);
+SELECT org, model, provider, resolved_model, cost, unpriced_reason FROM usage_monitor.usage
+ WHERE model ~ 'theirs|zeta|at-two' ORDER BY org, model COLLATE "C";
+SELECT o.org, m.model, usage_monitor.cost(m.model, 1000000, 0, org => o.org),
+       (SELECT string_agg(q.subject, ', ') FROM usage_monitor.check_quota(o.org, model => m.model, cost => 0) q) AS counted_for
+  FROM unnest('{contract, nobody}'::text[]) o (org), unnest('{theirs, zeta/theirs, at-two}'::text[]) m (model) ORDER BY o.org, m.model COLLATE "C";
+SELECT m.model, r.at_provider, r.name, r.has_price
+  FROM unnest('{theirs, at-two}'::text[]) m (model), usage_monitor.resolve_model(NULL, m.model) r WHERE r.name <> '*' ORDER BY 1, 3;
+-- and when the contract is over
+DELETE FROM usage_monitor.price WHERE org = 'contract' AND model = 'at-two';
+SELECT usage_monitor.cost('at-two', 1000000, 0, org => 'contract') AS public;
+
 -- refused
 \set SHOW_CONTEXT never
 INSERT INTO usage_monitor.discount (org, percent) VALUES ('x', 101);
