@@ -79,13 +79,22 @@ SELECT 'reader', 'table', c.oid::regclass::text, 'SELECT', true, true
 
 -- tables that are written; of his own organisation's a manager sets quotas alone, for prices are the platform's
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
-SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name, t.name = 'quota'
+SELECT 'manager', 'table', 'usage_monitor.' || t.name, p.name, t.name = 'quota' AND p.name = 'INSERT'
   FROM unnest('{
            alert_channel, alert_rule, discount, exchange_rate, ignored_model, model_alias, model_alternative, price, price_rate, provider_alias,
            quota,
            usage_field, vendor_bill
        }'::text[]) t (name)
  CROSS JOIN unnest('{INSERT, UPDATE, DELETE}'::text[]) p (name);
+
+-- Whose is a right to UPDATE or DELETE may lock the table, and so keep everybody from recording:
+-- of one organisation he has it of the columns, and drop_quota() instead.
+UPDATE usage_monitor.access_right
+   SET by_org = true,
+       columns = ARRAY(SELECT a.attname::text FROM pg_attribute a
+                        WHERE a.attrelid = 'usage_monitor.quota'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+                        ORDER BY a.attnum)
+ WHERE (access, name, privilege) = ('manager', 'usage_monitor.quota', 'UPDATE');
 
 -- functions, each in all its forms
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org)
@@ -101,7 +110,7 @@ SELECT f.access, 'function', p.oid::regprocedure::text, 'EXECUTE', f.by_org
                top_users, usage_between, usage_csv, what_if
            }'),
            ('reader', false, '{metrics, verify}'),
-           ('manager', true, '{acknowledge_alert, credit, refund_call, resolve_alert, set_quota}'),
+           ('manager', true, '{acknowledge_alert, credit, drop_quota, refund_call, resolve_alert, set_quota}'),
            ('manager', false, '{
                check_alert_rules, check_anomalies, close_period, configure, default_alert_rules, erase_user,
                fold_counters, import_bill, import_prices, raise_quota, rebuild_counters, rebuild_rollups, refresh, reopen_period,

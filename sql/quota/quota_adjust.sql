@@ -233,3 +233,30 @@ SELECT _usage_monitor._run_as_owner('credit');
 
 COMMENT ON FUNCTION usage_monitor.credit(text, text, numeric, text) IS
     'Has a quota''s subject (NULL where the quota has but one) used so much less in the running period, in the unit of the metric, and returns the adjustment: what is left rises at once, and thresholds that the usage is below then alert again when they are reached. A negative amount takes it back, and is refused where a blocking quota has no room (UM100). The ledger, and what is reported of it, stays; audit_log says who did and why. It holds while the quota counts the same. Errors: UM004 no reason, or a subject that the quota has not, UM006 amount, UM100, 55000 a disabled quota, P0002 no such quota.';
+
+/*
+ * For who may not DELETE: that right would include LOCK TABLE ... ACCESS
+ * EXCLUSIVE, by which one organisation's manager keeps everybody from recording.
+ */
+CREATE FUNCTION _usage_monitor.drop_quota(name text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM usage_monitor.quota q
+     WHERE q.name = drop_quota.name
+       AND (_usage_monitor._caller_orgs() IS NULL
+            OR (q.org = ANY (_usage_monitor._caller_orgs('manager')) AND q.overrides IS NULL));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'no_data_found',
+            MESSAGE = format('quota "%s" does not exist', coalesce(name, 'NULL')),
+            HINT = 'SELECT name FROM usage_monitor.quota lists them.';
+    END IF;
+END
+$$;
+
+SELECT _usage_monitor._run_as_owner('drop_quota');
+
+COMMENT ON FUNCTION usage_monitor.drop_quota(text) IS
+    'Deletes a quota, and what it has counted; a manager who is confined to organisations one that counts theirs. The ledger, and the alerts that it has raised, stay; audit_log says who did. Errors: P0002 no such quota, or not one that the caller may drop; 23503 a budget that has parts.';

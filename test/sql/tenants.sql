@@ -322,7 +322,13 @@ SELECT usage_monitor.set_quota('mine', 'org', 'acme', 3);
 SELECT usage_monitor.set_quota('mine', 'org', 'acme', 1e9, org => 'acme', overrides => 'each org');
 SELECT usage_monitor.set_quota('each org', 'org', NULL, 1e9);
 UPDATE usage_monitor.quota SET amount = 1e9 WHERE name IN ('each org', 'zeta-quota');
-DELETE FROM usage_monitor.quota WHERE name IN ('each org', 'zeta-quota');
+-- who may DELETE may LOCK TABLE, too
+DELETE FROM usage_monitor.quota WHERE name = 'acme sessions';
+SELECT usage_monitor.drop_quota('zeta-quota');
+SELECT usage_monitor.drop_quota('each org');
+SELECT usage_monitor.drop_quota(NULL);
+SELECT usage_monitor.set_quota('acme short', 'user', NULL, 3, org => 'acme') > 0, usage_monitor.set_quota('acme short', 'user', NULL, 4, org => 'acme') > 0;
+SELECT usage_monitor.drop_quota('acme short');
 UPDATE usage_monitor.quota SET org = NULL WHERE name = 'acme sessions';
 UPDATE usage_monitor.quota SET org = 'zeta' WHERE name = 'acme sessions';
 SELECT usage_monitor.set_price('gpt-4o', 0, 0, org => 'acme');
@@ -336,6 +342,32 @@ SELECT usage_monitor.resolve_alerts(before => now());
 SELECT DISTINCT alert_type, subject FROM usage_monitor.alert ORDER BY 1, 2;
 RESET ROLE;
 SELECT name, amount FROM usage_monitor.quota WHERE scope = 'org' ORDER BY 1;
+SELECT as_role, change, old ->> 'name' AS name, old ->> 'org' AS org FROM usage_monitor.audit_log WHERE what = 'quota' AND change = 'delete';
+
+-- None can keep others from recording: no lock on anything that is more than what it takes to insert
+DO $$
+DECLARE
+    asked   record;
+    refused integer := 0;
+BEGIN
+    FOR asked IN
+        SELECT r.name AS role, c.oid::regclass AS locked
+          FROM unnest('{regress_t_reader, regress_t_writer, regress_t_manager, regress_t_all}'::text[]) r (name)
+         CROSS JOIN pg_class c
+         WHERE c.relnamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace) AND c.relkind IN ('r', 'p', 'v')
+    LOOP
+        BEGIN
+            PERFORM set_config('role', asked.role, true);
+            EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', asked.locked);
+            RAISE WARNING '% can lock %', asked.role, asked.locked;
+            PERFORM set_config('role', 'none', true);
+        EXCEPTION WHEN insufficient_privilege THEN
+            refused := refused + 1;
+        END;
+    END LOOP;
+    RAISE WARNING 'many locks refused: %', refused > 400;
+END
+$$;
 
 -- Policies of one's own hold beside ours: who is confined gets what both allow
 CREATE POLICY regress_t_own ON usage_monitor.usage TO regress_t_all USING (user_id = 'zeta-user');
