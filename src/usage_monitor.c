@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "ledger/bounds.h"
 #include "ledger/ledger.h"
+#include "ledger/published.h"
 #include "quota/alert.h"
 #include "quota/late_alert.h"
 #include "rollup/refresh_worker.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 	um_replicated_init();
 	um_bounds_init();
 	um_ledger_init();
+	um_published_init();
 	um_alert_init();
 	um_late_init();
 	um_refresh_worker_init();

@@ -253,16 +253,32 @@ CREATE FUNCTION usage_monitor.configure(
     reported_costs text DEFAULT NULL,
     node integer DEFAULT NULL
 ) RETURNS usage_monitor.setting
-    -- it locks the ledger, which a manager who may execute it cannot write
+    -- it writes the settings, which a manager who may execute it cannot
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    result  usage_monitor.setting;
-    missing record;
+    result   usage_monitor.setting;
+    missing  record;
+    is_fixed boolean;
 BEGIN
-    -- nobody may record a call between the look and the change
-    LOCK TABLE usage_monitor.usage IN SHARE MODE;
+    IF num_nonnulls(currency, time_zone) > 0 THEN
+        is_fixed := _usage_monitor._ledger_has_rows();
+        IF NOT is_fixed THEN
+            -- nobody may record a call between the look and the change
+            LOCK TABLE usage_monitor.usage IN SHARE MODE;
+            is_fixed := _usage_monitor._ledger_has_rows();
+        END IF;
+        IF is_fixed
+           AND (coalesce(configure.currency, usage_monitor.ledger_currency()), coalesce(configure.time_zone, usage_monitor.ledger_time_zone()))
+               <> (usage_monitor.ledger_currency(), usage_monitor.ledger_time_zone())
+        THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM011',
+                MESSAGE = 'the ledger''s currency and time zone are fixed once it has rows',
+                HINT = 'Views and counters are kept in them. Set both before the first call is recorded.';
+        END IF;
+    END IF;
 
     IF node IS NOT NULL THEN
         -- two nodes of one number would stop the hub
@@ -272,6 +288,7 @@ BEGIN
                 MESSAGE = 'only the owner of the ledger may set the number of a node',
                 HINT = 'Leave "node" out, or have the administrator call configure().';
         END IF;
+        LOCK TABLE usage_monitor.usage IN SHARE MODE;
         PERFORM _usage_monitor._number_from(node);
     END IF;
 
@@ -283,14 +300,6 @@ BEGIN
     RETURNING * INTO result;
 
     IF NOT FOUND THEN
-        IF (coalesce(configure.currency, 'USD'), coalesce(configure.time_zone, 'UTC')) <> ('USD', 'UTC')
-           AND _usage_monitor._ledger_has_rows()
-        THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'UM011',
-                MESSAGE = 'the ledger''s currency and time zone are fixed once it has rows',
-                HINT = 'Views and counters are kept in them. Set both before the first call is recorded.';
-        END IF;
         INSERT INTO usage_monitor.setting (currency, time_zone, unpriced, reported_costs)
         VALUES (coalesce(configure.currency, 'USD'),
                 coalesce(configure.time_zone, 'UTC'),

@@ -87,9 +87,7 @@ CREATE FUNCTION _usage_monitor._check_alert_channel() RETURNS trigger
 AS $$
 DECLARE
     kinds  CONSTANT text[] := '{webhook, email, slack, feishu, wecom, dingtalk, alertmanager}';
-    types  CONSTANT text[] := '{quota_warning, quota_critical, quota_exceeded, quota_threshold,
-                                budget_warning, budget_critical, budget_exceeded, budget_threshold,
-                                threshold, anomaly, unpriced}';
+    types  CONSTANT text[] := _usage_monitor._alert_types();
     secret CONSTANT text := '^secret:[A-Za-z0-9_-]{1,64}$';
     -- neither a user, nor a query, where tokens are
     web    CONSTANT text := '^https?://[^/?#@[:space:]]+(/[^?#@[:space:]]*)?$';

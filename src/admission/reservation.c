@@ -224,7 +224,7 @@ hold(const UmCounted *row, Wanted *wanted, Datum reservation_id, Datum expires_a
 	refused = reserve(wanted, reservation_id, expires_at);
 	if (refused >= 0)
 	{
-		UmTouch		touch = {um_quota_by_id(wanted->names[refused].quota_id), wanted->names[refused]};
+		UmTouch		touch = {.quota = um_quota_by_id(wanted->names[refused].quota_id), .name = wanted->names[refused]};
 		char	   *reason = um_quota_refusal(&touch, wanted->amounts[refused], row);
 
 		why = reason != NULL ? psprintf("quota \"%s\": %s", touch.quota->name, reason) :

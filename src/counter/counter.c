@@ -220,8 +220,7 @@ um_counter_count(const UmCounted *row, bool negative, bool live)
 		const UmTouch *touch = &touched.touches[i];
 		UmPending  *pending;
 
-		/* the quota's period is the row's still */
-		if (touch->quota->blocks && touch->quota->end > GetCurrentTransactionStartTimestamp() &&
+		if (touch->quota->blocks && touch->end > GetCurrentTransactionStartTimestamp() &&
 			(pending = um_pending_find(&touch->name)) != NULL)
 			um_room_check(touch->quota, pending);
 	}

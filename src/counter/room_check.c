@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "base/access.h"
+#include "base/as_owner.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "catalog/pg_proc.h"
@@ -13,7 +15,6 @@
 #include "counter/reserved.h"
 #include "counter/room_check.h"
 #include "counter/shared_room.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "quota/quota_cache.h"
@@ -25,21 +26,28 @@ shown(Numeric value)
 	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
 }
 
-/* May the user see how much of a quota is used: in its table, or by asking check_quota()? */
+/*
+ * May the one who records see how much of a quota is used: in its table, or by
+ * asking check_quota()?  What others use is not told to who is confined to his
+ * organisations.
+ */
 static bool
-may_see_figures(void)
+may_see_figures(const UmQuota *quota)
 {
+	Oid			user = um_caller();
 	Oid			check_quota;
 
-	if (pg_class_aclcheck(um_relation(UM_QUOTA), GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+	if (quota->org == NULL && quota->scope != UM_SCOPE_ORG && um_caller_orgs(UM_TO_SEE) != NULL)
+		return false;
+	if (pg_class_aclcheck(um_relation(UM_QUOTA), user, ACL_SELECT) == ACLCHECK_OK)
 		return true;
 	check_quota = LookupFuncName(list_make2(makeString(UM_SCHEMA), makeString("check_quota")),
 								 -1, NULL, true);
 	return OidIsValid(check_quota) &&
 #if PG_VERSION_NUM >= 160000
-		object_aclcheck(ProcedureRelationId, check_quota, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+		object_aclcheck(ProcedureRelationId, check_quota, user, ACL_EXECUTE) == ACLCHECK_OK;
 #else
-		pg_proc_aclcheck(check_quota, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+		pg_proc_aclcheck(check_quota, user, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 
@@ -50,7 +58,7 @@ may_see_figures(void)
 void
 um_room_refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Numeric reserved, Numeric delta)
 {
-	bool		may_see = may_see_figures();
+	bool		may_see = may_see_figures(quota);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UM_QUOTA_EXCEEDED),

@@ -15,12 +15,34 @@
 #include "catalog/pg_publication.h"
 #include "ledger/published.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
-/* Are changes of the ledger's rows published as those of one table? */
+static uint64 changes = 1;		/* of publications, as far as this backend has heard */
+static uint64 known;			/* as of which this is known */
+static bool is_as_one;
+
+/* Syscache callback: a publication has changed, or what belongs to it. */
+static void
+publications_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	changes++;
+}
+
+/* Asks to be told of changes. */
+void
+um_published_init(void)
+{
+	CacheRegisterSyscacheCallback(PUBLICATIONOID, publications_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, publications_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, publications_changed, (Datum) 0);
+}
+
+/* Reads whether changes of the ledger's rows are published as those of one table. */
 static bool
-is_published_as_one(void)
+read_published_as_one(void)
 {
 	Oid			ledger = um_relation(UM_USAGE);
 	List	   *publications = list_concat(GetRelationPublications(ledger),
@@ -37,6 +59,20 @@ is_published_as_one(void)
 			return true;
 	}
 	return false;
+}
+
+/* The same, read once until a publication changes: the server looks through all of them. */
+static bool
+is_published_as_one(void)
+{
+	while (known != changes)
+	{
+		uint64		now = changes;
+
+		is_as_one = read_published_as_one();
+		known = now;
+	}
+	return is_as_one;
 }
 
 /* Refuses to change a row of a partition whose subscribers would not find it. */

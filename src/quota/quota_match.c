@@ -126,6 +126,7 @@ touch(UmTouches *touched, UmQuota *quota, UmString subject)
 	}
 	touched->touches[touched->count].quota = quota;
 	touched->touches[touched->count].name = um_counter_name(quota->quota_id, subject, quota->start);
+	touched->touches[touched->count].end = quota->end;
 	touched->count++;
 }
 

@@ -40,6 +40,7 @@ typedef struct UmTouch
 {
 	UmQuota    *quota;			/* until quotas are loaded anew */
 	UmCounterName name;
+	TimestampTz end;			/* of the counter's period; the quota's is that of the row which was matched last */
 } UmTouch;
 
 typedef struct UmTouches

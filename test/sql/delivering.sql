@@ -38,6 +38,10 @@ FROM (VALUES ('levels', $$'{warning, severe}'$$), ('levels', $$'{NULL}'$$), ('le
              ('digest', $$'hour'$$)) t (c, v);
 SELECT pg_temp.refusal($$INSERT INTO usage_monitor.alert_channel (name, kind, target, digest) VALUES ('a', 'alertmanager', 'http://am:9093/api/v2/alerts', 'day')$$);
 SELECT count(*) FROM usage_monitor.alert_channel;
+-- of every type that there is, and there is no other
+INSERT INTO usage_monitor.alert_channel (name, kind, target, alert_types) VALUES ('a', 'webhook', 'secret:x', _usage_monitor._alert_types());
+DELETE FROM usage_monitor.alert_channel;
+SELECT pg_temp.refusal($$INSERT INTO usage_monitor.alert (alert_type, level, message) VALUES ('new', 'info', 'of a type that no channel could be told of')$$);
 
 -- Each channel is told of what it wants, by the transaction that raises it
 SELECT usage_monitor.set_price('m', 1, 2) > 0,

@@ -165,6 +165,11 @@ SELECT before IS NOT DISTINCT FROM state AS unchanged FROM before, pg_temp.state
 
 -- The row of settings, once there is one
 SELECT currency, time_zone, unpriced FROM usage_monitor.configure(currency => 'USD');
+-- and where calls have been recorded nobody who records waits for it
+BEGIN;
+SELECT unpriced FROM usage_monitor.configure(unpriced => 'refuse', reported_costs => 'ignore', currency => 'USD');
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation::regclass::text LIKE 'usage_monitor.usage%' AND mode <> 'AccessShareLock';
+ROLLBACK;
 SELECT s.statement, r.*
 FROM (VALUES
     ($$SELECT usage_monitor.configure(currency => 'EUR')$$),

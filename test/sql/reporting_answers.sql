@@ -142,7 +142,7 @@ SELECT usage_monitor.set_quota('all', 'all', NULL, 100, 'lifetime') > 0, usage_m
        usage_monitor.set_quota('globex users', 'user', NULL, 20, 'lifetime', org => 'globex') > 0;
 INSERT INTO usage_monitor.usage (org, user_id, model, cost) VALUES ('acme', 'ann', 'a', 9), ('globex', 'bob', 'a', 25), ('globex', 'cy', 'a', 1);
 INSERT INTO usage_monitor.alert (alert_type, level, subject, message, raised_at) VALUES
-    ('anomaly', 'critical', 'acme', 'acme is unusual', now() - interval '3 months'), ('other', 'info', 'acme', 'not of acme', now());
+    ('anomaly', 'critical', 'acme', 'acme is unusual', now() - interval '3 months'), ('unpriced', 'info', 'acme', 'not of acme', now());
 INSERT INTO usage_monitor.alert (alert_type, level, quota_id, subject, period_start, message, acknowledged_at)
 SELECT 'quota_warning', 'warning', quota_id, subject, '-infinity', name, CASE scope WHEN 'org' THEN now() END FROM usage_monitor.quota WHERE scope <> 'all';
 SELECT o.org, board #> '{alerts, count}' AS alerts, board #> '{alerts, open}' AS open, board #> '{alerts, acknowledged}' AS acknowledged, board #> '{alerts, by_level}' AS by_level,

@@ -344,6 +344,33 @@ RESET ROLE;
 SELECT name, amount FROM usage_monitor.quota WHERE scope = 'org' ORDER BY 1;
 SELECT as_role, change, old ->> 'name' AS name, old ->> 'org' AS org FROM usage_monitor.audit_log WHERE what = 'quota' AND change = 'delete';
 
+-- Of a quota that is shared with others he hears that it is full, by whichever way he records, and no figures
+CREATE FUNCTION pg_temp.refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'allowed';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL;
+    RETURN concat_ws(': ', SQLERRM, nullif(said, ''));
+END
+$$;
+BEGIN;
+SELECT usage_monitor.set_quota('shared', 'all', NULL, 60, 'lifetime', enforcement => 'block') > 0 AND
+       usage_monitor.set_quota('acme own', 'project', NULL, 5, 'lifetime', org => 'acme', enforcement => 'block') > 0;
+CREATE TEMP TABLE way AS
+SELECT * FROM (VALUES (1, 'INSERT INTO usage_monitor.usage (org, project, model, cost) VALUES (''acme'', ''p'', ''m'', %s)'),
+                      (2, 'SELECT usage_monitor.record(''{"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": %s}}'', ''openrouter'', org => ''acme'', project => ''p'')')) w (n, statement);
+GRANT SELECT ON way TO regress_t_writer;
+COMMIT;
+SET ROLE regress_t_writer;
+SELECT w.n, cost, pg_temp.refused(format(w.statement, cost)) FROM pg_temp.way w, unnest('{6, 100}'::numeric[]) cost ORDER BY 1, 2;
+RESET ROLE;
+SELECT w.n, pg_temp.refused(format(w.statement, 100)) FROM pg_temp.way w ORDER BY 1;
+DELETE FROM usage_monitor.quota WHERE name IN ('shared', 'acme own');
+DROP TABLE pg_temp.way;
+
 -- None can keep others from recording: no lock on anything that is more than what it takes to insert
 DO $$
 DECLARE
