@@ -22,6 +22,10 @@ CREATE TABLE usage_monitor.reservation (
     CONSTRAINT reservation_pkey PRIMARY KEY (reservation_id)
 );
 
+-- for maintain(), which deletes the oldest
+CREATE INDEX reservation_expires_at
+    ON usage_monitor.reservation (expires_at);
+
 COMMENT ON TABLE usage_monitor.reservation IS
     'What reserve() holds for calls that are about to be made, until settle(), release() or its end.';
 COMMENT ON COLUMN usage_monitor.reservation.reservation_id IS 'Its number.';

@@ -205,7 +205,7 @@ CREATE FUNCTION _usage_monitor._maintain_step(INOUT step integer)
 AS $$
 DECLARE
     lot        CONSTANT integer := 5000;
-    names      CONSTANT text[] := '{partitions, refresh, alert rules, anomalies, counters, slots, adjustments, alerts, audit log, ledger}';
+    names      CONSTANT text[] := '{partitions, refresh, alert rules, anomalies, counters, slots, adjustments, alerts, reservations, audit log, ledger}';
     this       CONSTANT text := names[step];
     begun_at   CONSTANT timestamptz := clock_timestamp();
     keep       interval;
@@ -255,6 +255,16 @@ BEGIN
                 keep := current_setting('usage_monitor.retention_alerts');
                 IF keep > interval '0' THEN
                     work := _usage_monitor._prune_alerts(begun_at - keep, lot);
+                END IF;
+            WHEN 'reservations' THEN
+                keep := current_setting('usage_monitor.retention_reservations');
+                IF keep > interval '0' THEN
+                    DELETE FROM usage_monitor.reservation r
+                     WHERE r.ctid = ANY (ARRAY(SELECT o.ctid
+                                                 FROM usage_monitor.reservation o
+                                                WHERE o.expires_at < begun_at - keep
+                                                LIMIT lot));
+                    GET DIAGNOSTICS work = ROW_COUNT;
                 END IF;
             WHEN 'audit log' THEN
                 keep := current_setting('usage_monitor.retention_audit');

@@ -43,6 +43,7 @@ static int	retention_ledger;
 static int	retention_history;
 static int	retention_counters;
 static int	retention_alerts;
+static int	retention_reservations;
 static int	retention_audit;
 
 /* Defines a setting that says for how long something is kept, in minutes. */
@@ -96,6 +97,9 @@ um_limits_init(void)
 	define_retention("usage_monitor.retention_alerts",
 					 "Sets how long alerts of past periods are kept.",
 					 "Zero keeps them.", &retention_alerts, 0);
+	define_retention("usage_monitor.retention_reservations",
+					 "Sets how long reservations are kept after the time at which they expire.",
+					 "Zero keeps them.", &retention_reservations, 0);
 	define_retention("usage_monitor.retention_audit",
 					 "Sets how long entries of the audit log are kept.",
 					 "Zero keeps them. Those of refunds stay as long as their calls.", &retention_audit, 0);

@@ -102,6 +102,20 @@ SELECT count(*) FROM usage_monitor.usage WHERE operation = 'correction';
 CALL usage_monitor.maintain();
 SELECT what, count(*) FROM usage_monitor.audit_log GROUP BY 1;
 
+-- reservations, whatever became of them; not those that hold something
+SELECT s.input_tokens FROM usage_monitor.reserve(user_id => 'u', cost => 0.01) r, usage_monitor.settle(r.reservation_id, model => 'm', input_tokens => 1) s;
+SELECT usage_monitor.release(reservation_id) AS released FROM usage_monitor.reserve(user_id => 'u', cost => 0.01);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'u', cost => 0.01);
+UPDATE usage_monitor.reservation SET expires_at = expires_at - interval '40 days';
+SELECT allowed FROM usage_monitor.reserve(user_id => 'u', cost => 0.01);
+CALL usage_monitor.maintain();
+SELECT state, count(*) FROM usage_monitor.reservation GROUP BY 1 ORDER BY 1;
+SET usage_monitor.retention_reservations = '30d';
+CALL usage_monitor.maintain();
+SELECT state, count(*) FROM usage_monitor.reservation GROUP BY 1;
+SELECT done FROM _usage_monitor._maintenance WHERE step = 'reservations';
+SELECT * FROM usage_monitor.verify();
+
 -- a partition without the index is told of
 CREATE TABLE regress_bare (LIKE usage_monitor.usage_default INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
 CREATE UNIQUE INDEX ON regress_bare (org, request_id) WHERE request_id IS NOT NULL;

@@ -72,7 +72,7 @@ storage_is_sound($node, 'drained');
 is(value($node, 'SELECT count(*) FROM _usage_monitor._maintenance'), 0, 'nothing is done before it is due');
 $node->safe_psql('postgres', "UPDATE _usage_monitor._rollup_state SET maintained_at = now() - interval '2 hours'");
 $node->safe_psql('postgres', "INSERT INTO usage_monitor.usage (model, input_tokens) VALUES ('m', 1)");
-ok($node->poll_query_until('postgres', "SELECT count(*) = 10 AND count(error) = 0 FROM _usage_monitor._maintenance"), 'a worker does every step');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 11 AND count(error) = 0 FROM _usage_monitor._maintenance"), 'a worker does every step');
 ok($node->poll_query_until('postgres', "SELECT worker = 'not needed now' AND maintained_at > now() - interval '1 hour' FROM usage_monitor.maintenance_status"), 'and ends');
 is(value($node, 'SELECT count(*) FROM usage_monitor.verify()'), 0, 'maintained: all is well');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/^.*(PANIC|WARNING|was not recorded).*$/m, 'nothing to complain of in the log');
