@@ -154,7 +154,9 @@ sixtieth(UmQuantity time)
 
 /*
  * The rate that prices a meter of this call: the one for a call that is short,
- * or that has reasoning, if the vendor has such; else the meter's.
+ * or that has reasoning, if the price of the meter has such; else the meter's.
+ * A tier that says what output costs says it of all output: another tier's
+ * rate for a part of the calls does not come into it.
  */
 const UmRate *
 um_use_rate(const UmPriceChoice *choice, const UmUse *use, UmMeter m,
@@ -175,20 +177,22 @@ um_use_rate(const UmPriceChoice *choice, const UmUse *use, UmMeter m,
 	};
 
 	int64		context = use->quantity[UM_METER_INPUT].value;
-	bool		asked = (choice->own != NULL && choice->own->by_circumstance) ||
-		(choice->standard != NULL && choice->standard->by_circumstance);
+	const UmRate *rate = um_price_rate(choice, m, context, ts, price);
 
-	for (int i = 0; asked && i < (int) lengthof(circumstances); i++)
+	if (rate != NULL && !(*price)->by_circumstance)
+		return rate;
+	for (int i = 0; i < (int) lengthof(circumstances); i++)
 	{
-		const UmRate *rate;
+		const UmRate *instead;
 		bool		holds = circumstances[i].thinking ? use->quantity[UM_METER_REASONING].value > 0 :
 			!use->output_unknown && use->quantity[UM_METER_OUTPUT].value < UM_SHORT_OUTPUT;
 
 		if (circumstances[i].meter == m && holds &&
-			(rate = um_price_rate(choice, circumstances[i].instead, context, ts, price)) != NULL)
-			return rate;
+			(instead = rate == NULL ? um_price_rate(choice, circumstances[i].instead, context, ts, price) :
+			 um_price_own_rate(*price, circumstances[i].instead, context, ts)) != NULL)
+			return instead;
 	}
-	return um_price_rate(choice, m, context, ts, price);
+	return rate;
 }
 
 /*

@@ -609,8 +609,8 @@ in_window(const UmWindow *window, TimestampTz ts)
 }
 
 /* The price's rate of just this meter: the highest context tier, a window before none. */
-static const UmRate *
-own_rate(const UmPrice *price, UmMeter meter, int64 context, TimestampTz ts)
+const UmRate *
+um_price_own_rate(const UmPrice *price, UmMeter meter, int64 context, TimestampTz ts)
 {
 	const UmRate *best = NULL;
 
@@ -648,13 +648,13 @@ um_price_rate(const UmPriceChoice *choice, UmMeter meter, int64 context,
 	for (; meter != UM_METER_NONE; meter = um_meters[meter].fallback)
 	{
 		if (choice->own != NULL &&
-			(rate = own_rate(choice->own, meter, context, ts)) != NULL)
+			(rate = um_price_own_rate(choice->own, meter, context, ts)) != NULL)
 		{
 			*price = choice->own;
 			return rate;
 		}
 		if (choice->standard != NULL && choice->standard != choice->own &&
-			(rate = own_rate(choice->standard, meter, context, ts)) != NULL)
+			(rate = um_price_own_rate(choice->standard, meter, context, ts)) != NULL)
 		{
 			*price = choice->standard;
 			return rate;

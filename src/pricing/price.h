@@ -74,6 +74,8 @@ extern const UmPriceList *um_price_list(const char *org, int org_length,
 										const char *model, int model_length);
 extern bool um_price_choose(const UmPriceList *list, const char *org, int org_length,
 							UmTier tier, TimestampTz ts, UmPriceChoice *choice);
+extern const UmRate *um_price_own_rate(const UmPrice *price, UmMeter meter,
+										int64 context, TimestampTz ts);
 extern const UmRate *um_price_rate(const UmPriceChoice *choice, UmMeter meter,
 								   int64 context, TimestampTz ts,
 								   const UmPrice **price);

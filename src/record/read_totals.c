@@ -68,9 +68,9 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 
 		if (told > total)
 			impossible("\"total\"", total, "a part of it", told);
-		/* does the total count what was cached, and reasoning that the output does not? */
-		if (!has_input && told < total)
-			um_hold(r, "a total is told, but not how much of it is input", NULL);
+		/* does the total count what was cached, or anything that neither side tells? */
+		if (told < total && (!has_input || (t->rest >= 0 && um_meters[t->rest].side == UM_SIDE_INPUT)))
+			um_hold(r, psprintf("a total is told, but not how much of it is %s", has_input ? "output" : "input"), NULL);
 		um_count_set(t, has_input ? UM_METER_OUTPUT : UM_METER_INPUT, total - told);
 		return;
 	}
@@ -86,11 +86,11 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 			t->rest = UM_METER_REASONING;
 		if (rest < 0 || t->rest < 0 || (COUNT(t, t->rest) != 0 && COUNT(t, t->rest) != rest))
 		{
-			/* chunks that do not fit together; the response is as it was sent */
-			if (r->is_stream)
+			/* tokens that nobody tells of, or chunks that do not fit together */
+			if (rest > 0 || r->is_stream)
 			{
-				um_hold(r, psprintf("\"total\" is " INT64_FORMAT " but the sum of its parts is " INT64_FORMAT " in a stream",
-								 total, sum), NULL);
+				um_hold(r, psprintf("\"total\" is " INT64_FORMAT " but the sum of its parts is " INT64_FORMAT "%s",
+								 total, sum, r->is_stream ? " in a stream" : ""), NULL);
 				return;
 			}
 			impossible("\"total\"", total, "the sum of its parts", sum);

@@ -302,7 +302,7 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 			{
 				/* it belongs to the call */
 				for (int m = 0; m < UM_METER_REQUEST; m++)
-					if (KNOWN(&t, m))
+					if (KNOWN(&t, m) && (KNOWN(all, m) || (m != UM_METER_INPUT && m != UM_METER_OUTPUT)))
 						um_count_set(all, m, um_count_plus(COUNT(all, m), COUNT(&t, m)));
 				continue;
 			}

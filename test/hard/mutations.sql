@@ -3,9 +3,10 @@
 -- with a code that says why, never with an internal error, a negative count or a
 -- wrong sum.  For test/hard/run:
 --
---   psql -v seed=0.42 -v count=10000 -v originals=FILE -f test/hard/mutations.sql
+--   psql -v seed=0.42 -v count=10000 -v originals=FILE -v cases="'DIRECTORY'" -f test/hard/mutations.sql
 --
 -- The file has the responses, as test/sql/provider_json.sql does: SELECT add('API', 'RESPONSE');
+-- the directory is test/cases, whose responses lose each of their numbers, one at a time.
 --
 \set ON_ERROR_STOP 1
 \set QUIET 1
@@ -103,11 +104,78 @@ SELECT count(pg_temp.try(o.format, pg_temp.mutation(o.document)))
   FROM generate_series(1, :count) AS i (turn)
   JOIN (SELECT *, count(*) OVER () AS of FROM original) AS o ON o.n = 1 + i.turn % o.of \g /dev/null
 
+--
+-- Each number of each known response dropped, and made null, and each object on
+-- the way to one.
+--
+-- What is not told cannot be read: a response that does not say what was cached
+-- is one of an API that never says it, and all of its input costs what input
+-- costs.  So a lost part may change the cost.  What must hold:
+--
+--   null      is not told either: as dropped
+--   no more   no count is more than it was: what is left is not taken for another
+--             API's, nor a part for what it is not a part of
+--   no side   of which something was told is priced as nothing, unless the call failed, a
+--             charge is told, or it is images, which are billed one by one where no tokens are
+--
+CREATE TEMP TABLE known (line jsonb);
+SELECT format('COPY known FROM %L (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'')', :cases || '/' || f) FROM pg_ls_dir(:cases) AS f WHERE f LIKE '%.jsonl' \gexec
+CREATE FUNCTION pg_temp.reading(response jsonb, provider text) RETURNS usage_monitor.normalized_usage LANGUAGE plpgsql AS $$
+DECLARE
+    parts usage_monitor.normalized_usage[];
+    whole usage_monitor.normalized_usage;
+BEGIN
+    SELECT array_agg(p.reading) INTO parts FROM _usage_monitor._usage_parts(response, provider) AS p;
+    whole := parts[1];
+    SELECT sum(p.input_tokens), sum(p.output_tokens), sum(p.cache_read_input_tokens), sum(p.cache_creation_input_tokens), sum(p.cache_creation_1h_input_tokens),
+           sum(p.input_audio_tokens), sum(p.output_audio_tokens)
+      INTO whole.input_tokens, whole.output_tokens, whole.cache_read_input_tokens, whole.cache_creation_input_tokens, whole.cache_creation_1h_input_tokens,
+           whole.input_audio_tokens, whole.output_audio_tokens
+      FROM unnest(parts) AS p;
+    -- what has no price anyway: nothing is told of it
+    IF whole.unread IS NOT NULL OR EXISTS (SELECT FROM unnest(parts) AS p WHERE (p.input_tokens IS NULL OR p.output_tokens IS NULL) AND p.reported_cost IS NULL) THEN
+        RETURN NULL;
+    END IF;
+    RETURN whole;
+EXCEPTION WHEN SQLSTATE 'UM001' OR SQLSTATE 'UM002' OR SQLSTATE 'UM010' THEN
+    RETURN NULL;
+END
+$$;
+CREATE TEMP TABLE lost AS
+SELECT k.line ->> 'name' AS name, p.path, k.line #>> '{expect,success}' IS NULL AND NOT k.line -> 'body' ? 'error' AS succeeded, pg_temp.reading(k.line -> 'body', k.line #>> '{record,provider}') AS before,
+       pg_temp.reading((k.line -> 'body') #- p.path, k.line #>> '{record,provider}') AS dropped,
+       pg_temp.reading(jsonb_set(k.line -> 'body', p.path, 'null'), k.line #>> '{record,provider}') AS nulled
+  FROM known AS k
+ CROSS JOIN LATERAL (
+       SELECT DISTINCT f.path[: n] AS path
+         FROM pg_temp.places(k.line -> 'body') AS f (path)
+        CROSS JOIN LATERAL generate_series(1, cardinality(f.path)) AS n
+        WHERE jsonb_typeof((k.line -> 'body') #> f.path) = 'number' AND (k.line -> 'body') #> f.path <> '0') AS p
+ WHERE NOT k.line -> 'expect' ? 'err';
+CREATE TEMP VIEW wrongly_lost AS
+SELECT 'null' AS rule, l.* FROM lost AS l
+ WHERE l.dropped::text IS DISTINCT FROM l.nulled::text
+   -- those after an element that is dropped move up; a usage object that is null was there
+   AND l.path[cardinality(l.path)] !~ '^[0-9]+$|usage'
+UNION ALL
+SELECT 'no more', l.* FROM lost AS l
+ WHERE (l.dropped).input_tokens > (l.before).input_tokens OR (l.dropped).output_tokens > (l.before).output_tokens
+    OR (l.dropped).cache_read_input_tokens > (l.before).cache_read_input_tokens OR (l.dropped).cache_creation_input_tokens > (l.before).cache_creation_input_tokens
+    OR (l.dropped).input_audio_tokens > (l.before).input_audio_tokens OR (l.dropped).output_audio_tokens > (l.before).output_audio_tokens
+UNION ALL
+SELECT 'no side', l.* FROM lost AS l
+ WHERE (((l.before).input_tokens > 0 AND (l.dropped).input_tokens = 0) OR ((l.before).output_tokens > 0 AND (l.dropped).output_tokens = 0))
+   AND l.succeeded AND (l.dropped).reported_cost IS NULL AND coalesce((l.dropped).units ->> 'image', '') = '';
+SELECT count(*) AS tried, count(*) FILTER (WHERE l.before::text IS NOT NULL) AS priced, count(*) FILTER (WHERE l.before::text IS NOT NULL AND l.dropped::text IS NULL) AS no_more_priced,
+       count(*) FILTER (WHERE l.before::text = l.dropped::text) AS the_same FROM lost AS l;
+SELECT w.rule, w.name, w.path, w.before, w.dropped, w.nulled FROM wrongly_lost AS w ORDER BY 1, 2, 3 LIMIT 40;
+
 SELECT what, count(*) AS tried, count(*) FILTER (WHERE code = '00000') AS read, count(DISTINCT code) AS codes FROM outcome GROUP BY what ORDER BY what;
 SELECT DISTINCT ON (code, what) what, code, message, left(document::text, 300) AS document FROM outcome WHERE code !~ '^(00000|UM|22P02$)' ORDER BY code, what LIMIT 10;
 SELECT count(*) AS wrong FROM outcome WHERE code !~ '^(00000|UM|22P02$)' \gset
 SELECT count(*) AS unverified FROM usage_monitor.verify() \gset
-SELECT :wrong = 0 AND :unverified = 0 AND (SELECT count(*) FROM outcome) >= :count AND (SELECT count(*) FROM original) > 50 AS passed \gset
+SELECT :wrong = 0 AND :unverified = 0 AND (SELECT count(*) FROM outcome) >= :count AND (SELECT count(*) FROM original) > 50
+   AND (SELECT count(*) FROM lost) > 4000 AND NOT EXISTS (SELECT FROM wrongly_lost) AS passed \gset
 \if :passed
 \else
 DO 'BEGIN RAISE EXCEPTION ''what was changed is not refused properly''; END';

@@ -94,6 +94,11 @@ FROM unnest('{100, 199, 200, NULL}'::bigint[]) AS o;
 SELECT r AS reasoning, usage_monitor.cost('m-think', 1000000, 1000000, reasoning_output_tokens => r) AS thinking, usage_monitor.cost('m-think', 1000000, 1000000, reasoning_output_tokens => r, service_tier => 'batch') AS in_batch
 FROM unnest('{0, 1, 1000000}'::bigint[]) AS r;
 SELECT meter, quantity, trim_scale(amount) AS amount, trim_scale(cost) AS cost, note FROM usage_monitor.cost_breakdown('m-think', 1000000, 1000000, reasoning_output_tokens => 1);
+-- a tier that says what output costs, says it of thinking too
+SELECT usage_monitor.set_price('m-one', 1, 2, other => '{"output_thinking": 0.000008, "output_short": 0.0000015}') > 0, usage_monitor.set_price('m-one', 0.5, 1, service_tier => 'batch') > 0,
+       usage_monitor.set_price('m-one', 0.7, NULL, service_tier => 'flex') > 0;
+SELECT t AS tier, o AS output, r AS reasoning, usage_monitor.cost('m-one', 0, o, reasoning_output_tokens => r, service_tier => t)
+FROM unnest('{standard, batch, flex}'::text[]) AS t, (VALUES (1000000, 0), (1000000, 1000000), (100, 0)) AS v (o, r);
 SAVEPOINT a;
 SELECT usage_monitor.cost('m-think', 1, 1, units => '{"output_thinking": 5}');
 ROLLBACK;

@@ -10,7 +10,7 @@ SET TimeZone = 'UTC';
 CREATE SCHEMA regress_provider_json;
 SET search_path = regress_provider_json;
 
--- One line a response: what is not zero, and what is not known.
+-- One line a response: what is not zero, what is not known, and what holds it.
 CREATE FUNCTION reading(response jsonb, provider text DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,7 +27,7 @@ BEGIN
         'reasoning ' || nullif(u.reasoning_output_tokens, 0),
         'audio_in ' || nullif(u.input_audio_tokens, 0),
         'audio_out ' || nullif(u.output_audio_tokens, 0),
-        u.units, 'cost ' || u.reported_cost);
+        u.units, 'cost ' || u.reported_cost, 'unread ' || u.unread::text);
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
     RETURN format('%s %s (%s)', SQLSTATE, SQLERRM, hint);
