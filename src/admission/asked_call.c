@@ -54,10 +54,11 @@ um_asked_call(FunctionCallInfo fcinfo, UmPurpose purpose, TimestampTz ts, UmAske
 		UM_SCOPE_ORG, UM_SCOPE_USER, UM_SCOPE_PROJECT, UM_SCOPE_DEPARTMENT, UM_SCOPE_SESSION,
 		UM_SCOPE_MODEL, UM_SCOPE_PROVIDER
 	};
-	UmString   *subject = call->row.subject;
 	const UmPriceList *list;
+	UmString   *subject;
 
 	memset(call, 0, sizeof(UmAskedCall));
+	subject = call->row.subject;
 	call->row.ts = ts;
 	subject[UM_SCOPE_ALL].data = "";
 	for (int i = 0; i < (int) lengthof(scopes); i++)
@@ -71,9 +72,7 @@ um_asked_call(FunctionCallInfo fcinfo, UmPurpose purpose, TimestampTz ts, UmAske
 	AcceptInvalidationMessages();
 	if (call->row.model.data == NULL)
 		return;
-	list = um_price_list(subject[UM_SCOPE_ORG].data, subject[UM_SCOPE_ORG].length,
-						 call->provider.data, call->provider.data == NULL ? -1 : call->provider.length,
-						 call->row.model.data, call->row.model.length);
+	list = um_price_list(subject[UM_SCOPE_ORG], call->provider, call->row.model);
 	if (list->model != NULL)
 		subject[UM_SCOPE_MODEL] = copy_of(list->model);
 	if (call->provider.data == NULL && list->provider != NULL)

@@ -8,8 +8,8 @@
 #include "access/xact.h"
 #include "admission/asked_call.h"
 #include "admission/check_quota.h"
+#include "base/amount.h"
 #include "base/setting.h"
-#include "counter/amount.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_row.h"
 #include "counter/pending.h"
@@ -83,8 +83,7 @@ look(UmCounters *counters, const UmTouch *touch, Numeric wanted, Answer *answer)
 	answer->used = used_of(counters, touch);
 	answer->reserved = um_reserved(&touch->name, false);
 	answer->remaining = minus(minus(quota->amount, answer->used), answer->reserved);
-	answer->share = DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(answer->remaining),
-														NumericGetDatum(quota->amount)));
+	answer->share = divided(answer->remaining, quota->amount);
 	/* what costs nothing is let in over the limit, too */
 	answer->fits = wanted != NULL &&
 		(compare(wanted, zero()) == 0 || compare(wanted, answer->remaining) <= 0);
@@ -110,8 +109,7 @@ compare_answers(const void *a, const void *b)
 static char *
 shown(Numeric value)
 {
-	return DatumGetCString(DirectFunctionCall1(numeric_out,
-											   DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(value))));
+	return amount_text(trimmed(value));
 }
 
 /* Why the call does not fit. */

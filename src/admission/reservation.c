@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "admission/asked_call.h"
 #include "admission/check_quota.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "base/error.h"
@@ -248,7 +249,6 @@ count_argument(FunctionCallInfo fcinfo, int argument)
 static Numeric
 estimate(FunctionCallInfo fcinfo, const UmAskedCall *asked)
 {
-	UmString	org = asked->row.subject[UM_SCOPE_ORG];
 	UmCall		call = {0};
 	UmUse		use = {0};
 	UmCost		cost;
@@ -262,12 +262,9 @@ estimate(FunctionCallInfo fcinfo, const UmAskedCall *asked)
 	um_use_set(&use, UM_METER_INPUT, count_argument(fcinfo, ARG_INPUT_TOKENS), "input_tokens");
 	um_use_set(&use, UM_METER_OUTPUT, count_argument(fcinfo, ARG_MAX_OUTPUT_TOKENS), "output_tokens");
 	um_use_check(&use);
-	call.provider = asked->provider.data;
-	call.provider_length = asked->provider.length;
-	call.model = asked->row.model.data;
-	call.model_length = asked->row.model.length;
-	call.org = org.data;
-	call.org_length = org.length;
+	call.provider = asked->provider;
+	call.model = asked->row.model;
+	call.org = asked->row.subject[UM_SCOPE_ORG];
 	call.tier = UM_TIER_STANDARD;
 	call.ts = GetCurrentTransactionStartTimestamp();
 	um_cost(&call, &use, &cost);
@@ -288,7 +285,7 @@ check_amounts(FunctionCallInfo fcinfo, Numeric cost)
 		greatest = Max(greatest, count_argument(fcinfo, counts[i]));
 	}
 	if (least < 0 ||
-		(cost != NULL && (numeric_is_nan(cost) || numeric_is_inf(cost) || um_numeric_sign(cost) < 0)))
+		(cost != NULL && (numeric_is_nan(cost) || numeric_is_inf(cost) || compare(cost, zero()) < 0)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("a reservation must not be of a negative or infinite amount"),

@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "base/access.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "base/error.h"
@@ -312,11 +313,11 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(ARG_RESPONSE))
 		check_alone(fcinfo);
 	/* the ledger takes a negative cost from its owner, as a correction; not from here */
-	if (!PG_ARGISNULL(ARG_COST) && um_numeric_sign(PG_GETARG_NUMERIC(ARG_COST)) < 0)
+	if (!PG_ARGISNULL(ARG_COST) && compare(PG_GETARG_NUMERIC(ARG_COST), zero()) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("column \"cost\" must be zero or more, but is %s",
-						DatumGetCString(DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(ARG_COST)))),
+						amount_text(PG_GETARG_NUMERIC(ARG_COST))),
 				 errhint("Leave it out, and the call is priced by the price book.")));
 	um_spi_begin(&spi);
 	if (!take_back(fcinfo, ARG_ORG, &held))

@@ -304,6 +304,21 @@ um_spi_query(UmQuery *query, Datum *values, const char *nulls)
 	execute(query, values, nulls, latest_snapshot(), InvalidSnapshot, true);
 }
 
+/* Reads as the owner one value, which is passed by value and not null. */
+Datum
+um_spi_value(UmQuery *query, Datum *values)
+{
+	bool		isnull;
+	Datum		result;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(query, values, NULL);
+	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	um_spi_end(&spi);
+	return result;
+}
+
 /* Runs a query that writes. */
 void
 um_spi_modify(UmQuery *query, Datum *values, const char *nulls)

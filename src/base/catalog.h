@@ -92,6 +92,7 @@ extern void um_spi_begin_as_user(UmSpi *spi);
 extern void um_spi_set(const char *name, const char *value);
 extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
+extern Datum um_spi_value(UmQuery *query, Datum *values);
 extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,

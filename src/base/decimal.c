@@ -219,11 +219,3 @@ um_decimal_to_numeric(int128 mantissa, int scale)
 		*words++ = reversed[--ndigits];
 	return result;
 }
-
-/* Less than, equal to or greater than zero. */
-int
-um_numeric_sign(Numeric value)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value),
-											 NumericGetDatum(int64_to_numeric(0))));
-}

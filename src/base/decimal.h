@@ -28,6 +28,5 @@ extern int128 um_power_of_ten(int exponent);
 extern bool um_decimal_from_numeric(Numeric value, UmDecimal *result);
 extern bool um_decimal_rescale(UmDecimal *value, int scale);
 extern Numeric um_decimal_to_numeric(int128 mantissa, int scale);
-extern int	um_numeric_sign(Numeric value);
 
 #endif							/* UM_DECIMAL_H */

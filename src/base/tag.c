@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "base/tag.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -21,8 +22,7 @@ um_tag_value(const JsonbValue *value)
 			text.length = value->val.string.len;
 			return text;
 		case jbvNumeric:
-			text.data = DatumGetCString(DirectFunctionCall1(numeric_out,
-															NumericGetDatum(value->val.numeric)));
+			text.data = amount_text(value->val.numeric);
 			break;
 		case jbvBool:
 			text.data = value->val.boolean ? "true" : "false";

@@ -16,6 +16,8 @@ typedef struct UmString
 	int			length;
 } UmString;
 
+#define UM_EMPTY ((UmString) {"", 0})
+
 /* The bytes of a text, which may be null. */
 static inline UmString
 um_text_string(Datum value, bool isnull)
@@ -30,6 +32,14 @@ um_text_string(Datum value, bool isnull)
 		string.length = VARSIZE_ANY_EXHDR(bytes);
 	}
 	return string;
+}
+
+/* Are these the same bytes?  None are not the same as an empty string. */
+static inline bool
+um_string_equal(UmString a, UmString b)
+{
+	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
+		(a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 
 /* A text of those bytes. */

@@ -5,9 +5,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/period.h"
 #include "counter/alert_levels.h"
-#include "counter/amount.h"
 #include "lib/stringinfo.h"
 #include "quota/alert.h"
 #include "quota/late_alert.h"

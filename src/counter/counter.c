@@ -34,12 +34,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/progress.h"
 #include "base/replicated.h"
 #include "catalog/pg_inherits.h"
 #include "counter/alert_levels.h"
-#include "counter/amount.h"
 #include "counter/counter.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"

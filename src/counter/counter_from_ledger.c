@@ -18,10 +18,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/progress.h"
 #include "catalog/pg_type.h"
-#include "counter/amount.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_recount.h"
 #include "counter/pending.h"
@@ -341,12 +341,9 @@ add_adjustments(Summation *summation, Datum quota_ids, TimestampTz from, Timesta
 static Numeric
 sum_of(const Sum *sum)
 {
-	Datum		money = NumericGetDatum(um_number_to_numeric(&sum->money));
-	Datum		whole = NumericGetDatum(um_decimal_to_numeric(sum->whole, 0));
+	Numeric		all = plus(um_number_to_numeric(&sum->money), um_decimal_to_numeric(sum->whole, 0));
 
-	return DatumGetNumeric(DirectFunctionCall2(numeric_round,
-											   DirectFunctionCall2(numeric_add, money, whole),
-											   Int32GetDatum(sum->scale)));
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(all), Int32GetDatum(sum->scale)));
 }
 
 /* Has the mark what a transaction did?  The running one has done all that it will. */
@@ -617,8 +614,7 @@ um_ledger_sum(const UmQuota *quota, const UmCounterName *name)
 	}
 	result = sum_of(sum);
 	if (um_recount_has_notes())
-		result = DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(result),
-													 NumericGetDatum(um_pending_of(name))));
+		result = minus(result, um_pending_of(name));
 	return result;
 }
 

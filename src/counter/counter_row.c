@@ -22,11 +22,11 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/page_log.h"
 #include "base/table_columns.h"
 #include "catalog/pg_collation.h"
-#include "counter/amount.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_place.h"
 #include "counter/counter_row.h"
@@ -184,8 +184,7 @@ added_to(Datum value, int128 added)
 {
 	if (added == 0)
 		return DatumGetNumeric(value);
-	return DatumGetNumeric(DirectFunctionCall2(numeric_add, value,
-											   NumericGetDatum(um_decimal_to_numeric(added, UM_CELL_SCALE))));
+	return plus(DatumGetNumeric(value), um_decimal_to_numeric(added, UM_CELL_SCALE));
 }
 
 /* Takes a copy of a row apart, as it is now; false if it is another's. */
@@ -648,8 +647,7 @@ difference(Numeric now, Datum before, int128 *units)
 		return true;
 	}
 	return !numeric_is_inf(now) && !numeric_is_inf(DatumGetNumeric(before)) &&
-		um_cell_units(DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(now),
-															 before)), units);
+		um_cell_units(minus(now, DatumGetNumeric(before)), units);
 }
 
 /* Writes a locked row in place; false if more than used and share have changed. */
@@ -857,7 +855,6 @@ usage_monitor_added(PG_FUNCTION_ARGS)
 				 errhint("Give the ctid of a row of _usage_monitor._counter_row.")));
 	if (!um_quota_may_see(quota_id, (UmString) {VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject)}) ||
 		!um_cell_as_of(&cell, GetActiveSnapshot(), &used))
-		PG_RETURN_DATUM(DirectFunctionCall3(numeric_in, CStringGetDatum("NaN"),
-											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		PG_RETURN_NUMERIC(amount_of_text("NaN"));
 	PG_RETURN_NUMERIC(um_decimal_to_numeric(used, UM_CELL_SCALE));
 }

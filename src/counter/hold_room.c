@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "counter/amount.h"
+#include "base/amount.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_place.h"

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "counter/pending.h"
@@ -194,9 +195,7 @@ add_money(UmDelta *delta, Numeric amount, bool negative)
 
 	if (before != NULL)
 	{
-		delta->money = DatumGetNumeric(DirectFunctionCall2(negative ? numeric_sub : numeric_add,
-														   NumericGetDatum(before),
-														   NumericGetDatum(amount)));
+		delta->money = negative ? minus(before, amount) : plus(before, amount);
 		pfree(before);
 	}
 	else if (negative)
@@ -364,8 +363,7 @@ amount_of(const UmDelta *delta)
 	whole = um_decimal_to_numeric(delta->whole, 0);
 	if (delta->money == NULL)
 		return whole;
-	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(delta->money),
-											   NumericGetDatum(whole)));
+	return plus(delta->money, whole);
 }
 
 /* What a counter is to get, over all nesting levels. */
@@ -382,8 +380,7 @@ um_pending_sum(const UmPending *pending, bool *live)
 	*live = delta->live;
 	while ((delta = delta->below) != NULL)
 	{
-		sum = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(sum),
-												  NumericGetDatum(amount_of(delta))));
+		sum = plus(sum, amount_of(delta));
 		*live |= delta->live;
 	}
 	return sum;

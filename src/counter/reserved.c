@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/table_columns.h"
 #include "base/table_indexes.h"
@@ -74,7 +75,7 @@ um_reserved(const UmCounterName *name, bool in_flight)
 	Relation	index = index_open(um_relation(UM_RESERVATION_PART_PKEY), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		sum = NumericGetDatum(int64_to_numeric(0));
+	Numeric		sum = zero();
 	ScanKeyData keys[KEY_COUNT];
 	SnapshotData dirty;
 	IndexScanDesc scan;
@@ -102,14 +103,13 @@ um_reserved(const UmCounterName *name, bool in_flight)
 		if (!in_flight && TransactionIdIsValid(dirty.xmin))
 			continue;
 		if (DatumGetTimestampTz(slot_getattr(slot, columns.attnum[COL_EXPIRES_AT], &isnull)) > now)
-			sum = DirectFunctionCall2(numeric_add, sum,
-									  slot_getattr(slot, columns.attnum[COL_AMOUNT], &isnull));
+			sum = plus(sum, DatumGetNumeric(slot_getattr(slot, columns.attnum[COL_AMOUNT], &isnull)));
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
 	table_close(relation, AccessShareLock);
-	return DatumGetNumeric(sum);
+	return sum;
 }
 
 /* Stores what a reservation holds of each counter. */

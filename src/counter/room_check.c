@@ -5,11 +5,11 @@
 #include "postgres.h"
 
 #include "base/access.h"
+#include "base/amount.h"
 #include "base/as_owner.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "catalog/pg_proc.h"
-#include "counter/amount.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_place.h"
 #include "counter/reserved.h"
@@ -19,12 +19,6 @@
 #include "parser/parse_func.h"
 #include "quota/quota_cache.h"
 #include "utils/acl.h"
-
-static char *
-shown(Numeric value)
-{
-	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
-}
 
 /*
  * May the one who records see how much of a quota is used: in its table, or by
@@ -69,8 +63,8 @@ um_room_refuse(const UmQuota *quota, const UmCounterName *name, Numeric used, Nu
 					pnstrdup(name->subject.data, name->subject.length)),
 	/* an application that only inserts need not know the figures */
 			 may_see ? errdetail("%s of %s are used and %s reserved, and this adds %s.",
-								 shown(used), shown(quota->amount), shown(reserved),
-								 shown(delta)) : 0,
+								 amount_text(used), amount_text(quota->amount), amount_text(reserved),
+								 amount_text(delta)) : 0,
 			 err_generic_string(PG_DIAG_SCHEMA_NAME, UM_SCHEMA),
 			 err_generic_string(PG_DIAG_TABLE_NAME, "quota"),
 			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, quota->name),

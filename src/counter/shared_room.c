@@ -4,9 +4,9 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "base/error.h"
 #include "counter/alert_levels.h"
-#include "counter/amount.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/reserved.h"
@@ -20,21 +20,6 @@
 
 /* Shares have so many decimals at most. */
 #define GRANT_SCALE 9
-
-static Numeric
-times(Numeric a, int n)
-{
-	return DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(a),
-											   NumericGetDatum(int64_to_numeric(n))));
-}
-
-/* No threshold ahead: there is room for ever. */
-static Numeric
-infinity(void)
-{
-	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum("Infinity"),
-											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-}
 
 /* The slot that this backend writes. */
 int
@@ -55,9 +40,8 @@ grant_of(Numeric room, int parts, Numeric delta)
 
 	if (numeric_is_inf(room))
 		return room;
-	grant = DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(room),
-												NumericGetDatum(int64_to_numeric(parts))));
-	grant = DatumGetNumeric(DirectFunctionCall2(numeric_trunc, NumericGetDatum(grant),
+	grant = DatumGetNumeric(DirectFunctionCall2(numeric_trunc,
+												NumericGetDatum(divided(room, int64_to_numeric(parts))),
 												Int32GetDatum(GRANT_SCALE)));
 	if (compare(grant, delta) <= 0)
 		return zero();
@@ -208,7 +192,7 @@ void
 um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all, Numeric delta)
 {
 	UmCounterRow *header = &all->header;
-	Numeric		room = infinity();
+	Numeric		room = amount_of_text("Infinity");	/* no threshold ahead */
 	Numeric		share;
 
 	if (header->revision != quota->revision || um_levels_are_late(header))
@@ -247,7 +231,7 @@ um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all,
 			um_counter_delete(counters, slot);
 		}
 	}
-	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, all->nopen));
+	header->share = left_of(room, numeric_is_inf(share) ? zero() : times(share, int64_to_numeric(all->nopen)));
 }
 
 /*

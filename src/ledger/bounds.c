@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/decimal.h"
 #include "base/error.h"
 #include "base/setting.h"
@@ -133,7 +134,7 @@ um_check_ts(TimestampTz ts)
 static char *
 shown_number(Numeric value)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
+	char	   *text = amount_text(value);
 
 	return strlen(text) <= MAX_SHOWN_LENGTH ? text : numeric_out_sci(value, 5);
 }
@@ -164,7 +165,7 @@ largest_cost(void)
 void
 um_check_cost(const char *column, Numeric cost)
 {
-	if (numeric_is_nan(cost) || numeric_is_inf(cost) || um_numeric_sign(cost) < 0)
+	if (numeric_is_nan(cost) || numeric_is_inf(cost) || compare(cost, zero()) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("column \"%s\" must be zero or more, but is %s",
@@ -176,8 +177,7 @@ um_check_cost(const char *column, Numeric cost)
 				 errmsg("column \"%s\" must have at most %d digits behind the point",
 						column, MAX_COST_DECIMALS),
 				 errhint("Leave it out, and the call is priced by the price book.")));
-	if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(cost),
-										  NumericGetDatum(largest_cost()))) > 0)
+	if (compare(cost, largest_cost()) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("column \"%s\" must be at most %s %s, but is %s",

@@ -36,21 +36,6 @@ static UmQuery requires = {
 	.argtypes = {OIDOID, OIDOID}
 };
 
-/* Runs a query for one value. */
-static Datum
-value_of(UmQuery *query, Datum *values)
-{
-	bool		isnull;
-	Datum		result;
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(query, values, NULL);
-	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	um_spi_end(&spi);
-	return result;
-}
-
 /* Is it an extension that this one requires? */
 static bool
 is_required(const char *extension)
@@ -59,7 +44,7 @@ is_required(const char *extension)
 
 	values[0] = ObjectIdGetDatum(get_extension_oid(UM_SCHEMA, false));
 	values[1] = ObjectIdGetDatum(get_extension_oid(extension, true));
-	return DatumGetInt64(value_of(&requires, values)) > 0;
+	return DatumGetInt64(um_spi_value(&requires, values)) > 0;
 }
 
 /* Does DROP EXTENSION drop this extension?  Is that said in so many words? */
@@ -138,7 +123,7 @@ usage_monitor_keep_ledger(PG_FUNCTION_ARGS)
 
 	if (told)
 		tell_partitions();
-	else if (DatumGetBool(value_of(&has_rows, NULL)))
+	else if (DatumGetBool(um_spi_value(&has_rows, NULL)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop extension \"%s\", because its ledger has calls", UM_SCHEMA),

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/access.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "base/error.h"
@@ -140,9 +141,7 @@ fill_names(UmRow *row, bool with_provider)
 	UmString	org = um_row_text(row, UM_COL_ORG);
 	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
 	UmString	model = um_row_text(row, UM_COL_MODEL);
-	const UmPriceList *list = um_price_list(org.data, org.length, provider.data,
-											provider.data == NULL ? -1 : provider.length,
-											model.data, model.length);
+	const UmPriceList *list = um_price_list(org, provider, model);
 
 	if (list->model != NULL)
 		SET(row, RESOLVED_MODEL, CStringGetTextDatum(list->model));
@@ -186,29 +185,18 @@ rate_of_reported(const UmRow *row)
 static Numeric
 converted(Numeric cost, Numeric rate)
 {
-	Datum		product;
-
-	if (rate == NULL)
-		return cost;
-	product = DirectFunctionCall2(numeric_mul, NumericGetDatum(cost), NumericGetDatum(rate));
-	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, product));
+	return rate == NULL ? cost : trimmed(times(cost, rate));
 }
 
 /* The call as the price book asks for it. */
 static void
 set_call(const UmRow *row, UmCall *call)
 {
-	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
-	UmString	model = um_row_text(row, UM_COL_MODEL);
-	UmString	org = um_row_text(row, UM_COL_ORG);
 	UmString	tier = um_row_text(row, UM_COL_SERVICE_TIER);
 
-	call->provider = provider.data;
-	call->provider_length = provider.length;
-	call->model = model.data;
-	call->model_length = model.length;
-	call->org = org.data;
-	call->org_length = org.length;
+	call->provider = um_row_text(row, UM_COL_PROVIDER);
+	call->model = um_row_text(row, UM_COL_MODEL);
+	call->org = um_row_text(row, UM_COL_ORG);
 	call->tier = um_tier_checked(tier.data, tier.length);
 	call->ts = DatumGetTimestampTz(VALUE(row, TS));
 }
@@ -240,7 +228,7 @@ keep_reported_cost(const UmRow *old, UmRow *row, const UmUse *use)
 	Numeric		reported = DatumGetNumeric(VALUE(row, COST));
 	bool		has_other = old == NULL ? !IS_NULL(row, OTHER_COST) :
 		um_row_changed(old, row, UM_COL_OTHER_COST);
-	Datum		other = (Datum) 0;
+	Numeric		other = NULL;
 	Numeric		rate;
 
 	fill_names(row, true);
@@ -248,29 +236,26 @@ keep_reported_cost(const UmRow *old, UmRow *row, const UmUse *use)
 	for (int i = 0; i < (int) lengthof(given); i++)
 	{
 		int			att = row->columns->attnum[given[i]] - 1;
-		Numeric		value = row->nulls[att] ? int64_to_numeric(0) :
+		Numeric		value = row->nulls[att] ? zero() :
 			converted(DatumGetNumeric(row->values[att]), rate);
 
 		if (!may_be_negative)
 			um_check_cost(um_column_name(given[i]), value);
 		um_row_set(row, given[i], NumericGetDatum(value), false);
-		other = i == 0 ? NumericGetDatum(value) :
-			DirectFunctionCall2(numeric_sub, other, NumericGetDatum(value));
+		other = i == 0 ? value : minus(other, value);
 	}
-	if (um_numeric_sign(DatumGetNumeric(other)) < 0 && !may_be_negative)
+	if (compare(other, zero()) < 0 && !may_be_negative)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("\"input_cost\" and \"output_cost\" exceed \"cost\""),
 				 errhint("They are parts of it; leave them out if you know only the whole.")));
-	if (has_other &&
-		!DatumGetBool(DirectFunctionCall2(numeric_eq, other,
-										  NumericGetDatum(converted(DatumGetNumeric(VALUE(row, OTHER_COST)), rate)))))
+	if (has_other && compare(other, converted(DatumGetNumeric(VALUE(row, OTHER_COST)), rate)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("\"input_cost\", \"output_cost\" and \"other_cost\" together are not \"cost\""),
 				 errhint("They are parts of it; leave \"other_cost\" out, and it is what remains.")));
 
-	SET(row, OTHER_COST, other);
+	SET(row, OTHER_COST, NumericGetDatum(other));
 	SET(row, COST_SOURCE, CStringGetTextDatum("reported"));
 	SET_NULL(row, UNPRICED_REASON);
 	SET_NULL(row, PRICE_ID);

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "base/amount.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -99,10 +100,8 @@ list_unit_price(const UmCall *call, const UmUse *use, const UmItem *item)
 	if (item->price->org == NULL)
 		return item->rate->unit_price;
 	/* the list that the item is from, which has what everybody pays too */
-	list = um_price_list(call->org, call->org_length,
-						 call->provider, call->provider == NULL ? -1 : call->provider_length,
-						 call->model, call->model_length);
-	if (!um_price_choose(list, "", 0, call->tier, call->ts, &choice))
+	list = um_price_list(call->org, call->provider, call->model);
+	if (!um_price_choose(list, UM_EMPTY, call->tier, call->ts, &choice))
 		return item->rate->unit_price;
 	rate = um_use_rate(&choice, use, item->meter, call->ts, &price);
 	if (rate == NULL || strcmp(price->currency, item->price->currency) != 0)
@@ -218,9 +217,7 @@ usage_monitor_charge_add(PG_FUNCTION_ARGS)
 				charge->fraction = fraction;
 			else
 			{
-				Numeric		sum = DatumGetNumeric(DirectFunctionCall2(numeric_add,
-																	  NumericGetDatum(charge->fraction),
-																	  NumericGetDatum(fraction)));
+				Numeric		sum = plus(charge->fraction, fraction);
 
 				pfree(charge->fraction);
 				pfree(fraction);
@@ -260,8 +257,7 @@ usage_monitor_charge_final(PG_FUNCTION_ARGS)
 		bool		nulls[NCOLUMNS] = {0};
 
 		if (charge->fraction != NULL)
-			quantity = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(quantity),
-														   NumericGetDatum(charge->fraction)));
+			quantity = plus(quantity, charge->fraction);
 		values[METER] = CStringGetTextDatum(um_meters[charge->meter].name);
 		values[QUANTITY] = NumericGetDatum(quantity);
 		values[AMOUNT] = NumericGetDatum(charge->amount);

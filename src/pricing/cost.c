@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "base/access.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "base/setting.h"
@@ -25,26 +26,6 @@
 PG_FUNCTION_INFO_V1(usage_monitor_cost);
 PG_FUNCTION_INFO_V1(usage_monitor_cost_breakdown);
 PG_FUNCTION_INFO_V1(usage_monitor_resolved_model);
-
-static Numeric
-numeric_times(Numeric a, Numeric b)
-{
-	return DatumGetNumeric(DirectFunctionCall2(numeric_mul,
-											   NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-static Numeric
-numeric_plus(Numeric a, Numeric b)
-{
-	return DatumGetNumeric(DirectFunctionCall2(numeric_add,
-											   NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-static Numeric
-without_trailing_zeros(Numeric value)
-{
-	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(value)));
-}
 
 /* What input tokens can be besides cached: the one breakdown says nothing of the other. */
 static const struct
@@ -307,8 +288,8 @@ sum_as_integers(const UmItem *items, int nitems, int128 *side, int128 *total)
 static Numeric
 item_cost(const UmItem *item)
 {
-	return numeric_times(um_decimal_to_numeric(item->quantity.value, item->quantity.scale),
-						 item->rate->unit_price);
+	return times(um_decimal_to_numeric(item->quantity.value, item->quantity.scale),
+				 item->rate->unit_price);
 }
 
 /* Adds up as numeric. */
@@ -321,26 +302,22 @@ sum_as_numeric(const UmItem *items, int nitems, Numeric *side, Numeric *total)
 	{
 		UmSide		s = um_meters[items[i].meter].side;
 
-		side[s] = numeric_plus(side[s], item_cost(&items[i]));
+		side[s] = plus(side[s], item_cost(&items[i]));
 	}
 	*total = int64_to_numeric(0);
 	for (int s = 0; s < UM_SIDES; s++)
 	{
-		side[s] = without_trailing_zeros(side[s]);
-		*total = numeric_plus(*total, side[s]);
+		side[s] = trimmed(side[s]);
+		*total = plus(*total, side[s]);
 	}
-	*total = without_trailing_zeros(*total);
+	*total = trimmed(*total);
 }
 
 /* What is left of a price after a discount of so many percent. */
 static Numeric
 discount_factor(Numeric percent)
 {
-	Datum		left = DirectFunctionCall2(numeric_sub,
-										   NumericGetDatum(int64_to_numeric(100)),
-										   NumericGetDatum(percent));
-
-	return numeric_times(DatumGetNumeric(left), int64_div_fast_to_numeric(1, 2));
+	return times(minus(int64_to_numeric(100), percent), int64_div_fast_to_numeric(1, 2));
 }
 
 /* Multiplies the sides and the total. */
@@ -349,8 +326,8 @@ scale_cost(UmCost *cost, Numeric factor)
 {
 	for (int s = 0; s < UM_SIDES; s++)
 		if (cost->side[s] != NULL)
-			cost->side[s] = without_trailing_zeros(numeric_times(cost->side[s], factor));
-	cost->total = without_trailing_zeros(numeric_times(cost->total, factor));
+			cost->side[s] = trimmed(times(cost->side[s], factor));
+	cost->total = trimmed(times(cost->total, factor));
 }
 
 /*
@@ -370,11 +347,8 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 	int			nitems;
 
 	memset(cost, 0, sizeof(UmCost));
-	list = um_price_list(call->org, call->org_length,
-						 call->provider, call->provider == NULL ? -1 : call->provider_length,
-						 call->model, call->model_length);
-
-	if (!um_price_choose(list, call->org, call->org_length, call->tier, call->ts, &choice))
+	list = um_price_list(call->org, call->provider, call->model);
+	if (!um_price_choose(list, call->org, call->tier, call->ts, &choice))
 	{
 		cost->unpriced = UM_UNPRICED_NO_PRICE;
 		return 0;
@@ -408,16 +382,15 @@ price_call(const UmCall *call, const UmUse *use, bool total_only, UmCost *cost, 
 		cost->total = cost->side[UM_SIDE_OTHER];
 		for (int s = UM_SIDE_INPUT; s <= UM_SIDE_OUTPUT; s++)
 		{
-			cost->side[s] = without_trailing_zeros(numeric_times(cost->side[s], cost->multiplier));
-			cost->total = without_trailing_zeros(numeric_plus(cost->total, cost->side[s]));
+			cost->side[s] = trimmed(times(cost->side[s], cost->multiplier));
+			cost->total = trimmed(plus(cost->total, cost->side[s]));
 		}
 	}
 
 	/* a contract price is what was agreed; of any other the discount is taken */
 	if (price->org == NULL &&
-		um_discount(call->org, call->org_length,
-					price->provider ? price->provider : list->provider,
-					price->model, call->ts, &cost->discount))
+		um_discount(call->org, price->provider ? price->provider : list->provider, price->model,
+					call->ts, &cost->discount))
 		scale_cost(cost, discount_factor(cost->discount));
 
 	if (strcmp(price->currency, ledger_currency) != 0)
@@ -474,12 +447,12 @@ um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost, UmPart *parts)
 		part->rate = items[i].rate;
 		part->cost = item_cost(&items[i]);
 		if (cost->multiplier != NULL && um_meters[part->meter].side != UM_SIDE_OTHER)
-			part->cost = numeric_times(part->cost, cost->multiplier);
+			part->cost = times(part->cost, cost->multiplier);
 		if (cost->discount != NULL)
-			part->cost = numeric_times(part->cost, discount_factor(cost->discount));
+			part->cost = times(part->cost, discount_factor(cost->discount));
 		if (cost->exchange_rate != NULL)
-			part->cost = numeric_times(part->cost, cost->exchange_rate);
-		part->cost = without_trailing_zeros(part->cost);
+			part->cost = times(part->cost, cost->exchange_rate);
+		part->cost = trimmed(part->cost);
 	}
 	return nitems;
 }
@@ -507,17 +480,11 @@ um_unpriced_reason(const UmCost *cost)
 	return NULL;
 }
 
-/* The bytes of a text argument, or NULL. */
-static const char *
-text_argument(FunctionCallInfo fcinfo, int n, int *length)
+/* The bytes of a text argument, which may be NULL. */
+static UmString
+text_argument(FunctionCallInfo fcinfo, int n)
 {
-	text	   *value;
-
-	if (PG_ARGISNULL(n))
-		return NULL;
-	value = PG_GETARG_TEXT_PP(n);
-	*length = VARSIZE_ANY_EXHDR(value);
-	return VARDATA_ANY(value);
+	return um_text_string(PG_GETARG_DATUM(n), PG_ARGISNULL(n));
 }
 
 /*
@@ -544,12 +511,11 @@ um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 		{UM_METER_INPUT_AUDIO, "input_audio_tokens"},
 		{UM_METER_OUTPUT_AUDIO, "output_audio_tokens"},
 	};
-	const char *tier;
-	int			tier_length = 0;
+	UmString	tier = text_argument(fcinfo, first + 11);
 	text	   *instead;
 
-	call->model = text_argument(fcinfo, first, &call->model_length);
-	if (call->model == NULL || PG_ARGISNULL(first + 13))
+	call->model = text_argument(fcinfo, first);
+	if (call->model.data == NULL || PG_ARGISNULL(first + 13))
 		return false;
 
 	for (int i = 0; i < (int) lengthof(counts); i++)
@@ -561,18 +527,14 @@ um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 		um_use_units(use, PG_GETARG_JSONB_P(first + 9));
 	um_use_check(use);
 
-	call->provider = text_argument(fcinfo, first + 10, &call->provider_length);
-	tier = text_argument(fcinfo, first + 11, &tier_length);
-	call->tier = tier == NULL ? UM_TIER_STANDARD : um_tier_checked(tier, tier_length);
-	call->org = text_argument(fcinfo, first + 12, &call->org_length);
-	if (call->org == NULL)
-		call->org = "";			/* nobody's contract */
-	else if ((instead = um_check_org(UM_TO_SEE, call->org, call->org_length)) != NULL)
-	{
-		/* contract prices are no other tenant's business */
-		call->org = VARDATA_ANY(instead);
-		call->org_length = VARSIZE_ANY_EXHDR(instead);
-	}
+	call->provider = text_argument(fcinfo, first + 10);
+	call->tier = tier.data == NULL ? UM_TIER_STANDARD : um_tier_checked(tier.data, tier.length);
+	call->org = text_argument(fcinfo, first + 12);
+	if (call->org.data == NULL)
+		call->org = UM_EMPTY;
+	/* contract prices are no other tenant's business */
+	else if ((instead = um_check_org(UM_TO_SEE, call->org.data, call->org.length)) != NULL)
+		call->org = um_text_string(PointerGetDatum(instead), false);
 	call->ts = PG_GETARG_TIMESTAMPTZ(first + 13);
 	return true;
 }
@@ -700,18 +662,13 @@ usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_resolved_model(PG_FUNCTION_ARGS)
 {
-	text	   *provider = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	text	   *model;
 	const UmPriceList *list;
 
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	model = PG_GETARG_TEXT_PP(1);
 	AcceptInvalidationMessages();
-	list = um_price_list("", 0, provider != NULL ? VARDATA_ANY(provider) : NULL,
-						 provider != NULL ? (int) VARSIZE_ANY_EXHDR(provider) : -1,
-						 VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
+	list = um_price_list(UM_EMPTY, text_argument(fcinfo, 0), text_argument(fcinfo, 1));
 	if (list->model == NULL)
-		PG_RETURN_TEXT_P(model);
+		PG_RETURN_DATUM(PG_GETARG_DATUM(1));
 	PG_RETURN_TEXT_P(cstring_to_text(list->model));
 }

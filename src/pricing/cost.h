@@ -12,12 +12,9 @@
 /* Whose call it was, and when. */
 typedef struct UmCall
 {
-	const char *provider;		/* NULL: not said */
-	int			provider_length;
-	const char *model;
-	int			model_length;
-	const char *org;
-	int			org_length;
+	UmString	provider;		/* may be none */
+	UmString	model;
+	UmString	org;			/* none: nobody's contract */
 	UmTier		tier;
 	TimestampTz ts;
 } UmCall;

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -29,12 +30,9 @@
 
 typedef struct NameKey
 {
-	const char *org;			/* that has contracts; of all others the length is 0 */
-	int			org_length;
-	const char *provider;
-	int			provider_length;	/* -1: none given */
-	const char *model;
-	int			model_length;
+	UmString	org;			/* that has contracts; empty for all others */
+	UmString	provider;		/* may be none */
+	UmString	model;
 } NameKey;
 
 typedef struct NameEntry
@@ -131,12 +129,12 @@ name_hash(const void *key, Size keysize)
 	const NameKey *name = key;
 	uint32		hash;
 
-	hash = hash_bytes((const unsigned char *) name->model, name->model_length);
-	if (name->provider_length > 0)
-		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->provider,
-											name->provider_length));
-	if (name->org_length > 0)
-		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->org, name->org_length));
+	hash = hash_bytes((const unsigned char *) name->model.data, name->model.length);
+	if (name->provider.length > 0)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->provider.data,
+											name->provider.length));
+	if (name->org.length > 0)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) name->org.data, name->org.length));
 	return hash;
 }
 
@@ -146,13 +144,8 @@ name_match(const void *a, const void *b, Size keysize)
 	const NameKey *x = a;
 	const NameKey *y = b;
 
-	return !(x->model_length == y->model_length &&
-			 x->provider_length == y->provider_length &&
-			 x->org_length == y->org_length &&
-			 memcmp(x->org, y->org, x->org_length) == 0 &&
-			 memcmp(x->model, y->model, x->model_length) == 0 &&
-			 (x->provider_length <= 0 ||
-			  memcmp(x->provider, y->provider, x->provider_length) == 0));
+	return !(um_string_equal(x->model, y->model) && um_string_equal(x->provider, y->provider) &&
+			 um_string_equal(x->org, y->org));
 }
 
 /* Empties the cache. */
@@ -296,12 +289,12 @@ load_list(const NameKey *key, UmPriceList *list)
 	MemoryContext old;
 	UmSpi		spi;
 
-	values[1] = PointerGetDatum(cstring_to_text_with_len(key->model, key->model_length));
-	if (key->provider_length >= 0)
-		values[0] = PointerGetDatum(cstring_to_text_with_len(key->provider, key->provider_length));
+	values[1] = um_string_text(key->model);
+	if (key->provider.data != NULL)
+		values[0] = um_string_text(key->provider);
 	else
 		nulls[0] = 'n';
-	values[2] = PointerGetDatum(cstring_to_text_with_len(key->org, key->org_length));
+	values[2] = um_string_text(key->org);
 
 	um_spi_begin(&spi);
 	um_spi_query(&read_rates, values, nulls);
@@ -361,9 +354,7 @@ load_list(const NameKey *key, UmPriceList *list)
 		rate->amount = numeric_column(row, desc, COL_AMOUNT);
 		rate->per = numeric_column(row, desc, COL_PER);
 		rate->unit_price = numeric_column(row, desc, COL_UNIT_PRICE);
-		rate->free = DatumGetBool(DirectFunctionCall2(numeric_eq,
-													  NumericGetDatum(rate->unit_price),
-													  NumericGetDatum(int64_to_numeric(0))));
+		rate->free = compare(rate->unit_price, zero()) == 0;
 		rate->context_from = int64_column(row, desc, COL_CONTEXT_FROM);
 		rate->context_inclusive =
 			DatumGetBool(SPI_getbinval(row, desc, COL_CONTEXT_INCLUSIVE, &isnull));
@@ -431,13 +422,13 @@ load_discounts(void)
 	um_spi_end(&spi);
 }
 
-/* Compares a string of a given length with another one, byte by byte. */
+/* Compares a string with another one, byte by byte. */
 static int
-compare_bytes(const char *string, int length, const char *other)
+compare_bytes(UmString string, const char *other)
 {
-	int			order = strncmp(other, string, length);
+	int			order = strncmp(other, string.data, string.length);
 
-	return order != 0 ? -order : (other[length] == '\0' ? 0 : -1);
+	return order != 0 ? -order : (other[string.length] == '\0' ? 0 : -1);
 }
 
 /* Reads which organisations have prices of their own. */
@@ -460,7 +451,7 @@ load_contractors(void)
 
 /* Has the organisation prices of its own? */
 static bool
-has_contract(const char *org, int org_length)
+has_contract(UmString org)
 {
 	int			low = 0,
 				high = ncontractors;
@@ -468,7 +459,7 @@ has_contract(const char *org, int org_length)
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
-		int			order = compare_bytes(org, org_length, contractors[middle]);
+		int			order = compare_bytes(org, contractors[middle]);
 
 		if (order == 0)
 			return true;
@@ -481,15 +472,14 @@ has_contract(const char *org, int org_length)
 }
 
 /*
- * The prices of a model at a provider (length -1: none given), for calls of an
- * organisation (length 0: one without contracts).  What others agreed on does
- * not decide what a name leads to.
+ * The prices of a model at a provider, which need not be given, for calls of an
+ * organisation (an empty one: one without contracts).  What others agreed on
+ * does not decide what a name leads to.
  */
 const UmPriceList *
-um_price_list(const char *org, int org_length, const char *provider, int provider_length,
-			  const char *model, int model_length)
+um_price_list(UmString org, UmString provider, UmString model)
 {
-	NameKey		key = {"", 0, provider, provider_length, model, model_length};
+	NameKey		key = {UM_EMPTY, provider, model};
 	NameEntry  *entry;
 	UmPriceList list;
 
@@ -507,8 +497,7 @@ um_price_list(const char *org, int org_length, const char *provider, int provide
 			load_discounts();
 			load_contractors();
 		}
-		key.org_length = has_contract(org, org_length) ? org_length : 0;
-		key.org = key.org_length > 0 ? org : "";
+		key.org = has_contract(org) ? org : UM_EMPTY;
 		if (last_name != NULL && name_match(&key, &last_name->key, 0) == 0)
 			return &last_name->list;
 		entry = hash_search(names, &key, HASH_FIND, NULL);
@@ -527,10 +516,10 @@ um_price_list(const char *org, int org_length, const char *provider, int provide
 			break;
 	}
 
-	key.org = MemoryContextStrdup(cache_context, pnstrdup(key.org, key.org_length));
-	key.model = MemoryContextStrdup(cache_context, pnstrdup(model, model_length));
-	key.provider = provider_length < 0 ? NULL :
-		MemoryContextStrdup(cache_context, pnstrdup(provider, provider_length));
+	key.org.data = MemoryContextStrdup(cache_context, pnstrdup(key.org.data, key.org.length));
+	key.model.data = MemoryContextStrdup(cache_context, pnstrdup(model.data, model.length));
+	if (provider.data != NULL)
+		key.provider.data = MemoryContextStrdup(cache_context, pnstrdup(provider.data, provider.length));
 	entry = hash_search(names, &key, HASH_ENTER, NULL);
 	entry->list = list;
 	last_name = entry;
@@ -545,8 +534,8 @@ um_price_list(const char *org, int org_length, const char *provider, int provide
  * asked one after another; an agreed price is not mixed with what others pay.
  */
 bool
-um_price_choose(const UmPriceList *list, const char *org, int org_length,
-				UmTier tier, TimestampTz ts, UmPriceChoice *choice)
+um_price_choose(const UmPriceList *list, UmString org, UmTier tier, TimestampTz ts,
+				UmPriceChoice *choice)
 {
 	choice->own = choice->standard = NULL;
 	for (int p = 0; p < list->nprices; p++)
@@ -555,8 +544,7 @@ um_price_choose(const UmPriceList *list, const char *org, int org_length,
 
 		if (ts < price->from || ts >= price->to)
 			continue;
-		if (price->org != NULL &&
-			((int) strlen(price->org) != org_length || memcmp(price->org, org, org_length) != 0))
+		if (price->org != NULL && compare_bytes(org, price->org) != 0)
 			continue;
 		if (choice->own != NULL)
 		{
@@ -669,8 +657,7 @@ um_price_rate(const UmPriceChoice *choice, UmMeter meter, int64 context,
  * um_price_list has loaded them.
  */
 bool
-um_discount(const char *org, int org_length, const char *provider,
-			const char *model, TimestampTz ts, Numeric *percent)
+um_discount(UmString org, const char *provider, const char *model, TimestampTz ts, Numeric *percent)
 {
 	int			low = 0,
 				high;
@@ -681,7 +668,7 @@ um_discount(const char *org, int org_length, const char *provider,
 	{
 		int			middle = (low + high) / 2;
 
-		if (compare_bytes(org, org_length, discounts[middle].org) > 0)
+		if (compare_bytes(org, discounts[middle].org) > 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -690,7 +677,7 @@ um_discount(const char *org, int org_length, const char *provider,
 	{
 		const Discount *discount = &discounts[low];
 
-		if (compare_bytes(org, org_length, discount->org) != 0)
+		if (compare_bytes(org, discount->org) != 0)
 			break;
 		if (ts >= discount->valid_from && ts < discount->valid_to &&
 			(discount->provider == NULL ||

@@ -7,6 +7,7 @@
 #define UM_PRICE_H
 
 #include "base/decimal.h"
+#include "base/text_span.h"
 #include "datatype/timestamp.h"
 #include "pgtime.h"
 #include "pricing/meter.h"
@@ -69,18 +70,16 @@ typedef struct UmPriceChoice
 	const UmPrice *standard;	/* of the standard tier; may be NULL */
 } UmPriceChoice;
 
-extern const UmPriceList *um_price_list(const char *org, int org_length,
-										const char *provider, int provider_length,
-										const char *model, int model_length);
-extern bool um_price_choose(const UmPriceList *list, const char *org, int org_length,
-							UmTier tier, TimestampTz ts, UmPriceChoice *choice);
+extern const UmPriceList *um_price_list(UmString org, UmString provider, UmString model);
+extern bool um_price_choose(const UmPriceList *list, UmString org, UmTier tier, TimestampTz ts,
+							UmPriceChoice *choice);
 extern const UmRate *um_price_own_rate(const UmPrice *price, UmMeter meter,
 										int64 context, TimestampTz ts);
 extern const UmRate *um_price_rate(const UmPriceChoice *choice, UmMeter meter,
 								   int64 context, TimestampTz ts,
 								   const UmPrice **price);
-extern bool um_discount(const char *org, int org_length, const char *provider,
-						const char *model, TimestampTz ts, Numeric *percent);
+extern bool um_discount(UmString org, const char *provider, const char *model, TimestampTz ts,
+						Numeric *percent);
 extern bool um_exchange_rate(const char *from, const char *to, TimestampTz ts,
 							 Numeric *rate);
 

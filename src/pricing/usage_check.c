@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "base/decimal.h"
 #include "base/error.h"
 #include "fmgr.h"
@@ -75,8 +76,7 @@ unit_quantity(const char *name, Numeric number)
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("unit \"%s\" in column \"units\" must be a number from 0 to %lld, but is %s",
 						name, (long long) UM_MAX_COUNT,
-						DatumGetCString(DirectFunctionCall1(numeric_out,
-															NumericGetDatum(number)))),
+						amount_text(number)),
 				 errhint("Quantities may have up to 18 decimals, and 18 digits in all.")));
 	quantity.value = (int64) decimal.mantissa;
 	quantity.scale = decimal.scale;

@@ -142,8 +142,7 @@ lock_subject(const UmCounterName *counter)
 static bool
 same_subject(const UmCounterName *a, const UmCounterName *b)
 {
-	return a->quota_id == b->quota_id && a->subject.length == b->subject.length &&
-		memcmp(a->subject.data, b->subject.data, a->subject.length) == 0;
+	return a->quota_id == b->quota_id && um_string_equal(a->subject, b->subject);
 }
 
 /*

@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/access.h"
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/table_columns.h"
 #include "catalog/pg_collation.h"
@@ -203,8 +204,7 @@ subject_match(const void *a, const void *b, Size keysize)
 	const SubjectKey *x = a;
 	const SubjectKey *y = b;
 
-	return !(x->scope == y->scope && x->subject.length == y->subject.length &&
-			 memcmp(x->subject.data, y->subject.data, x->subject.length) == 0);
+	return !(x->scope == y->scope && um_string_equal(x->subject, y->subject));
 }
 
 /* The position of a name in a list that a check constraint of ours guards. */
@@ -217,36 +217,14 @@ position(const char *name, const char *const *list, int length)
 	elog(ERROR, "unexpected keyword \"%s\" in usage_monitor.quota", name);
 }
 
-static int
-compare_numeric(Numeric a, Numeric b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-/* A number without trailing zeros. */
-static char *
-numeric_text(Numeric value)
-{
-	return DatumGetCString(DirectFunctionCall1(numeric_out,
-											   DirectFunctionCall1(numeric_trim_scale,
-																   NumericGetDatum(value))));
-}
-
-static Numeric
-share_of(Numeric amount, Numeric share)
-{
-	return DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(amount),
-											   NumericGetDatum(share)));
-}
-
 /* Adds a level to a quota, in its place. */
 static void
 add_level(UmQuota *quota, const char *name, Numeric share)
 {
 	int			place = quota->nlevels++;
-	UmLevel		level = {name, share, share_of(quota->amount, share)};
+	UmLevel		level = {name, share, times(quota->amount, share)};
 
-	for (; place > 0 && compare_numeric(quota->levels[place - 1].share, share) > 0; place--)
+	for (; place > 0 && compare(quota->levels[place - 1].share, share) > 0; place--)
 		quota->levels[place] = quota->levels[place - 1];
 	quota->levels[place] = level;
 }
@@ -268,9 +246,9 @@ read_levels(UmQuota *quota, const Datum *values, const bool *nulls)
 	for (int i = 0; i < nshares; i++)
 	{
 		Numeric		share = DatumGetNumericCopy(shares[i]);
-		Numeric		percent = share_of(share, int64_to_numeric(100));
+		Numeric		percent = times(share, int64_to_numeric(100));
 
-		add_level(quota, psprintf("%s%%", numeric_text(percent)), share);
+		add_level(quota, psprintf("%s%%", amount_text(trimmed(percent))), share);
 	}
 }
 
@@ -301,10 +279,8 @@ read_models(UmQuota *quota, const Datum *values, const bool *nulls)
 static Numeric
 raised_amount(const Datum *values, const bool *nulls)
 {
-	Datum		amount = values[COL_AMOUNT];
-
-	return nulls[COL_RAISED] ? DatumGetNumericCopy(amount) :
-		DatumGetNumeric(DirectFunctionCall2(numeric_add, amount, values[COL_RAISED]));
+	return nulls[COL_RAISED] ? DatumGetNumericCopy(values[COL_AMOUNT]) :
+		plus(DatumGetNumeric(values[COL_AMOUNT]), DatumGetNumeric(values[COL_RAISED]));
 }
 
 /* Makes a quota from its row, in the cache's context. */
@@ -502,15 +478,8 @@ static bool
 named_are_few(void)
 {
 	Datum		limit = Int64GetDatum(UM_FEW_QUOTAS + 1);
-	int64		count;
-	bool		isnull;
-	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(&count_named, &limit, NULL);
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	um_spi_end(&spi);
-	return count <= UM_FEW_QUOTAS;
+	return DatumGetInt64(um_spi_value(&count_named, &limit)) <= UM_FEW_QUOTAS;
 }
 
 /* Learns which scopes have quotas of named subjects. */

@@ -34,16 +34,10 @@ um_counted_set(UmCounted *row, const Datum *values, const bool *nulls)
 }
 
 static bool
-same(UmString a, UmString b)
-{
-	return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
-}
-
-static bool
 passes(const char *filter, UmString value)
 {
 	return filter == NULL ||
-		(value.data != NULL && same((UmString) {filter, strlen(filter)}, value));
+		(value.data != NULL && um_string_equal((UmString) {filter, strlen(filter)}, value));
 }
 
 /* Is the name what the pattern says, where * stands for any run of characters? */
@@ -162,7 +156,7 @@ static void
 touch_model(const UmCounted *row, UmTouches *touched)
 {
 	UmString	resolved = row->subject[UM_SCOPE_MODEL];
-	bool		is_other = !same(resolved, row->model);
+	bool		is_other = !um_string_equal(resolved, row->model);
 	UmQuota    *own = um_quotas_of(UM_SCOPE_MODEL, resolved);
 
 	touch_list(own, NULL, row, resolved, is_other ? NOT_EXACT : ANY, touched);

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -181,8 +182,7 @@ um_node_is_empty(UmNode *node)
 		case jbvString:
 			return node->value.val.string.len == 0;
 		case jbvNumeric:
-			return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(node->value.val.numeric),
-													 NumericGetDatum(int64_to_numeric(0)))) == 0;
+			return compare(node->value.val.numeric, zero()) == 0;
 		case jbvBinary:
 			return JsonContainerSize(node->value.val.binary.data) == 0;
 		default:
@@ -226,7 +226,7 @@ um_node_text(UmNode *node)
 		case jbvString:
 			return pnstrdup(node->value.val.string.val, node->value.val.string.len);
 		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(node->value.val.numeric)));
+			return amount_text(node->value.val.numeric);
 		default:
 			{
 				Jsonb	   *jsonb = um_node_jsonb(node);

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 
+#include "base/amount.h"
 #include "base/decimal.h"
 #include "base/error.h"
 #include "common/int.h"
@@ -19,8 +20,7 @@ um_value_is_zero(const UmValue *value)
 {
 	if (value->number == NULL)
 		return value->count == 0;
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->number),
-											 NumericGetDatum(int64_to_numeric(0)))) == 0;
+	return compare(value->number, zero()) == 0;
 }
 
 int
@@ -28,8 +28,7 @@ um_value_compare(const UmValue *a, const UmValue *b)
 {
 	if (a->number == NULL)
 		return a->count < b->count ? -1 : a->count > b->count;
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a->number),
-											 NumericGetDatum(b->number)));
+	return compare(a->number, b->number);
 }
 
 char *
@@ -37,7 +36,7 @@ um_value_text(const UmValue *value)
 {
 	if (value->number == NULL)
 		return psprintf(INT64_FORMAT, value->count);
-	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->number)));
+	return amount_text(value->number);
 }
 
 /* The sum of counts. */
@@ -60,8 +59,7 @@ um_value_add(UmValue *to, const UmValue *value)
 	if (value->number == NULL)
 		to->count = um_count_plus(to->count, value->count);
 	else
-		to->number = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(to->number),
-														 NumericGetDatum(value->number)));
+		to->number = plus(to->number, value->number);
 }
 
 UmValue
@@ -105,8 +103,7 @@ um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 		if (strspn(text, "0123456789.") != strlen(text) || !isdigit((unsigned char) text[0]) ||
 			strchr(text, '.') != strrchr(text, '.'))
 			invalid_count(object, node, "A count is a number that is not negative.");
-		number = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		number = amount_of_text(text);
 	}
 	else if (node->value.type == jbvNumeric)
 		number = node->value.val.numeric;
@@ -131,17 +128,12 @@ um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 	if (!um_decimal_from_numeric(number, &decimal) || decimal.scale > UM_MAX_POWER - 19 ||
 		decimal.mantissa > (int128) MAX_COUNT * um_power_of_ten(decimal.scale))
 		invalid_count(object, node,
-					  DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(number),
-														NumericGetDatum(int64_to_numeric(0)))) < 0
-					  ? "A count is never negative." : "A count is at most 10^18.");
+					  compare(number, zero()) < 0 ? "A count is never negative." : "A count is at most 10^18.");
 	if (whole)
 		value.count = (int64) (decimal.mantissa / um_power_of_ten(decimal.scale));
 	else
 	{
-		value.number = number;
-		if (line->factor != NULL)
-			value.number = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(number),
-															   NumericGetDatum(line->factor)));
+		value.number = line->factor != NULL ? times(number, line->factor) : number;
 	}
 	return value;
 }

@@ -17,6 +17,7 @@
 #include <ctype.h>
 #include <limits.h>
 
+#include "base/amount.h"
 #include "base/error.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -98,9 +99,7 @@ push_unit(JsonbParseState **state, int meter, const UmValue *value)
 
 	key.val.string.val = (char *) um_meters[meter].name;
 	key.val.string.len = strlen(um_meters[meter].name);
-	number.val.numeric = value->number ? DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
-																			 NumericGetDatum(value->number)))
-		: int64_to_numeric(value->count);
+	number.val.numeric = value->number ? trimmed(value->number) : int64_to_numeric(value->count);
 	(void) pushJsonbValue(state, WJB_KEY, &key);
 	(void) pushJsonbValue(state, WJB_VALUE, &number);
 }

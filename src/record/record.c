@@ -188,7 +188,6 @@ static bool
 takes_charge(const Row *row)
 {
 	const char *currency = um_setting()->currency;
-	text	   *model;
 	Numeric		rate;
 
 	if (um_setting()->ignore_reported_costs)
@@ -196,8 +195,7 @@ takes_charge(const Row *row)
 	if (strcmp(currency, "USD") == 0)
 		return true;
 	/* this loads the exchange rates */
-	model = DatumGetTextPP(row->values[P_MODEL]);
-	(void) um_price_list("", 0, NULL, -1, VARDATA_ANY(model), VARSIZE_ANY_EXHDR(model));
+	(void) um_price_list(UM_EMPTY, (UmString) {NULL, 0}, um_text_string(row->values[P_MODEL], false));
 	return um_exchange_rate("USD", currency,
 							row->nulls[P_TS] == 'n' ? GetCurrentTransactionStartTimestamp() :
 							DatumGetTimestampTz(row->values[P_TS]), &rate);

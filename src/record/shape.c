@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "commands/extension.h"
@@ -416,8 +417,7 @@ compile_count_word(UmLine *line, const char *word, int length, const char *meani
 
 		if (strspn(factor, "0123456789.e-") != strlen(factor) || *factor == '\0')
 			bad_meaning(meaning);
-		line->factor = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(factor),
-														   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		line->factor = amount_of_text(factor);
 	}
 	else
 	{

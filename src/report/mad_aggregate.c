@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "base/amount.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
@@ -26,9 +27,9 @@ typedef struct Window
 {
 	int			count;
 	int			room;
-	Datum	   *values;
-	Datum		last;			/* the one that came last, a copy */
-	Datum		k;				/* how many deviations are unusual */
+	Numeric    *values;
+	Numeric		last;			/* the one that came last, a copy */
+	Numeric		k;				/* how many deviations are unusual */
 	int			min_history;	/* with fewer others nothing is */
 } Window;
 
@@ -36,58 +37,21 @@ typedef struct Window
 #define FROM_MEDIAN		"1.4826"
 #define FROM_MEAN		"1.2533"
 
-static Datum
-constant(const char *digits)
+static Numeric
+distance(Numeric a, Numeric b)
 {
-	return DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
-							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-}
-
-static Datum
-plus(Datum a, Datum b)
-{
-	return DirectFunctionCall2(numeric_add, a, b);
-}
-
-static Datum
-minus(Datum a, Datum b)
-{
-	return DirectFunctionCall2(numeric_sub, a, b);
-}
-
-static Datum
-times(Datum a, Datum b)
-{
-	return DirectFunctionCall2(numeric_mul, a, b);
-}
-
-static Datum
-divided(Datum a, int n)
-{
-	return DirectFunctionCall2(numeric_div, a, NumericGetDatum(int64_to_numeric(n)));
-}
-
-static Datum
-distance(Datum a, Datum b)
-{
-	return DirectFunctionCall1(numeric_abs, minus(a, b));
-}
-
-static int
-compare(Datum a, Datum b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, a, b));
+	return DatumGetNumeric(DirectFunctionCall1(numeric_abs, NumericGetDatum(minus(a, b))));
 }
 
 static int
 compare_values(const void *a, const void *b)
 {
-	return compare(*(const Datum *) a, *(const Datum *) b);
+	return compare(*(const Numeric *) a, *(const Numeric *) b);
 }
 
 /* How many of the values are less; with or_equal, or equal. */
 static int
-count_below(const Window *window, Datum value, bool or_equal)
+count_below(const Window *window, Numeric value, bool or_equal)
 {
 	int			low = 0;
 	int			high = window->count;
@@ -106,12 +70,12 @@ count_below(const Window *window, Datum value, bool or_equal)
 }
 
 /* The value in the middle, or the mean of the two. */
-static Datum
-median(const Datum *values, int count)
+static Numeric
+median(const Numeric *values, int count)
 {
 	if (count % 2 == 1)
 		return values[count / 2];
-	return divided(plus(values[count / 2 - 1], values[count / 2]), 2);
+	return divided(plus(values[count / 2 - 1], values[count / 2]), int64_to_numeric(2));
 }
 
 static Window *
@@ -153,22 +117,22 @@ usage_monitor_unusual_add(PG_FUNCTION_ARGS)
 	{
 		window = palloc0(sizeof(Window));
 		window->room = 32;
-		window->values = palloc(sizeof(Datum) * window->room);
-		window->k = NumericGetDatum(PG_GETARG_NUMERIC_COPY(2));
+		window->values = palloc(sizeof(Numeric) * window->room);
+		window->k = PG_GETARG_NUMERIC_COPY(2);
 		window->min_history = PG_GETARG_INT32(3);
 	}
 	else
-		pfree(DatumGetPointer(window->last));
+		pfree(window->last);
 	if (window->count == window->room)
 	{
 		window->room *= 2;
-		window->values = repalloc_huge(window->values, sizeof(Datum) * window->room);
+		window->values = repalloc_huge(window->values, sizeof(Numeric) * window->room);
 	}
-	window->last = NumericGetDatum(PG_GETARG_NUMERIC_COPY(1));
+	window->last = PG_GETARG_NUMERIC_COPY(1);
 	place = count_below(window, window->last, true);
 	memmove(&window->values[place + 1], &window->values[place],
-			sizeof(Datum) * (window->count - place));
-	window->values[place] = NumericGetDatum(PG_GETARG_NUMERIC_COPY(1));
+			sizeof(Numeric) * (window->count - place));
+	window->values[place] = PG_GETARG_NUMERIC_COPY(1);
 	window->count++;
 	MemoryContextSwitchTo(before);
 
@@ -180,19 +144,19 @@ Datum
 usage_monitor_unusual_remove(PG_FUNCTION_ARGS)
 {
 	Window	   *window = window_of(fcinfo, NULL);
-	Datum		value;
+	Numeric		value;
 	int			place;
 
 	if (window == NULL || PG_ARGISNULL(1))
 		refuse_change();
-	value = NumericGetDatum(PG_GETARG_NUMERIC(1));
+	value = PG_GETARG_NUMERIC(1);
 	place = count_below(window, value, false);
 	if (place == window->count || compare(window->values[place], value) != 0)
 		refuse_change();
-	pfree(DatumGetPointer(window->values[place]));
+	pfree(window->values[place]);
 	window->count--;
 	memmove(&window->values[place], &window->values[place + 1],
-			sizeof(Datum) * (window->count - place));
+			sizeof(Numeric) * (window->count - place));
 	PG_RETURN_POINTER(window);
 }
 
@@ -205,10 +169,11 @@ usage_monitor_unusual_final(PG_FUNCTION_ARGS)
 {
 	Window	   *window = window_of(fcinfo, NULL);
 	Window		others;
-	Datum		result[2];
-	Datum		away;
-	Datum		threshold;
-	Datum	   *deviation;
+	Numeric		usual;
+	Numeric		result = NULL;
+	Numeric		away;
+	Numeric		threshold;
+	Datum		parts[2];
 	int			own;
 
 	/* of no others nothing is usual */
@@ -223,49 +188,51 @@ usage_monitor_unusual_final(PG_FUNCTION_ARGS)
 	others.count--;
 	away = window->values[own];
 	memmove(&window->values[own], &window->values[own + 1],
-			sizeof(Datum) * (others.count - own));
+			sizeof(Numeric) * (others.count - own));
 	window->values[others.count] = away;
 
-	result[0] = DirectFunctionCall1(numeric_trim_scale, median(others.values, others.count));
-	away = distance(window->last, result[0]);
-	result[1] = (Datum) 0;
+	usual = trimmed(median(others.values, others.count));
+	away = distance(window->last, usual);
 
 	/* below which deviation it is unusual; a little more, for a quotient is rounded */
-	threshold = times(constant("1.000001"),
-					  DirectFunctionCall2(numeric_div, away,
-										  times(window->k, constant(FROM_MEDIAN))));
-	if (count_below(&others, plus(result[0], threshold), false) -
-		count_below(&others, minus(result[0], threshold), true) >= others.count / 2)
+	threshold = times(amount_of_text("1.000001"),
+					  divided(away, times(window->k, amount_of_text(FROM_MEDIAN))));
+	if (count_below(&others, plus(usual, threshold), false) -
+		count_below(&others, minus(usual, threshold), true) >= others.count / 2)
 	{
-		deviation = palloc(sizeof(Datum) * others.count);
+		Numeric    *deviation = palloc(sizeof(Numeric) * others.count);
+		Numeric		estimate;
+
 		for (int i = 0; i < others.count; i++)
-			deviation[i] = distance(others.values[i], result[0]);
-		qsort(deviation, others.count, sizeof(Datum), compare_values);
-		result[1] = times(constant(FROM_MEDIAN), median(deviation, others.count));
-		if (compare(result[1], constant("0")) == 0)
+			deviation[i] = distance(others.values[i], usual);
+		qsort(deviation, others.count, sizeof(Numeric), compare_values);
+		estimate = times(amount_of_text(FROM_MEDIAN), median(deviation, others.count));
+		if (compare(estimate, zero()) == 0)
 		{
 			/* half of the values are the same: the mean deviation, or a hundredth of that value */
-			Datum		sum = deviation[0];
+			Numeric		sum = deviation[0];
 
 			for (int i = 1; i < others.count; i++)
 				sum = plus(sum, deviation[i]);
-			result[1] = times(constant(FROM_MEAN), divided(sum, others.count));
-			threshold = times(constant("0.01"), result[0]);
-			if (compare(threshold, result[1]) > 0)
-				result[1] = threshold;
+			estimate = times(amount_of_text(FROM_MEAN), divided(sum, int64_to_numeric(others.count)));
+			threshold = times(amount_of_text("0.01"), usual);
+			if (compare(threshold, estimate) > 0)
+				estimate = threshold;
 		}
-		result[1] = DirectFunctionCall1(numeric_trim_scale, result[1]);
-		if (compare(away, times(window->k, result[1])) <= 0)
-			result[1] = (Datum) 0;
+		estimate = trimmed(estimate);
+		if (compare(away, times(window->k, estimate)) > 0)
+			result = estimate;
 	}
 
 	/* and back to its place */
 	away = window->values[others.count];
 	memmove(&window->values[own + 1], &window->values[own],
-			sizeof(Datum) * (others.count - own));
+			sizeof(Numeric) * (others.count - own));
 	window->values[own] = away;
 
-	if (result[1] == (Datum) 0)
+	if (result == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_ARRAYTYPE_P(construct_array(result, 2, NUMERICOID, -1, false, TYPALIGN_INT));
+	parts[0] = NumericGetDatum(usual);
+	parts[1] = NumericGetDatum(result);
+	PG_RETURN_ARRAYTYPE_P(construct_array(parts, 2, NUMERICOID, -1, false, TYPALIGN_INT));
 }

@@ -77,21 +77,6 @@ late_begin(void *arg)
 	um_fold_go_back((UmFold *) arg);
 }
 
-/* Reads how far usage_id has come. */
-static int64
-last_usage_id(void)
-{
-	bool		isnull;
-	int64		result;
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(&read_last_usage_id, NULL, NULL);
-	result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	um_spi_end(&spi);
-	return result;
-}
-
 /* Stores the new mark. */
 static void
 store(const UmWatermark *mark)
@@ -221,7 +206,7 @@ check_may_fold(const char *function)
 static int64
 fold_tail(bool rebuild, bool drops_corrections)
 {
-	int64		usage_id = last_usage_id();
+	int64		usage_id = DatumGetInt64(um_spi_value(&read_last_usage_id, NULL));
 	UmFold	   *fold = um_fold_start();
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	UmWatermark folded = {0};

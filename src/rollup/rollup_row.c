@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/amount.h"
 #include "base/error.h"
 #include "base/table_columns.h"
 #include "catalog/index.h"
@@ -96,12 +97,6 @@ um_duration_bucket(double duration_ms)
 	return low;
 }
 
-static Numeric
-add(Numeric a, Numeric b)
-{
-	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
 /* Sets a number; the value may be UM_STORED_NUMERIC. */
 void
 um_number_set(UmNumber *number, Numeric value)
@@ -138,8 +133,7 @@ um_number_to_numeric(const UmNumber *number)
 	Numeric		small = um_decimal_to_numeric(number->mantissa, number->scale);
 
 	return number->large == NULL ? small :
-		DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
-											NumericGetDatum(add(small, number->large))));
+		trimmed(plus(small, number->large));
 }
 
 /* Adds to a number, or with sign -1 takes from it; memory is the caller's. */
@@ -154,7 +148,7 @@ um_number_add(UmNumber *number, const UmNumber *value, int sign)
 		Numeric		large = sign > 0 ? value->large :
 			DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(value->large)));
 
-		number->large = add(number->large ? number->large : int64_to_numeric(0), large);
+		number->large = plus(number->large ? number->large : zero(), large);
 	}
 	if (more.mantissa == 0)
 		return;
@@ -166,8 +160,8 @@ um_number_add(UmNumber *number, const UmNumber *value, int sign)
 		return;
 	}
 	/* what there was goes on top; the rest begins with the value */
-	number->large = add(number->large ? number->large : int64_to_numeric(0),
-						um_decimal_to_numeric(number->mantissa, number->scale));
+	number->large = plus(number->large ? number->large : zero(),
+						 um_decimal_to_numeric(number->mantissa, number->scale));
 	number->mantissa = sign < 0 ? -value->mantissa : value->mantissa;
 	number->scale = value->scale;
 }
@@ -178,8 +172,7 @@ number_is_zero(const UmNumber *number)
 {
 	if (number->large == NULL)
 		return number->mantissa == 0;
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(um_number_to_numeric(number)),
-											 NumericGetDatum(int64_to_numeric(0)))) == 0;
+	return compare(um_number_to_numeric(number), zero()) == 0;
 }
 
 /* The hash of a name's part. */
@@ -200,13 +193,6 @@ um_rollup_hash(UmRollupName *name)
 	name->hash = (int64) ((uint64) um_string_hash(name->org) << 32 | hash);
 }
 
-static bool
-same_string(UmString a, UmString b)
-{
-	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
-		(a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
-}
-
 /*
  * The hash as it is stored, in half the space.  A few bits suffice to have an
  * organisation's rows close together; the others tell its names apart.
@@ -222,10 +208,10 @@ bool
 um_rollup_same(const UmRollupName *a, const UmRollupName *b)
 {
 	if (a->hash != b->hash || a->day != b->day || a->hour != b->hour ||
-		!same_string(a->org, b->org))
+		!um_string_equal(a->org, b->org))
 		return false;
 	for (int i = 0; i < UM_ROLLUP_KEYS; i++)
-		if (!same_string(a->key[i], b->key[i]))
+		if (!um_string_equal(a->key[i], b->key[i]))
 			return false;
 	return true;
 }
