@@ -6,16 +6,18 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
+import sys
 import tempfile
-import time
 import unittest
 import urllib.parse
 import urllib.request
 from decimal import Decimal
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "../../../test"))
+from waiting import free_port, until  # noqa: E402
+
 FILES = os.path.dirname(HERE)
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 EXPORTER = shutil.which("prometheus-sql-exporter") or shutil.which("sql_exporter")
@@ -53,20 +55,6 @@ def psql(sql, *options, role=None):
 
 def rows(sql):
     return json.loads(psql(f"SELECT coalesce(jsonb_agg(r), '[]') FROM ({sql}) AS r"), parse_float=Decimal)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(what, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.2)
 
 
 def replaced(text, *pairs):
