@@ -19,6 +19,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(SOURCE)/
 SQL_PARTS = \
 	sql/base/setting.sql \
 	sql/base/as_owner.sql \
+	sql/base/describe.sql \
 	sql/base/audit.sql \
 	sql/base/access.sql \
 	sql/base/progress.sql \

@@ -8,6 +8,7 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA usage_monitor, _usage_monitor FROM PUBLIC;
 
 DROP FUNCTION _usage_monitor._run_as_owner(text);
+DROP FUNCTION _usage_monitor._describe(text[], text[], text);
 
 CREATE FUNCTION _usage_monitor._check_role(role regrole, org text) RETURNS void
     LANGUAGE plpgsql

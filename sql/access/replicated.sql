@@ -1,21 +1,21 @@
 /*
- * What arrives by logical replication fires triggers of rows alone.  Made
- * last, for all tables that backends cache; where nothing is replicated these
- * never fire.
+ * The tables that backends cache tell them of every change.  What arrives by
+ * logical replication fires triggers of rows alone; where nothing is
+ * replicated these never fire.
  */
 DO $$
 DECLARE
-    cached record;
+    cached text;
 BEGIN
-    FOR cached IN
-        SELECT t.tgrelid::regclass AS name
-          FROM pg_trigger t
-         WHERE t.tgfoid = '_usage_monitor._invalidate'::regproc
-         ORDER BY 1
+    FOREACH cached IN ARRAY '{setting, access, price, price_rate, model_alias, provider_alias, exchange_rate, discount,
+                              usage_field, quota}'::text[]
     LOOP
-        EXECUTE format('CREATE TRIGGER invalidate_replicated AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION _usage_monitor._invalidate()',
-                       cached.name);
-        EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER invalidate_replicated', cached.name);
+        EXECUTE format('CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.%I FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate()',
+                       cached);
+        EXECUTE format('CREATE TRIGGER invalidate_replicated AFTER INSERT OR UPDATE OR DELETE ON usage_monitor.%I FOR EACH ROW EXECUTE FUNCTION _usage_monitor._invalidate()',
+                       cached);
+        EXECUTE format('ALTER TABLE usage_monitor.%I ENABLE ALWAYS TRIGGER invalidate, ENABLE REPLICA TRIGGER invalidate_replicated',
+                       cached);
     END LOOP;
 END
 $$;

@@ -21,12 +21,6 @@ COMMENT ON COLUMN usage_monitor.access.org IS 'The organisation that it is for; 
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.access', '');
 
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.access
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-ALTER TABLE usage_monitor.access ENABLE ALWAYS TRIGGER invalidate;
-
 CREATE FUNCTION _usage_monitor._own_support(internal) RETURNS internal
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'usage_monitor_own_support';

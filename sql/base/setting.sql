@@ -162,12 +162,6 @@ CREATE TRIGGER check_setting
     BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.setting
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_setting();
 
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.setting
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-ALTER TABLE usage_monitor.setting ENABLE ALWAYS TRIGGER invalidate;
-
 CREATE FUNCTION usage_monitor.ledger_currency() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_ledger_currency';

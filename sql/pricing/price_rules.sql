@@ -48,6 +48,22 @@ CREATE FUNCTION _usage_monitor._keep_children() RETURNS trigger
 COMMENT ON FUNCTION _usage_monitor._keep_children() IS
     'Trigger: rates go with their price, raises and adjustments with their quota, whose numbers cannot be changed meanwhile (23503).';
 
+CREATE FUNCTION _usage_monitor._check_valid(valid tstzrange) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF isempty(valid) OR (NOT lower_inf(valid) AND NOT lower_inc(valid)) OR upper_inc(valid) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM009',
+            MESSAGE = format('column "valid" must hold its start and not its end, but is %s', valid),
+            HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_valid(tstzrange) IS 'Refuses a range of time that is not [from, to) (UM009).';
+
 CREATE FUNCTION _usage_monitor._check_price() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -72,15 +88,7 @@ BEGIN
             MESSAGE = format('column "origin" must be user or import, but is "%s"', NEW.origin),
             HINT = 'Leave it out: your own prices are of origin user.';
     END IF;
-    IF isempty(NEW.valid)
-       OR (NOT lower_inf(NEW.valid) AND NOT lower_inc(NEW.valid))
-       OR upper_inc(NEW.valid)
-    THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('column "valid" must hold its start and not its end, but is %s', NEW.valid),
-            HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
-    END IF;
+    PERFORM _usage_monitor._check_valid(NEW.valid);
 
     SELECT p.* INTO other
       FROM usage_monitor.price p
@@ -187,15 +195,7 @@ BEGIN
             MESSAGE = format('column "rate" from %s to %s has too many digits', NEW.from_currency, NEW.to_currency),
             HINT = 'It may have 100 digits before the point and 100 behind it.';
     END IF;
-    IF isempty(NEW.valid)
-       OR (NOT lower_inf(NEW.valid) AND NOT lower_inc(NEW.valid))
-       OR upper_inc(NEW.valid)
-    THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('column "valid" must hold its start and not its end, but is %s', NEW.valid),
-            HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
-    END IF;
+    PERFORM _usage_monitor._check_valid(NEW.valid);
     RETURN NEW;
 END
 $$;
@@ -222,15 +222,7 @@ BEGIN
             MESSAGE = format('column "percent" must be from 0 to 100, but is %s', left(NEW.percent::text, 60)),
             HINT = 'It is what the organisation pays less: 15 stands for 15 %.';
     END IF;
-    IF isempty(NEW.valid)
-       OR (NOT lower_inf(NEW.valid) AND NOT lower_inc(NEW.valid))
-       OR upper_inc(NEW.valid)
-    THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('column "valid" must hold its start and not its end, but is %s', NEW.valid),
-            HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
-    END IF;
+    PERFORM _usage_monitor._check_valid(NEW.valid);
     NEW.provider := _usage_monitor._canonical_provider(NEW.provider);
     NEW.model := _usage_monitor._resolved_model(NEW.provider, NEW.model);
     RETURN NEW;
@@ -325,38 +317,6 @@ CREATE TRIGGER keep_children
 CREATE TRIGGER keep_children_truncate
     AFTER TRUNCATE ON usage_monitor.price
     FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._keep_children();
-
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.price
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.price_rate
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.model_alias
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.provider_alias
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.exchange_rate
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.discount
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
--- also where prices arrive by logical replication
-ALTER TABLE usage_monitor.price ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE usage_monitor.price_rate ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE usage_monitor.model_alias ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE usage_monitor.provider_alias ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE usage_monitor.exchange_rate ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE usage_monitor.discount ENABLE ALWAYS TRIGGER invalidate;
 
 /*
  * Only the user's rows are dumped: the shipped ones come with the extension.

@@ -283,13 +283,8 @@ COMMENT ON FUNCTION _usage_monitor._sign_alert(bigint, text, boolean) IS
 
 CREATE FUNCTION _usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN _usage_monitor._sign_alert(alert_id, by, false);
-END
-$$;
+    LANGUAGE sql
+RETURN _usage_monitor._sign_alert(alert_id, by, false);
 
 SELECT _usage_monitor._run_as_owner('acknowledge_alert');
 
@@ -298,13 +293,8 @@ COMMENT ON FUNCTION usage_monitor.acknowledge_alert(bigint, text) IS
 
 CREATE FUNCTION _usage_monitor.resolve_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN _usage_monitor._sign_alert(alert_id, by, true);
-END
-$$;
+    LANGUAGE sql
+RETURN _usage_monitor._sign_alert(alert_id, by, true);
 
 SELECT _usage_monitor._run_as_owner('resolve_alert');
 

@@ -244,26 +244,8 @@ SELECT s.quota_id,
 COMMENT ON VIEW usage_monitor.budget_status IS
     'The running period of every budget and of its parts, with what is allotted and where it is heading.';
 
-/* A column means what it means in quota_status. */
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT a.attname, coalesce(d.comment, col_description(t.attrelid, t.attnum)) AS comment
-          FROM pg_attribute a
-          LEFT JOIN pg_attribute t
-            ON t.attrelid = 'usage_monitor.quota_status'::regclass
-           AND t.attname = a.attname
-          LEFT JOIN (VALUES
-                       ('part_of', 'The budget that it is a part of.'),
-                       ('allotted', 'The sum of its parts'' amounts.'),
-                       ('unallotted', 'What is not allotted to parts.'),
-                       ('projected_percentage', 'projected in percent of the amount.')) AS d (name, comment)
-            ON d.name = a.attname
-         WHERE a.attrelid = 'usage_monitor.budget_status'::regclass
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.budget_status.%I IS %L', col.attname, col.comment);
-    END LOOP;
-END
-$$;
+SELECT _usage_monitor._describe('{budget_status}', ARRAY[
+    ['part_of', 'The budget that it is a part of.'],
+    ['allotted', 'The sum of its parts'' amounts.'],
+    ['unallotted', 'What is not allotted to parts.'],
+    ['projected_percentage', 'projected in percent of the amount.']], 'quota_status');

@@ -519,15 +519,10 @@ CREATE TRIGGER quota_limits_otherwise
           (NEW.amount, NEW.warning_threshold, NEW.critical_threshold, NEW.thresholds, NEW.enforcement))
     EXECUTE FUNCTION _usage_monitor._quota_changed('limits');
 
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE ON usage_monitor.quota
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
 -- also where quotas arrive by logical replication
 ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER quota_made;
 ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER quota_counts_otherwise;
 ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER quota_limits_otherwise;
-ALTER TABLE usage_monitor.quota ENABLE ALWAYS TRIGGER invalidate;
 
 CREATE FUNCTION _usage_monitor._refuse_truncate() RETURNS trigger
     LANGUAGE plpgsql

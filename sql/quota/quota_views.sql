@@ -175,45 +175,23 @@ SELECT q.quota_id,
 COMMENT ON VIEW usage_monitor.quota_history IS
     'Every period that has usage, of every quota and subject, by the amount that the quota has today; a raise counts in the running period only.';
 
-/* A column means what it means in the table that it comes from. */
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT v.name AS view, a.attname,
-               coalesce(d.comment, col_description(t.attrelid, t.attnum)) AS comment
-          FROM (VALUES ('active_alert', 'alert'),
-                       ('quota_status', 'quota'),
-                       ('quota_history', 'quota')) AS v (name, source)
-          JOIN pg_attribute a
-            ON a.attrelid = format('usage_monitor.%I', v.name)::regclass
-          LEFT JOIN pg_attribute t
-            ON t.attrelid = format('usage_monitor.%I', v.source)::regclass
-           AND t.attname = a.attname
-          LEFT JOIN (VALUES
-                       ('alert', 'state', 'open or acknowledged.'),
-                       ('alert', 'quota', 'Name of the quota or budget that was reached; NULL: another kind of alert.'),
-                       ('alert', 'scope', 'What the quota limits: all, org, department, project, user, session, model, provider or tag.'),
-                       ('alert', 'org', 'Organisation that the alert is about; NULL: all of them, or not one alone.'),
-                       ('alert', 'metric', 'Unit of used and amount: that of the quota, or what the alert rule measures; cost of an anomaly.'),
-                       ('alert', 'period', 'Period of the quota; NULL: another kind of alert.'),
-                       ('alert', 'model', 'Model that the alert is about, or pattern of models that the quota counts; NULL: any.'),
-                       ('quota', 'org', 'Organisation whose usage it limits; NULL: of all of them.'),
-                       ('quota', 'subject', 'Whose usage it is; NULL for a quota of scope all.'),
-                       ('quota', 'period_start', 'When the period began; -infinity for lifetime.'),
-                       ('quota', 'period_end', 'When the next one begins; infinity for lifetime.'),
-                       ('quota', 'used', 'What was used in the period, in the unit of the metric.'),
-                       ('quota', 'reserved', 'What open reservations hold.'),
-                       ('quota', 'projected', 'What will be used by the end of the period at its rate so far; NULL for lifetime.'),
-                       ('quota', 'runs_out_at', 'When the amount will be used up at that rate; NULL: not in this period, or already.'),
-                       ('quota', 'remaining', 'Amount less what was used and reserved; negative where it is exceeded.'),
-                       ('quota', 'percentage', 'What was used in percent of the amount, to two decimals.'),
-                       ('quota', 'state', 'ok, warning, critical or exceeded.')) AS d (source, name, comment)
-            ON d.source = v.source
-           AND d.name = a.attname
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.view, col.attname, col.comment);
-    END LOOP;
-END
-$$;
+SELECT _usage_monitor._describe('{active_alert}', ARRAY[
+    ['state', 'open or acknowledged.'],
+    ['quota', 'Name of the quota or budget that was reached; NULL: another kind of alert.'],
+    ['scope', 'What the quota limits: all, org, department, project, user, session, model, provider or tag.'],
+    ['org', 'Organisation that the alert is about; NULL: all of them, or not one alone.'],
+    ['metric', 'Unit of used and amount: that of the quota, or what the alert rule measures; cost of an anomaly.'],
+    ['period', 'Period of the quota; NULL: another kind of alert.'],
+    ['model', 'Model that the alert is about, or pattern of models that the quota counts; NULL: any.']], 'alert');
+SELECT _usage_monitor._describe('{quota_status, quota_history}', ARRAY[
+    ['org', 'Organisation whose usage it limits; NULL: of all of them.'],
+    ['subject', 'Whose usage it is; NULL for a quota of scope all.'],
+    ['period_start', 'When the period began; -infinity for lifetime.'],
+    ['period_end', 'When the next one begins; infinity for lifetime.'],
+    ['used', 'What was used in the period, in the unit of the metric.'],
+    ['reserved', 'What open reservations hold.'],
+    ['projected', 'What will be used by the end of the period at its rate so far; NULL for lifetime.'],
+    ['runs_out_at', 'When the amount will be used up at that rate; NULL: not in this period, or already.'],
+    ['remaining', 'Amount less what was used and reserved; negative where it is exceeded.'],
+    ['percentage', 'What was used in percent of the amount, to two decimals.'],
+    ['state', 'ok, warning, critical or exceeded.']], 'quota');

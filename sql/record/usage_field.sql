@@ -35,11 +35,5 @@ CREATE TRIGGER check_usage_field
     BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.usage_field
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_usage_field();
 
-CREATE TRIGGER invalidate
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON usage_monitor.usage_field
-    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._invalidate();
-
-ALTER TABLE usage_monitor.usage_field ENABLE ALWAYS TRIGGER invalidate;
-
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_field', 'WHERE source = ''own''');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_field_line_seq', '');

@@ -808,44 +808,6 @@ $$;
 COMMENT ON FUNCTION usage_monitor.suggest_optimizations(timestamptz, text, integer, integer) IS
     'Where money could be saved, by what was used in so many days until that instant: of all together and of the organisations that cost most, or of one organisation (of_org). The columns are those of optimization_suggestion. Error: UM001 invalid argument.';
 
-CREATE FUNCTION usage_monitor.suggest_optimizations(
-    at date,
-    of_org text DEFAULT NULL,
-    days integer DEFAULT 30,
-    organisations integer DEFAULT 5
-) RETURNS TABLE (
-    title text, description text, type text, org text, subject text,
-    current_cost numeric, potential_savings numeric, savings_percentage numeric,
-    recommendations text[], effort text, priority text, evidence jsonb, currency text,
-    code text, arguments jsonb
-)
-    LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT * FROM usage_monitor.suggest_optimizations(_usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
-END;
-
-COMMENT ON FUNCTION usage_monitor.suggest_optimizations(date, text, integer, integer) IS
-    'The same for so many days of the ledger''s calendar, the last of which is given, whatever the session''s time zone is. Errors: as above.';
-
-CREATE FUNCTION usage_monitor.suggest_optimizations(
-    at text,
-    of_org text DEFAULT NULL,
-    days integer DEFAULT 30,
-    organisations integer DEFAULT 5
-) RETURNS TABLE (
-    title text, description text, type text, org text, subject text,
-    current_cost numeric, potential_savings numeric, savings_percentage numeric,
-    recommendations text[], effort text, priority text, evidence jsonb, currency text,
-    code text, arguments jsonb
-)
-    LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT * FROM usage_monitor.suggest_optimizations(_usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
-END;
-
-COMMENT ON FUNCTION usage_monitor.suggest_optimizations(text, text, integer, integer) IS
-    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for text that is not a day or an instant.';
-
 CREATE VIEW usage_monitor.optimization_suggestion WITH (security_invoker = true) AS
 SELECT s.title, s.description, s.type, s.org, s.subject,
        s.current_cost, s.potential_savings, s.savings_percentage,
@@ -869,3 +831,32 @@ COMMENT ON COLUMN usage_monitor.optimization_suggestion.evidence IS 'The figures
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.currency IS 'ISO 4217 code of the currency of the costs: the ledger''s.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.code IS 'Which suggestion it is, for programs that say it in other words than title and description: cheaper_model, prompt_caching, failing_calls, batch_tier, quota_far_from_limit, quota_at_limit, quota_stops_many, dear_days or dear_calls.';
 COMMENT ON COLUMN usage_monitor.optimization_suggestion.arguments IS 'What title and description name, not rounded: a JSON object, numbers as text with all their digits. Its keys are the same for each code.';
+
+/* The same for days of the ledger's calendar, and what is written without a type. */
+CREATE FUNCTION usage_monitor.suggest_optimizations(
+    at date,
+    of_org text DEFAULT NULL,
+    days integer DEFAULT 30,
+    organisations integer DEFAULT 5
+) RETURNS SETOF usage_monitor.optimization_suggestion
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.suggest_optimizations(_usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
+END;
+
+COMMENT ON FUNCTION usage_monitor.suggest_optimizations(date, text, integer, integer) IS
+    'The same for so many days of the ledger''s calendar, the last of which is given, whatever the session''s time zone is. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.suggest_optimizations(
+    at text,
+    of_org text DEFAULT NULL,
+    days integer DEFAULT 30,
+    organisations integer DEFAULT 5
+) RETURNS SETOF usage_monitor.optimization_suggestion
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.suggest_optimizations(_usage_monitor._instant(suggest_optimizations.at), suggest_optimizations.of_org, suggest_optimizations.days, suggest_optimizations.organisations);
+END;
+
+COMMENT ON FUNCTION usage_monitor.suggest_optimizations(text, text, integer, integer) IS
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for text that is not a day or an instant.';

@@ -542,28 +542,15 @@ SELECT o.day, o.vendor, o.model, o.meter,
 
 COMMENT ON VIEW usage_monitor.bill_reconciliation IS
     'Ledger and vendor''s bill side by side, by the vendor''s day (UTC), model and meter, for the days that a bill was imported of.';
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT *
-          FROM (VALUES
-              ('day', 'The vendor''s day, in UTC.'),
-              ('vendor', 'Who bills.'),
-              ('model', 'The model as the price book calls it; empty: the bill names none.'),
-              ('meter', 'What is billed: a meter, exclusive of those inside it; total: all of it, whose quantity is the number of calls; other: none that is known.'),
-              ('ledger_quantity', 'Units by the ledger''s calls that have a price.'),
-              ('billed_quantity', 'Units by the bill; NULL: it does not say.'),
-              ('quantity_difference', 'Billed less the ledger''s.'),
-              ('ledger_amount', 'What they cost by the price book, in currency.'),
-              ('billed_amount', 'What was billed, in currency, by the exchange rate of the day; NULL: not said.'),
-              ('amount_difference', 'Billed less the ledger''s.'),
-              ('currency', 'The ledger''s currency.'),
-              ('finding', 'agrees; missing calls: billed and not in the ledger; not billed: in the ledger and not on the bill; wrong price: as many units, another amount; unpriced calls: the ledger has calls without a price; no exchange rate. Where the bill says no quantity, it is told from the amounts of all meters of the model that day, and may err.')
-          ) AS c (name, comment)
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.bill_reconciliation.%I IS %L', col.name, col.comment);
-    END LOOP;
-END
-$$;
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.day IS 'The vendor''s day, in UTC.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.vendor IS 'Who bills.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.model IS 'The model as the price book calls it; empty: the bill names none.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.meter IS 'What is billed: a meter, exclusive of those inside it; total: all of it, whose quantity is the number of calls; other: none that is known.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.ledger_quantity IS 'Units by the ledger''s calls that have a price.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.billed_quantity IS 'Units by the bill; NULL: it does not say.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.quantity_difference IS 'Billed less the ledger''s.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.ledger_amount IS 'What they cost by the price book, in currency.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.billed_amount IS 'What was billed, in currency, by the exchange rate of the day; NULL: not said.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.amount_difference IS 'Billed less the ledger''s.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.currency IS 'The ledger''s currency.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.finding IS 'agrees; missing calls: billed and not in the ledger; not billed: in the ledger and not on the bill; wrong price: as many units, another amount; unpriced calls: the ledger has calls without a price; no exchange rate. Where the bill says no quantity, it is told from the amounts of all meters of the model that day, and may err.';

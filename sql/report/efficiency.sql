@@ -146,20 +146,5 @@ COMMENT ON COLUMN usage_monitor.model_efficiency.avg_duration_ms IS 'Average dur
 COMMENT ON COLUMN usage_monitor.model_efficiency.tokens_per_second IS 'Output tokens for each second that calls took, as if calls without a duration had taken the average.';
 COMMENT ON COLUMN usage_monitor.model_efficiency.cost_rank IS 'Place by cost_per_1k_tokens, the cheapest first; NULL where that is.';
 
-/* Every other column means what it means in the view that it comes from. */
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT c.relname, a.attname, col_description(t.attrelid, t.attnum) AS comment
-        FROM pg_class AS c
-        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
-        JOIN pg_attribute AS t ON t.attrelid = 'usage_monitor.model_usage'::regclass AND t.attname = a.attname
-        WHERE c.oid IN ('usage_monitor.cache_efficiency'::regclass, 'usage_monitor.model_efficiency'::regclass)
-          AND col_description(a.attrelid, a.attnum) IS NULL
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.relname, col.attname, col.comment);
-    END LOOP;
-END
-$$;
+-- the others mean what they mean in the view that they come from
+SELECT _usage_monitor._describe('{cache_efficiency, model_efficiency}', '{}', 'model_usage');

@@ -59,68 +59,54 @@ CREATE TYPE usage_monitor.focus_cost_and_usage AS (
 
 COMMENT ON TYPE usage_monitor.focus_cost_and_usage IS
     'A row of focus(): the columns of every version; those that the version does not have are NULL.';
-
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT *
-          FROM (VALUES
-              ('AvailabilityZone', 'NULL: calls have none.'),
-              ('BilledCost', 'What is charged, in BillingCurrency: the ledger''s cost, exactly.'),
-              ('BillingAccountId', 'The organisation.'),
-              ('BillingAccountName', 'The organisation.'),
-              ('BillingAccountType', 'Organisation.'),
-              ('BillingCurrency', 'The ledger''s currency.'),
-              ('BillingPeriodEnd', 'When the month of the ledger''s calendar ends, in UTC; not included.'),
-              ('BillingPeriodStart', 'When it begins.'),
-              ('ChargeCategory', 'Usage; Adjustment: what calls cost more or less than the price book says now, for the ledger keeps what they were priced at, and refunds of the same month.'),
-              ('ChargeClass', 'Correction: corrects a closed period, in the month that it was made; else NULL.'),
-              ('ChargeDescription', 'What was charged, for people.'),
-              ('ChargeFrequency', 'Usage-Based.'),
-              ('ChargePeriodEnd', 'When the day of the ledger''s calendar ends, in UTC; not included.'),
-              ('ChargePeriodStart', 'When it begins.'),
-              ('ConsumedQuantity', 'What was used, in ConsumedUnit.'),
-              ('ConsumedUnit', 'Tokens, Requests, Seconds, ... by the meter.'),
-              ('ContractedCost', 'By the contract''s price and after the discount: BilledCost.'),
-              ('ContractedUnitPrice', 'Of a PricingUnit, in BillingCurrency, after the discount.'),
-              ('EffectiveCost', 'BilledCost: nothing is paid in advance.'),
-              ('HostProviderName', 'Who runs the model: the provider. From 1.3 on.'),
-              ('InvoiceId', 'NULL: the ledger has no invoices.'),
-              ('InvoiceIssuerName', 'Who bills: the provider.'),
-              ('ListCost', 'Without contract and discount, in BillingCurrency.'),
-              ('ListUnitPrice', 'Of a PricingUnit, in BillingCurrency, without contract and discount.'),
-              ('PricingCategory', 'Standard; Other: of costs that were not priced by the price book.'),
-              ('PricingCurrency', 'The currency of the price.'),
-              ('PricingCurrencyContractedUnitPrice', 'ContractedUnitPrice in PricingCurrency.'),
-              ('PricingCurrencyEffectiveCost', 'EffectiveCost in PricingCurrency.'),
-              ('PricingCurrencyListUnitPrice', 'ListUnitPrice in PricingCurrency.'),
-              ('PricingQuantity', 'What was priced, in PricingUnit.'),
-              ('PricingUnit', 'Tokens, Requests, ...; Units: units of PricingCurrency, of costs that were not priced by the price book.'),
-              ('ProviderName', 'The provider. Up to 1.3.'),
-              ('PublisherName', 'The provider. Up to 1.3.'),
-              ('ServiceCategory', 'AI and Machine Learning.'),
-              ('ServiceName', 'The provider''s API.'),
-              ('ServiceProviderName', 'The provider. From 1.3 on.'),
-              ('ServiceSubcategory', 'Generative AI.'),
-              ('SkuId', 'provider/model/meter, by their names in the price book.'),
-              ('SkuMeter', 'The meter; charge: of costs that were not priced by the price book.'),
-              ('SkuPriceDetails', 'Of what a price depends on: x_ServiceTier, x_ContextFrom (input tokens), x_TimeWindow.'),
-              ('SkuPriceId', 'SkuId, and the service tier, context tier and daily window of the price.'),
-              ('SubAccountId', 'The project.'),
-              ('SubAccountName', 'The project.'),
-              ('SubAccountType', 'Project.'),
-              ('Tags', 'The calls'' tags of the names that were asked for.'),
-              ('x_CorrectedDay', 'Of a correction: the day that it corrects.'),
-              ('x_Department', 'The department.'),
-              ('x_Requests', 'Number of calls that used the meter; those of a call''s several meters are the same call.')
-          ) AS c (name, comment)
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.focus_cost_and_usage.%I IS %L', col.name, col.comment);
-    END LOOP;
-END
-$$;
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."AvailabilityZone" IS 'NULL: calls have none.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BilledCost" IS 'What is charged, in BillingCurrency: the ledger''s cost, exactly.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BillingAccountId" IS 'The organisation.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BillingAccountName" IS 'The organisation.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BillingAccountType" IS 'Organisation.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BillingCurrency" IS 'The ledger''s currency.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BillingPeriodEnd" IS 'When the month of the ledger''s calendar ends, in UTC; not included.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."BillingPeriodStart" IS 'When it begins.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ChargeCategory" IS 'Usage; Adjustment: what calls cost more or less than the price book says now, for the ledger keeps what they were priced at, and refunds of the same month.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ChargeClass" IS 'Correction: corrects a closed period, in the month that it was made; else NULL.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ChargeDescription" IS 'What was charged, for people.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ChargeFrequency" IS 'Usage-Based.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ChargePeriodEnd" IS 'When the day of the ledger''s calendar ends, in UTC; not included.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ChargePeriodStart" IS 'When it begins.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ConsumedQuantity" IS 'What was used, in ConsumedUnit.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ConsumedUnit" IS 'Tokens, Requests, Seconds, ... by the meter.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ContractedCost" IS 'By the contract''s price and after the discount: BilledCost.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ContractedUnitPrice" IS 'Of a PricingUnit, in BillingCurrency, after the discount.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."EffectiveCost" IS 'BilledCost: nothing is paid in advance.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."HostProviderName" IS 'Who runs the model: the provider. From 1.3 on.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."InvoiceId" IS 'NULL: the ledger has no invoices.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."InvoiceIssuerName" IS 'Who bills: the provider.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ListCost" IS 'Without contract and discount, in BillingCurrency.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ListUnitPrice" IS 'Of a PricingUnit, in BillingCurrency, without contract and discount.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingCategory" IS 'Standard; Other: of costs that were not priced by the price book.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingCurrency" IS 'The currency of the price.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingCurrencyContractedUnitPrice" IS 'ContractedUnitPrice in PricingCurrency.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingCurrencyEffectiveCost" IS 'EffectiveCost in PricingCurrency.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingCurrencyListUnitPrice" IS 'ListUnitPrice in PricingCurrency.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingQuantity" IS 'What was priced, in PricingUnit.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PricingUnit" IS 'Tokens, Requests, ...; Units: units of PricingCurrency, of costs that were not priced by the price book.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ProviderName" IS 'The provider. Up to 1.3.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."PublisherName" IS 'The provider. Up to 1.3.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ServiceCategory" IS 'AI and Machine Learning.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ServiceName" IS 'The provider''s API.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ServiceProviderName" IS 'The provider. From 1.3 on.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."ServiceSubcategory" IS 'Generative AI.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SkuId" IS 'provider/model/meter, by their names in the price book.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SkuMeter" IS 'The meter; charge: of costs that were not priced by the price book.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SkuPriceDetails" IS 'Of what a price depends on: x_ServiceTier, x_ContextFrom (input tokens), x_TimeWindow.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SkuPriceId" IS 'SkuId, and the service tier, context tier and daily window of the price.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SubAccountId" IS 'The project.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SubAccountName" IS 'The project.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."SubAccountType" IS 'Project.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."Tags" IS 'The calls'' tags of the names that were asked for.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."x_CorrectedDay" IS 'Of a correction: the day that it corrects.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."x_Department" IS 'The department.';
+COMMENT ON COLUMN usage_monitor.focus_cost_and_usage."x_Requests" IS 'Number of calls that used the meter; those of a call''s several meters are the same call.';
 
 CREATE FUNCTION _usage_monitor._focus_columns(version text) RETURNS SETOF text
     LANGUAGE plpgsql STABLE

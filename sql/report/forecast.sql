@@ -278,46 +278,6 @@ $$;
 COMMENT ON FUNCTION usage_monitor.forecast(timestamptz, text, integer) IS
     'What the month of that instant will cost by its end, of everything, of each organisation and of each model (of_scope: one of all, org and model; NULL: all three), from so many days before the instant''s day, which counts whole. With 14 days or more: weekdays and a straight line by least squares, idle days being 0; with fewer: their average. No row for what had no usage before that day. The columns are those of cost_forecast. Errors: UM001 not an instant, or history that is not from 7 to 731 days; UM008 unknown scope.';
 
-CREATE FUNCTION usage_monitor.forecast(
-    at date,
-    of_scope text DEFAULT NULL,
-    history integer DEFAULT 90
-) RETURNS TABLE (
-    scope text, subject text, provider text, month date,
-    month_to_date numeric, days_elapsed integer, days_left integer,
-    forecast numeric, lower_bound numeric, upper_bound numeric, simple_forecast numeric,
-    daily_trend numeric, history_days integer,
-    r_squared numeric, error_percentage numeric, recent_error_percentage numeric,
-    confidence text, unpriced_requests bigint, currency text
-)
-    LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT * FROM usage_monitor.forecast(_usage_monitor._instant(forecast.at), forecast.of_scope, forecast.history);
-END;
-
-COMMENT ON FUNCTION usage_monitor.forecast(date, text, integer) IS
-    'The same as of a day of the ledger''s calendar, whatever the session''s time zone is. Errors: as above.';
-
-CREATE FUNCTION usage_monitor.forecast(
-    at text,
-    of_scope text DEFAULT NULL,
-    history integer DEFAULT 90
-) RETURNS TABLE (
-    scope text, subject text, provider text, month date,
-    month_to_date numeric, days_elapsed integer, days_left integer,
-    forecast numeric, lower_bound numeric, upper_bound numeric, simple_forecast numeric,
-    daily_trend numeric, history_days integer,
-    r_squared numeric, error_percentage numeric, recent_error_percentage numeric,
-    confidence text, unpriced_requests bigint, currency text
-)
-    LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT * FROM usage_monitor.forecast(_usage_monitor._instant(forecast.at), forecast.of_scope, forecast.history);
-END;
-
-COMMENT ON FUNCTION usage_monitor.forecast(text, text, integer) IS
-    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for text that is not a day or an instant.';
-
 CREATE FUNCTION usage_monitor.forecast_days(
     at timestamptz DEFAULT now(),
     of_scope text DEFAULT 'all',
@@ -393,3 +353,30 @@ COMMENT ON COLUMN usage_monitor.cost_forecast.recent_error_percentage IS 'How fa
 COMMENT ON COLUMN usage_monitor.cost_forecast.confidence IS 'high: 56 days of history or more, and neither error_percentage nor recent_error_percentage beyond 20; medium: 28 days, and neither beyond 40; else low.';
 COMMENT ON COLUMN usage_monitor.cost_forecast.unpriced_requests IS 'Calls of history and month that have no cost, which the forecast knows nothing of.';
 COMMENT ON COLUMN usage_monitor.cost_forecast.currency IS 'ISO 4217 code of the ledger''s currency.';
+
+/* The same for days of the ledger's calendar, and what is written without a type. */
+CREATE FUNCTION usage_monitor.forecast(
+    at date,
+    of_scope text DEFAULT NULL,
+    history integer DEFAULT 90
+) RETURNS SETOF usage_monitor.cost_forecast
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.forecast(_usage_monitor._instant(forecast.at), forecast.of_scope, forecast.history);
+END;
+
+COMMENT ON FUNCTION usage_monitor.forecast(date, text, integer) IS
+    'The same as of a day of the ledger''s calendar, whatever the session''s time zone is. Errors: as above.';
+
+CREATE FUNCTION usage_monitor.forecast(
+    at text,
+    of_scope text DEFAULT NULL,
+    history integer DEFAULT 90
+) RETURNS SETOF usage_monitor.cost_forecast
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM usage_monitor.forecast(_usage_monitor._instant(forecast.at), forecast.of_scope, forecast.history);
+END;
+
+COMMENT ON FUNCTION usage_monitor.forecast(text, text, integer) IS
+    'The same for a day or an instant that is written without a type, by the ledger''s clock where it names no zone. Errors: as above, and 22007 for text that is not a day or an instant.';

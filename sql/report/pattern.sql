@@ -1,42 +1,6 @@
 /*
- * Trends and patterns: how usage changes from day to day, and when in the
- * week it happens.
+ * Patterns: when in the week usage happens, and how long calls take.
  */
-
-/* usage_trend of all organisations together; see there. */
-CREATE VIEW usage_monitor.trend_total WITH (security_invoker = true) AS
-SELECT day,
-       requests,
-       total_tokens,
-       cost,
-       usage_monitor.ledger_currency() AS currency,
-       unpriced_requests,
-       lag(cost) OVER days AS previous_cost,
-       cost - lag(cost) OVER days AS change,
-       round(100.0 * (cost - lag(cost) OVER days) / nullif(lag(cost) OVER days, 0.0), 2) AS change_percentage,
-       avg(cost) OVER week AS average_7d_cost,
-       avg(requests) OVER week AS average_7d_requests
-FROM (
-    SELECT d.day + idle AS day,
-           CASE idle WHEN 0 THEN d.requests ELSE 0 END AS requests,
-           CASE idle WHEN 0 THEN d.total_tokens ELSE 0 END AS total_tokens,
-           CASE idle WHEN 0 THEN d.cost ELSE 0 END AS cost,
-           CASE idle WHEN 0 THEN d.unpriced_requests ELSE 0 END AS unpriced_requests
-    FROM (
-        SELECT day, requests, total_tokens, cost, unpriced_requests,
-               lead(day, 1, greatest(day, usage_monitor.ledger_day(now())) + 1) OVER (ORDER BY day) AS next_day
-        FROM usage_monitor.daily_total
-    ) AS d
-    CROSS JOIN LATERAL (
-        SELECT n + CASE WHEN n >= 36600 THEN greatest(d.next_day - d.day - 1 - 36606, 0) ELSE 0 END AS idle
-        FROM generate_series(0, least(d.next_day - d.day - 1, 36606)) AS n
-    ) AS i
-) AS every_day
-WINDOW days AS (ORDER BY day),
-       week AS (days ROWS 6 PRECEDING);
-
-COMMENT ON VIEW usage_monitor.trend_total IS
-    'Each day since the first call, idle ones included, against the day before and the average of seven days: usage_trend of all organisations together.';
 
 /*
  * A view by organisation and one over all of them.  An average is over all
@@ -47,7 +11,6 @@ COMMENT ON VIEW usage_monitor.trend_total IS
 DO $$
 DECLARE
     view record;
-    col  record;
 BEGIN
     FOR view IN
         SELECT v.*
@@ -99,30 +62,18 @@ BEGIN
             $view$, view.name, view.source, view.org, view.of_org);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name, view.comment);
     END LOOP;
-
-    /* A column means what it means in the views that it comes from. */
-    FOR col IN
-        SELECT c.relname, a.attname, coalesce(d.comment, col_description(t.attrelid, t.attnum)) AS comment
-        FROM pg_class AS c
-        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
-        LEFT JOIN pg_attribute AS t ON t.attrelid = 'usage_monitor.usage_trend'::regclass AND t.attname = a.attname
-        LEFT JOIN (VALUES
-            ('weekday', 'Day of the week, from 1 (Monday) to 7 (Sunday), in the ledger''s time zone.'),
-            ('hour_of_day', 'Hour of the day, from 0 to 23, in the ledger''s time zone.'),
-            ('errors', 'Number of calls that failed.'),
-            ('hours', 'How many hours of that weekday and time there were from the first call until now, with or without a call.'),
-            ('average_requests', 'Number of calls in such an hour on average, idle ones included.'),
-            ('average_cost', 'Cost of such an hour on average, idle ones included; NULL where no call is priced.'),
-            ('requests_percentage', 'Share of all calls, in percent, to two decimals.'),
-            ('cost_percentage', 'Share of all cost, in percent, to two decimals.')
-        ) AS d (name, comment) ON d.name = a.attname
-        WHERE c.oid IN ('usage_monitor.trend_total'::regclass, 'usage_monitor.usage_pattern'::regclass,
-                        'usage_monitor.pattern_total'::regclass)
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.relname, col.attname, col.comment);
-    END LOOP;
 END
 $$;
+
+SELECT _usage_monitor._describe('{usage_pattern, pattern_total}', ARRAY[
+    ['weekday', 'Day of the week, from 1 (Monday) to 7 (Sunday), in the ledger''s time zone.'],
+    ['hour_of_day', 'Hour of the day, from 0 to 23, in the ledger''s time zone.'],
+    ['errors', 'Number of calls that failed.'],
+    ['hours', 'How many hours of that weekday and time there were from the first call until now, with or without a call.'],
+    ['average_requests', 'Number of calls in such an hour on average, idle ones included.'],
+    ['average_cost', 'Cost of such an hour on average, idle ones included; NULL where no call is priced.'],
+    ['requests_percentage', 'Share of all calls, in percent, to two decimals.'],
+    ['cost_percentage', 'Share of all cost, in percent, to two decimals.']], 'usage_trend');
 
 /*
  * The same of some days.  Every hour of the week has a row, for a chart wants

@@ -140,44 +140,30 @@ CREATE TYPE usage_monitor.statement_line AS (
 );
 
 COMMENT ON TYPE usage_monitor.statement_line IS 'A line of statement().';
-
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT *
-          FROM (VALUES
-              ('line', 'Number of the line; those of a closed month keep theirs.'),
-              ('kind', 'usage (of a meter, at a price), reported (as the provider charged), difference (what calls cost more or less than the price book says now), archived (of days whose calls were archived and dropped), unpriced (calls without a cost), correction (of a closed month, made in this one) or later (what the month''s calls cost more or less since it was closed).'),
-              ('project', 'Project; NULL: of none, or not known any more.'),
-              ('provider', 'Who bills.'),
-              ('model', 'Model, as the price book calls it.'),
-              ('service_tier', 'Service tier of the price.'),
-              ('meter', 'What was used, of kind usage.'),
-              ('note', 'Context tier or daily window of the price; which month is corrected.'),
-              ('quantity', 'How much was used, in unit.'),
-              ('unit', 'Tokens, Requests, Seconds, ...'),
-              ('per', 'How many units the prices are of.'),
-              ('list_price', 'Of so many units, in price_currency, without contract and discount.'),
-              ('unit_price', 'Of so many units, in price_currency, by the contract and before the discount.'),
-              ('price_currency', 'Currency of the prices.'),
-              ('exchange_rate', 'What one unit of it was worth in currency; NULL: it is the same.'),
-              ('discount_percentage', 'The organisation''s discount, in percent.'),
-              ('exact_list', 'What it would cost without contract and discount, in currency, exactly.'),
-              ('exact_amount', 'What it costs, exactly: adds up to the ledger''s cost of the month. NULL: not known.'),
-              ('list', 'exact_list rounded, so that the lines add up to the rounded sum.'),
-              ('discount', 'list less amount.'),
-              ('amount', 'exact_amount rounded, likewise.'),
-              ('tax', 'NULL: to be filled in.'),
-              ('total', 'The amount, and the tax once it is filled in.'),
-              ('currency', 'The ledger''s currency.')
-          ) AS c (name, comment)
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.statement_line.%I IS %L', col.name, col.comment);
-    END LOOP;
-END
-$$;
+COMMENT ON COLUMN usage_monitor.statement_line.line IS 'Number of the line; those of a closed month keep theirs.';
+COMMENT ON COLUMN usage_monitor.statement_line.kind IS 'usage (of a meter, at a price), reported (as the provider charged), difference (what calls cost more or less than the price book says now), archived (of days whose calls were archived and dropped), unpriced (calls without a cost), correction (of a closed month, made in this one) or later (what the month''s calls cost more or less since it was closed).';
+COMMENT ON COLUMN usage_monitor.statement_line.project IS 'Project; NULL: of none, or not known any more.';
+COMMENT ON COLUMN usage_monitor.statement_line.provider IS 'Who bills.';
+COMMENT ON COLUMN usage_monitor.statement_line.model IS 'Model, as the price book calls it.';
+COMMENT ON COLUMN usage_monitor.statement_line.service_tier IS 'Service tier of the price.';
+COMMENT ON COLUMN usage_monitor.statement_line.meter IS 'What was used, of kind usage.';
+COMMENT ON COLUMN usage_monitor.statement_line.note IS 'Context tier or daily window of the price; which month is corrected.';
+COMMENT ON COLUMN usage_monitor.statement_line.quantity IS 'How much was used, in unit.';
+COMMENT ON COLUMN usage_monitor.statement_line.unit IS 'Tokens, Requests, Seconds, ...';
+COMMENT ON COLUMN usage_monitor.statement_line.per IS 'How many units the prices are of.';
+COMMENT ON COLUMN usage_monitor.statement_line.list_price IS 'Of so many units, in price_currency, without contract and discount.';
+COMMENT ON COLUMN usage_monitor.statement_line.unit_price IS 'Of so many units, in price_currency, by the contract and before the discount.';
+COMMENT ON COLUMN usage_monitor.statement_line.price_currency IS 'Currency of the prices.';
+COMMENT ON COLUMN usage_monitor.statement_line.exchange_rate IS 'What one unit of it was worth in currency; NULL: it is the same.';
+COMMENT ON COLUMN usage_monitor.statement_line.discount_percentage IS 'The organisation''s discount, in percent.';
+COMMENT ON COLUMN usage_monitor.statement_line.exact_list IS 'What it would cost without contract and discount, in currency, exactly.';
+COMMENT ON COLUMN usage_monitor.statement_line.exact_amount IS 'What it costs, exactly: adds up to the ledger''s cost of the month. NULL: not known.';
+COMMENT ON COLUMN usage_monitor.statement_line.list IS 'exact_list rounded, so that the lines add up to the rounded sum.';
+COMMENT ON COLUMN usage_monitor.statement_line.discount IS 'list less amount.';
+COMMENT ON COLUMN usage_monitor.statement_line.amount IS 'exact_amount rounded, likewise.';
+COMMENT ON COLUMN usage_monitor.statement_line.tax IS 'NULL: to be filled in.';
+COMMENT ON COLUMN usage_monitor.statement_line.total IS 'The amount, and the tax once it is filled in.';
+COMMENT ON COLUMN usage_monitor.statement_line.currency IS 'The ledger''s currency.';
 
 CREATE FUNCTION _usage_monitor._currency_digits(currency text) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -365,42 +351,18 @@ CREATE FUNCTION usage_monitor.statement_csv(org text, month date, decimal_mark t
 AS $$
 DECLARE
     first_day CONSTANT date := _usage_monitor._check_statement(org, month);
-    mark      CONSTANT text := decimal_mark;
-    separator CONSTANT text := _usage_monitor._cell_separator(mark);
+    columns   CONSTANT text[] := '{line, kind, project, provider, model, service_tier, meter, note, quantity, unit, per, list_price, unit_price,
+                                   price_currency, exchange_rate, discount_percentage, list, discount, amount, tax, total, currency, exact_amount}';
+    lines     text[];
 BEGIN
-    PERFORM _usage_monitor._check_decimal_mark(mark);
-    RETURN _usage_monitor._spreadsheet(
-        '{month, org, line, kind, project, provider, model, service_tier, meter, note, quantity, unit, per, list_price, unit_price,
-          price_currency, exchange_rate, discount_percentage, list, discount, amount, tax, total, currency, exact_amount}',
-        ARRAY(SELECT concat_ws(separator,
-                               to_char(first_day, 'YYYY-MM'),
-                               _usage_monitor._spreadsheet_cell(statement_csv.org, mark),
-                               s.line::text,
-                               s.kind,
-                               _usage_monitor._spreadsheet_cell(s.project, mark),
-                               _usage_monitor._spreadsheet_cell(s.provider, mark),
-                               _usage_monitor._spreadsheet_cell(s.model, mark),
-                               _usage_monitor._spreadsheet_cell(s.service_tier, mark),
-                               _usage_monitor._spreadsheet_cell(s.meter, mark),
-                               _usage_monitor._spreadsheet_cell(s.note, mark),
-                               _usage_monitor._spreadsheet_cell(s.quantity, mark),
-                               coalesce(s.unit, ''),
-                               _usage_monitor._spreadsheet_cell(s.per, mark),
-                               _usage_monitor._spreadsheet_cell(s.list_price, mark),
-                               _usage_monitor._spreadsheet_cell(s.unit_price, mark),
-                               coalesce(s.price_currency, ''),
-                               _usage_monitor._spreadsheet_cell(s.exchange_rate, mark),
-                               _usage_monitor._spreadsheet_cell(s.discount_percentage, mark),
-                               _usage_monitor._spreadsheet_cell(s.list, mark),
-                               _usage_monitor._spreadsheet_cell(s.discount, mark),
-                               _usage_monitor._spreadsheet_cell(s.amount, mark),
-                               '',
-                               _usage_monitor._spreadsheet_cell(s.total, mark),
-                               s.currency,
-                               _usage_monitor._spreadsheet_cell(s.exact_amount, mark))
-                FROM usage_monitor.statement(statement_csv.org, statement_csv.month) AS s
-               ORDER BY s.line),
-        mark);
+    PERFORM _usage_monitor._check_decimal_mark(decimal_mark);
+    EXECUTE 'SELECT array_agg(concat_ws($5, $4, _usage_monitor._spreadsheet_cell($1, $3), '
+            || (SELECT string_agg(format('_usage_monitor._spreadsheet_cell(s.%I, $3)', c.name), ', ' ORDER BY c.n)
+                  FROM unnest(columns) WITH ORDINALITY AS c (name, n))
+            || ') ORDER BY s.line) FROM usage_monitor.statement($1, $2) AS s'
+       INTO lines
+      USING org, month, decimal_mark, to_char(first_day, 'YYYY-MM'), _usage_monitor._cell_separator(decimal_mark);
+    RETURN _usage_monitor._spreadsheet('{month, org}' || columns, coalesce(lines, '{}'), decimal_mark);
 END
 $$;
 

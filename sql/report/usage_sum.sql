@@ -105,61 +105,44 @@ CREATE TYPE usage_monitor.model_summary AS (
 
 COMMENT ON TYPE usage_monitor.model_summary IS 'A row of top_models(): a model of a provider, over some days.';
 
-/* A column means the same in each of them. */
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT c.relname, a.attname, d.comment
-        FROM pg_class AS c
-        JOIN pg_attribute AS a ON a.attrelid = c.oid
-        JOIN (VALUES
-            ('period', 'What the time is: hour, day, week, month or range.'),
-            ('period_start', 'When it begins.'),
-            ('period_end', 'When it ends; that instant is not in it.'),
-            ('rank', 'Place by cost, the dearest first; users or models of the same cost share one.'),
-            ('org', 'Organisation; NULL: all of them.'),
-            ('provider', 'Who bills, where the row is of a provider or a model; NULL: calls that name nobody.'),
-            ('key', 'Name of the tag, where the row is of a tag.'),
-            ('name', 'What the row is of: the user_id, the model, the tag''s value, ..., NULL: calls that name none; or the hour, day, week or month as people write it.'),
-            ('user_id', 'User; NULL: calls that name none, or a session of several users.'),
-            ('session_id', 'Session.'),
-            ('model', 'Model, as the application wrote it.'),
-            ('first_ts', 'When the first of the calls was made.'),
-            ('last_ts', 'When the last of the calls was made.'),
-            ('length', 'From the first call to the last.'),
-            ('requests', 'Number of calls; corrections are none.'),
-            ('successes', 'Number of calls that succeeded.'),
-            ('errors', 'Number of calls that failed.'),
-            ('success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call.'),
-            ('input_tokens', 'Input tokens, cached and audio ones included.'),
-            ('output_tokens', 'Output tokens, reasoning and audio ones included.'),
-            ('cache_read_input_tokens', 'Input tokens that were read from the provider''s cache.'),
-            ('cache_creation_input_tokens', 'Input tokens that were written to the provider''s cache.'),
-            ('reasoning_output_tokens', 'Output tokens that were spent on reasoning.'),
-            ('total_tokens', 'Input and output tokens.'),
-            ('input_cost', 'Cost of the input, exact; NULL where it is known of no call.'),
-            ('output_cost', 'Cost of the output, exact; NULL where it is known of no call.'),
-            ('other_cost', 'Cost of everything else, exact; NULL where it is known of no call.'),
-            ('cost', 'Cost, exact; 0 without a call, NULL where no call is priced. Calls without a price add nothing to it: see unpriced_requests.'),
-            ('cost_percentage', 'Share of the cost of all rows, in percent, to two decimals; of a tag: of the rows of its key. Rows that a limit left out count too. NULL where one row is for everything.'),
-            ('cost_per_request', 'Cost of a call on average, of those that have one.'),
-            ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
-            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'),
-            ('unpriced_requests', 'Number of calls without a cost.'),
-            ('cached_requests', 'Number of calls answered from the application''s own cache.'),
-            ('others', 'How many rows a limit left out, which this row adds up; NULL: a row by itself.'),
-            ('active_days', 'On how many of the days there was a call.'),
-            ('last_day', 'The latest of these days.')
-        ) AS d (name, comment) ON d.name = a.attname
-        WHERE c.relnamespace = 'usage_monitor'::regnamespace
-          AND c.relname IN ('usage_summary', 'session_summary', 'user_summary', 'model_summary')
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L', col.relname, col.attname, col.comment);
-    END LOOP;
-END
-$$;
+SELECT _usage_monitor._describe('{usage_summary, session_summary, user_summary, model_summary}', ARRAY[
+    ['period', 'What the time is: hour, day, week, month or range.'],
+    ['period_start', 'When it begins.'],
+    ['period_end', 'When it ends; that instant is not in it.'],
+    ['rank', 'Place by cost, the dearest first; users or models of the same cost share one.'],
+    ['org', 'Organisation; NULL: all of them.'],
+    ['provider', 'Who bills, where the row is of a provider or a model; NULL: calls that name nobody.'],
+    ['key', 'Name of the tag, where the row is of a tag.'],
+    ['name', 'What the row is of: the user_id, the model, the tag''s value, ..., NULL: calls that name none; or the hour, day, week or month as people write it.'],
+    ['user_id', 'User; NULL: calls that name none, or a session of several users.'],
+    ['session_id', 'Session.'],
+    ['model', 'Model, as the application wrote it.'],
+    ['first_ts', 'When the first of the calls was made.'],
+    ['last_ts', 'When the last of the calls was made.'],
+    ['length', 'From the first call to the last.'],
+    ['requests', 'Number of calls; corrections are none.'],
+    ['successes', 'Number of calls that succeeded.'],
+    ['errors', 'Number of calls that failed.'],
+    ['success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call.'],
+    ['input_tokens', 'Input tokens, cached and audio ones included.'],
+    ['output_tokens', 'Output tokens, reasoning and audio ones included.'],
+    ['cache_read_input_tokens', 'Input tokens that were read from the provider''s cache.'],
+    ['cache_creation_input_tokens', 'Input tokens that were written to the provider''s cache.'],
+    ['reasoning_output_tokens', 'Output tokens that were spent on reasoning.'],
+    ['total_tokens', 'Input and output tokens.'],
+    ['input_cost', 'Cost of the input, exact; NULL where it is known of no call.'],
+    ['output_cost', 'Cost of the output, exact; NULL where it is known of no call.'],
+    ['other_cost', 'Cost of everything else, exact; NULL where it is known of no call.'],
+    ['cost', 'Cost, exact; 0 without a call, NULL where no call is priced. Calls without a price add nothing to it: see unpriced_requests.'],
+    ['cost_percentage', 'Share of the cost of all rows, in percent, to two decimals; of a tag: of the rows of its key. Rows that a limit left out count too. NULL where one row is for everything.'],
+    ['cost_per_request', 'Cost of a call on average, of those that have one.'],
+    ['currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'],
+    ['avg_duration_ms', 'Average duration in milliseconds of the calls that have one.'],
+    ['unpriced_requests', 'Number of calls without a cost.'],
+    ['cached_requests', 'Number of calls answered from the application''s own cache.'],
+    ['others', 'How many rows a limit left out, which this row adds up; NULL: a row by itself.'],
+    ['active_days', 'On how many of the days there was a call.'],
+    ['last_day', 'The latest of these days.']]);
 
 CREATE FUNCTION _usage_monitor._check_count(name text, value bigint, lowest bigint, highest bigint, hint text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE

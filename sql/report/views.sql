@@ -168,42 +168,55 @@ COMMENT ON VIEW usage_monitor.session_usage IS
  * a mistake in somebody's ts, the first hundred years and the last week are
  * shown: millions of days would take everybody else's time.
  */
-CREATE VIEW usage_monitor.usage_trend WITH (security_invoker = true) AS
-SELECT day,
-       org,
-       requests,
-       total_tokens,
-       cost,
-       usage_monitor.ledger_currency() AS currency,
-       unpriced_requests,
-       lag(cost) OVER days AS previous_cost,
-       cost - lag(cost) OVER days AS change,
-       round(100.0 * (cost - lag(cost) OVER days) / nullif(lag(cost) OVER days, 0.0), 2) AS change_percentage,
-       avg(cost) OVER week AS average_7d_cost,
-       avg(requests) OVER week AS average_7d_requests
-FROM (
-    SELECT d.day + idle AS day,
-           d.org,
-           CASE idle WHEN 0 THEN d.requests ELSE 0 END AS requests,
-           CASE idle WHEN 0 THEN d.total_tokens ELSE 0 END AS total_tokens,
-           CASE idle WHEN 0 THEN d.cost ELSE 0 END AS cost,
-           CASE idle WHEN 0 THEN d.unpriced_requests ELSE 0 END AS unpriced_requests
-    FROM (
-        SELECT day, org, requests, total_tokens, cost, unpriced_requests,
-               lead(day, 1, greatest(day, usage_monitor.ledger_day(now())) + 1)
-                   OVER (PARTITION BY org ORDER BY day) AS next_day
-        FROM usage_monitor.daily_usage
-    ) AS d
-    CROSS JOIN LATERAL (
-        SELECT n + CASE WHEN n >= 36600 THEN greatest(d.next_day - d.day - 1 - 36606, 0) ELSE 0 END AS idle
-        FROM generate_series(0, least(d.next_day - d.day - 1, 36606)) AS n
-    ) AS i
-) AS every_day
-WINDOW days AS (PARTITION BY org ORDER BY day),
-       week AS (days ROWS 6 PRECEDING);
-
-COMMENT ON VIEW usage_monitor.usage_trend IS
-    'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change. Of idle days in a row, 36,600 are shown and the last seven.';
+DO $$
+DECLARE
+    view record;
+BEGIN
+    FOR view IN
+        SELECT v.*
+          FROM (VALUES
+            ('usage_trend', 'daily_usage', 'org, ', 'PARTITION BY org ',
+             'Each day since an organisation''s first, idle ones included, against the day before and the average of seven days. A day of which no call is priced has no cost, and its neighbours no change. Of idle days in a row, 36,600 are shown and the last seven.'),
+            ('trend_total', 'daily_total', '', '',
+             'Each day since the first call, idle ones included, against the day before and the average of seven days: usage_trend of all organisations together.')
+        ) AS v (name, source, org, of_org, comment)
+    LOOP
+        EXECUTE format($view$
+            CREATE VIEW usage_monitor.%1$I WITH (security_invoker = true) AS
+            SELECT day, %3$s
+                   requests,
+                   total_tokens,
+                   cost,
+                   usage_monitor.ledger_currency() AS currency,
+                   unpriced_requests,
+                   lag(cost) OVER days AS previous_cost,
+                   cost - lag(cost) OVER days AS change,
+                   round(100.0 * (cost - lag(cost) OVER days) / nullif(lag(cost) OVER days, 0.0), 2) AS change_percentage,
+                   avg(cost) OVER week AS average_7d_cost,
+                   avg(requests) OVER week AS average_7d_requests
+              FROM (
+                  SELECT d.day + idle AS day, %3$s
+                         CASE idle WHEN 0 THEN d.requests ELSE 0 END AS requests,
+                         CASE idle WHEN 0 THEN d.total_tokens ELSE 0 END AS total_tokens,
+                         CASE idle WHEN 0 THEN d.cost ELSE 0 END AS cost,
+                         CASE idle WHEN 0 THEN d.unpriced_requests ELSE 0 END AS unpriced_requests
+                    FROM (
+                        SELECT day, %3$s requests, total_tokens, cost, unpriced_requests,
+                               lead(day, 1, greatest(day, usage_monitor.ledger_day(now())) + 1) OVER (%4$s ORDER BY day) AS next_day
+                          FROM usage_monitor.%2$I
+                    ) AS d
+                   CROSS JOIN LATERAL (
+                        SELECT n + CASE WHEN n >= 36600 THEN greatest(d.next_day - d.day - 1 - 36606, 0) ELSE 0 END AS idle
+                          FROM generate_series(0, least(d.next_day - d.day - 1, 36606)) AS n
+                   ) AS i
+              ) AS every_day
+            WINDOW days AS (%4$s ORDER BY day),
+                   week AS (days ROWS 6 PRECEDING)
+            $view$, view.name, view.source, view.org, view.of_org);
+        EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name, view.comment);
+    END LOOP;
+END
+$$;
 
 CREATE VIEW usage_monitor.unpriced_usage WITH (security_invoker = true) AS
 SELECT usage_monitor.ledger_day(ts) AS day,
@@ -238,79 +251,65 @@ LIMIT 100;
 COMMENT ON VIEW usage_monitor.recent_usage IS
     'The last 100 calls that were recorded, the latest first. Those of a project, a user or a time, by when they were made: recent_calls().';
 
-/* A column means the same in every view of usage, and is described once. */
-DO $$
-DECLARE
-    col record;
-BEGIN
-    FOR col IN
-        SELECT c.relname, a.attname, d.comment
-        FROM pg_class AS c
-        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
-        JOIN (VALUES
-            ('hour', 'Start of the hour, in the ledger''s time zone.'),
-            ('day', 'Day, in the ledger''s time zone.'),
-            ('week', 'The Monday on which the ISO week begins, in the ledger''s time zone.'),
-            ('month', 'First day of the month, in the ledger''s time zone.'),
-            ('usage_id', 'Number of the call in the ledger.'),
-            ('ts', 'When the call was made.'),
-            ('first_ts', 'When the first of the calls was made.'),
-            ('last_ts', 'When the last of the calls was made.'),
-            ('org', 'Organisation.'),
-            ('department', 'Department; NULL: calls that name none.'),
-            ('project', 'Project; NULL: calls that name none.'),
-            ('user_id', 'User; NULL: calls that name none, or a session of several users.'),
-            ('session_id', 'Session; NULL: calls outside one.'),
-            ('provider', 'Who bills; NULL: calls that name nobody.'),
-            ('model', 'Model, as the application wrote it.'),
-            ('resolved_model', 'Model, as the price book called it when the calls were recorded.'),
-            ('operation', 'Kind of call: chat, embeddings, ...; NULL: calls that name none.'),
-            ('source', 'Where the calls came from; NULL: calls that name nothing.'),
-            ('service_tier', 'standard, batch, flex, priority, fast or ultrafast.'),
-            ('unpriced_reason', 'Why they have no cost: no price, no rate for a meter, no count of one, no exchange rate.'),
-            ('key', 'Name of the tag.'),
-            ('value', 'Value of the tag, as text.'),
-            ('requests', 'Number of calls; corrections are none.'),
-            ('successes', 'Number of calls that succeeded.'),
-            ('errors', 'Number of calls that failed.'),
-            ('success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call, but corrections.'),
-            ('input_tokens', 'Input tokens, cached and audio ones included. A sum beyond bigint is an error.'),
-            ('output_tokens', 'Output tokens, reasoning and audio ones included. A sum beyond bigint is an error.'),
-            ('cache_read_input_tokens', 'Input tokens that were read from the provider''s cache.'),
-            ('cache_creation_input_tokens', 'Input tokens that were written to the provider''s cache.'),
-            ('reasoning_output_tokens', 'Output tokens that were spent on reasoning.'),
-            ('total_tokens', 'Input and output tokens. A sum beyond bigint is an error.'),
-            ('input_cost', 'Cost of the input, exact; NULL where it is known of no call.'),
-            ('output_cost', 'Cost of the output, exact; NULL where it is known of no call.'),
-            ('other_cost', 'Cost of everything else, exact; NULL where it is known of no call.'),
-            ('cost', 'Cost, exact; NULL where no call is priced. Calls without a price add nothing to it: see unpriced_requests and unpriced_usage.'),
-            ('currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'),
-            ('cost_source', 'computed, reported or unpriced.'),
-            ('avg_duration_ms', 'Average duration in milliseconds of the calls that have one; of several rows: sum(total_duration_ms) / sum(timed_requests).'),
-            ('p50_duration_ms', 'Median of the durations in milliseconds, estimated from a histogram: see duration_percentile().'),
-            ('p95_duration_ms', '95th percentile of the durations in milliseconds, estimated.'),
-            ('p99_duration_ms', '99th percentile of the durations in milliseconds, estimated.'),
-            ('unpriced_requests', 'Number of calls without a cost.'),
-            ('cached_requests', 'Number of calls answered from the application''s own cache.'),
-            ('timed_requests', 'Number of calls that have a duration.'),
-            ('total_duration_ms', 'Sum of the durations in milliseconds of the calls that have one, exact.'),
-            ('previous_cost', 'Cost of the day before; NULL on the first day.'),
-            ('change', 'Cost less that of the day before.'),
-            ('change_percentage', 'Change in percent of the day before''s cost, to two decimals; NULL where that is 0.'),
-            ('average_7d_cost', 'Average cost of this day and the six before it, of as many as there are; days without a cost are left out.'),
-            ('average_7d_requests', 'Average number of calls on this day and the six before it, of as many as there are.'),
-            ('duration_ms', 'Duration of the call in milliseconds.'),
-            ('success', 'Whether the call succeeded.'),
-            ('error', 'Why the call failed.'),
-            ('cached', 'Whether the application''s own cache answered.'),
-            ('tags', 'The call''s tags, a JSON object.')
-        ) AS d (name, comment) ON d.name = a.attname
-        WHERE c.relnamespace = 'usage_monitor'::regnamespace
-          AND c.relkind = 'v'
-          AND c.relname ~ '^[^_].*(_usage|_total|_trend)$'
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN usage_monitor.%I.%I IS %L',
-                       col.relname, col.attname, col.comment);
-    END LOOP;
-END
-$$;
+SELECT _usage_monitor._describe(
+    ARRAY(SELECT c.relname::text
+            FROM pg_class c
+           WHERE c.relnamespace = 'usage_monitor'::regnamespace
+             AND c.relkind = 'v'
+             AND c.relname ~ '(_usage|_total|_trend)$'), ARRAY[
+    ['hour', 'Start of the hour, in the ledger''s time zone.'],
+    ['day', 'Day, in the ledger''s time zone.'],
+    ['week', 'The Monday on which the ISO week begins, in the ledger''s time zone.'],
+    ['month', 'First day of the month, in the ledger''s time zone.'],
+    ['usage_id', 'Number of the call in the ledger.'],
+    ['ts', 'When the call was made.'],
+    ['first_ts', 'When the first of the calls was made.'],
+    ['last_ts', 'When the last of the calls was made.'],
+    ['org', 'Organisation.'],
+    ['department', 'Department; NULL: calls that name none.'],
+    ['project', 'Project; NULL: calls that name none.'],
+    ['user_id', 'User; NULL: calls that name none, or a session of several users.'],
+    ['session_id', 'Session; NULL: calls outside one.'],
+    ['provider', 'Who bills; NULL: calls that name nobody.'],
+    ['model', 'Model, as the application wrote it.'],
+    ['resolved_model', 'Model, as the price book called it when the calls were recorded.'],
+    ['operation', 'Kind of call: chat, embeddings, ...; NULL: calls that name none.'],
+    ['source', 'Where the calls came from; NULL: calls that name nothing.'],
+    ['service_tier', 'standard, batch, flex, priority, fast or ultrafast.'],
+    ['unpriced_reason', 'Why they have no cost: no price, no rate for a meter, no count of one, no exchange rate.'],
+    ['key', 'Name of the tag.'],
+    ['value', 'Value of the tag, as text.'],
+    ['requests', 'Number of calls; corrections are none.'],
+    ['successes', 'Number of calls that succeeded.'],
+    ['errors', 'Number of calls that failed.'],
+    ['success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call, but corrections.'],
+    ['input_tokens', 'Input tokens, cached and audio ones included. A sum beyond bigint is an error.'],
+    ['output_tokens', 'Output tokens, reasoning and audio ones included. A sum beyond bigint is an error.'],
+    ['cache_read_input_tokens', 'Input tokens that were read from the provider''s cache.'],
+    ['cache_creation_input_tokens', 'Input tokens that were written to the provider''s cache.'],
+    ['reasoning_output_tokens', 'Output tokens that were spent on reasoning.'],
+    ['total_tokens', 'Input and output tokens. A sum beyond bigint is an error.'],
+    ['input_cost', 'Cost of the input, exact; NULL where it is known of no call.'],
+    ['output_cost', 'Cost of the output, exact; NULL where it is known of no call.'],
+    ['other_cost', 'Cost of everything else, exact; NULL where it is known of no call.'],
+    ['cost', 'Cost, exact; NULL where no call is priced. Calls without a price add nothing to it: see unpriced_requests and unpriced_usage.'],
+    ['currency', 'ISO 4217 code of the currency of the costs: the ledger''s.'],
+    ['cost_source', 'computed, reported or unpriced.'],
+    ['avg_duration_ms', 'Average duration in milliseconds of the calls that have one; of several rows: sum(total_duration_ms) / sum(timed_requests).'],
+    ['p50_duration_ms', 'Median of the durations in milliseconds, estimated from a histogram: see duration_percentile().'],
+    ['p95_duration_ms', '95th percentile of the durations in milliseconds, estimated.'],
+    ['p99_duration_ms', '99th percentile of the durations in milliseconds, estimated.'],
+    ['unpriced_requests', 'Number of calls without a cost.'],
+    ['cached_requests', 'Number of calls answered from the application''s own cache.'],
+    ['timed_requests', 'Number of calls that have a duration.'],
+    ['total_duration_ms', 'Sum of the durations in milliseconds of the calls that have one, exact.'],
+    ['previous_cost', 'Cost of the day before; NULL on the first day.'],
+    ['change', 'Cost less that of the day before.'],
+    ['change_percentage', 'Change in percent of the day before''s cost, to two decimals; NULL where that is 0.'],
+    ['average_7d_cost', 'Average cost of this day and the six before it, of as many as there are; days without a cost are left out.'],
+    ['average_7d_requests', 'Average number of calls on this day and the six before it, of as many as there are.'],
+    ['duration_ms', 'Duration of the call in milliseconds.'],
+    ['success', 'Whether the call succeeded.'],
+    ['error', 'Why the call failed.'],
+    ['cached', 'Whether the application''s own cache answered.'],
+    ['tags', 'The call''s tags, a JSON object.']]);
