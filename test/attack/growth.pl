@@ -19,7 +19,7 @@ my $clients = $ENV{UM_CLIENTS} || 8;
 my $node = new_node('growth', 'max_connections = 100', 'autovacuum_naptime = 5s', 'synchronous_commit = off',
 	'usage_monitor.auto_refresh_rows = 5000',
 	'usage_monitor.retention_counters = 1h', 'usage_monitor.retention_reservations = 1min',
-	 'log_statement = none', 'log_checkpoints = off');
+	'log_statement = none', 'log_checkpoints = off');
 my $dir = PostgreSQL::Test::Utils::tempdir;
 
 $node->safe_psql('postgres', q{

@@ -11,7 +11,7 @@ use Test::More;
 
 my $node = new_node('years', 'usage_monitor.auto_refresh_rows = 0', 'log_lock_waits = on');
 my $dir = PostgreSQL::Test::Utils::tempdir;
-my $rows = 30_000;
+my $rows = $ENV{UM_ROWS} || 30_000;
 
 $node->safe_psql('postgres', q{
 	SELECT usage_monitor.set_price('m', 1, 2, valid_from => '2020-01-01');
@@ -27,8 +27,8 @@ my $write = "$dir/write.sql";
 PostgreSQL::Test::Utils::append_to_file($write, q{
 \set n random(1, 4)
 INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens, request_id) SELECT now() - random() * interval '60 days', 'w' || :n, 'm', 1, gen_random_uuid() FROM generate_series(1, 3);
-UPDATE usage_monitor.usage SET output_tokens = :n WHERE org = 'default' AND request_id = 'r' || (random() * 30000)::integer;
-});
+UPDATE usage_monitor.usage SET output_tokens = :n WHERE org = 'default' AND request_id = 'r' || (random() * ROWS)::integer;
+} =~ s/ROWS/$rows/r);
 my $read = "$dir/read.sql";
 PostgreSQL::Test::Utils::append_to_file($read, qq{
 SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%';
