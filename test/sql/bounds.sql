@@ -181,6 +181,8 @@ FROM (VALUES
     ('import_prices(''[[]]'', ''usage_monitor'')'),
     ('import_prices(''[1]'', ''genai-prices'')'),
     ('import_prices(''[{"provider": "p", "model": "n", "meter": "input", "amount": "12abc"}]'', ''usage_monitor'')'),
+    ('import_prices(''{"m": {"litellm_provider": "p", "tiered_pricing": [{"range": ["Infinity", 9], "input_cost_per_token": 1e-6}]}}'', ''litellm'')'),
+    ('import_prices(''{"m": {"litellm_provider": "p", "tiered_pricing": [{"range": [1e400, 9], "input_cost_per_token": 1e-6}]}}'', ''litellm'')'),
     ('import_prices(''[{"provider": "p", "model": "n", "meter": "input", "amount": 1, "valid_to": -1}]'', ''usage_monitor'')'),
     ('import_prices(''[{"provider": "p", "model": "n", "meter": "input", "amount": 1}, {"provider": "p", "model": "n", "meter": "input", "amount": 2}]'', ''usage_monitor'')')
 ) AS s (call)
