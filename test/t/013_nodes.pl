@@ -106,6 +106,15 @@ for my $statement ("UPDATE usage_monitor.usage SET tags = '{}' WHERE ts < '2025-
 	my ($code, $out, $err) = $n1->psql('postgres', $statement);
 	like($err, qr/cannot change a call in partition "usage_spring": .*REPLICA IDENTITY FULL;/s, 'a partition that tells its key alone cannot be changed');
 }
+{
+	# what a session knows of the publications it forgets when one changes
+	my $change = "UPDATE usage_monitor.usage SET tags = '{}' WHERE ts < '2025-07-01' RETURNING 'changed'";
+	my ($code, $out, $err) = $n1->psql('postgres', "BEGIN;
+		ALTER PUBLICATION ledger SET (publish_via_partition_root = false); $change; $change;
+		ALTER PUBLICATION ledger SET (publish_via_partition_root = true); $change;");
+	is($out, "changed\nchanged", 'one that is published by itself can be');
+	like($err, qr/cannot change a call in partition "usage_spring"/, 'until it is published as a part of the ledger');
+}
 sql($n1, 'ALTER TABLE public.usage_spring REPLICA IDENTITY FULL', "UPDATE usage_monitor.usage SET tags = '{}' WHERE ts < '2025-07-01'");
 
 #
