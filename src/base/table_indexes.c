@@ -186,13 +186,17 @@ Datum
 usage_monitor_unindexed(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	relation = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
 	Snapshot	snapshot = GetActiveSnapshot();
 	TupleTableSlot *row;
 	TupleTableSlot *found;
 	List	   *indexes;
 	ListCell   *lc;
 
+	if (relation == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no table with OID %u", PG_GETARG_OID(0))));
 	if (relation->rd_rel->relkind != RELKIND_RELATION ||
 		RelationGetNamespace(relation) != get_namespace_oid(UM_PRIVATE_SCHEMA, false))
 		ereport(ERROR,

@@ -31,7 +31,7 @@ SELECT o.org, o.prefix || '-user', o.prefix || '-project', o.prefix || '-departm
        'gpt-4o', 1000, 100, o.prefix || '-request-' || i, jsonb_build_object(o.prefix || '-key', o.prefix || '-value'), 10
   FROM (VALUES ('acme', 'acme'), ('zeta', 'zeta'), ('zeta-gamma', 'zeta-gamma')) o (org, prefix), generate_series(1, 20) i;
 INSERT INTO usage_monitor.usage (org, model, input_tokens) VALUES ('zeta', 'zeta-model', 1);
-SELECT usage_monitor.set_price('gpt-4o', 1, 1, org => 'zeta') > 0, usage_monitor.set_price('zeta-contract', 1, 1, org => 'zeta') > 0;
+SELECT usage_monitor.set_price('gpt-4o', 1, 1, org => 'zeta') > 0, usage_monitor.set_price('zeta-contract', 1, 1, provider => 'zeta-vendor', org => 'zeta') > 0;
 INSERT INTO usage_monitor.discount (org, percent) VALUES ('zeta', 12), ('acme', 5);
 SELECT usage_monitor.raise_quota('zeta-quota', 1, 'tomorrow', 'zeta-reason') > 0, usage_monitor.reset_quota('zeta-users', 'zeta-user', 'zeta-reason');
 SELECT count(*) > 0 FROM usage_monitor.check_alert_rules();
@@ -98,12 +98,11 @@ UNION ALL
 SELECT 'pg_stats', '', 'SELECT s.tablename, s.attname, s.most_common_vals, s.histogram_bounds FROM pg_stats s WHERE s.schemaname ~ ''usage_monitor'''
 UNION ALL
 -- each function, about nobody in particular, about what zeta has and about what nobody has: the last two must be answered alike
-SELECT p.oid::regprocedure::text, v.prefix,
+SELECT p.oid::regprocedure::text, v.about,
        format('SELECT * FROM %s(%s)', p.oid::regproc,
               (SELECT string_agg(CASE WHEN p.provariadic <> 0 AND a.place = p.pronargs THEN 'VARIADIC ' ELSE '' END
                                  || CASE
-                                     WHEN a.name = 'org' AND v.prefix = 'zeta' THEN '''zeta'''
-                                     WHEN a.name = 'org' THEN quote_nullable(nullif(v.prefix, ''))
+                                     WHEN a.name = 'org' THEN quote_nullable(v.org)
                                      WHEN a.type = 'uuid'::regtype AND v.prefix = 'zeta' THEN quote_literal((SELECT reservation_id FROM usage_monitor.reservation)) || '::uuid'
                                      WHEN a.type = 'uuid'::regtype THEN '''00000000-0000-0000-0000-000000000000''::uuid'
                                      WHEN a.name = 'usage_id' AND v.prefix = 'zeta' THEN (SELECT min(usage_id)::text FROM usage_monitor.usage WHERE org = 'zeta')
@@ -112,7 +111,7 @@ SELECT p.oid::regprocedure::text, v.prefix,
                                      WHEN a.name = 'response' THEN '''{"model": "gpt-4o", "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}''::jsonb'
                                      WHEN a.name IN ('period', 'time_zone', 'ttl', 'service_tier', 'cost', 'response') OR v.prefix = '' THEN 'NULL::' || format_type(a.type, NULL)
                                      WHEN a.name IN ('from_time', 'to_time', 'at') AND a.type = 'text'::regtype THEN quote_literal(current_date)
-                                     WHEN a.name IN ('model', 'from_model', 'to_model') THEN '''gpt-4o'''
+                                     WHEN a.name IN ('model', 'from_model', 'to_model') THEN quote_literal(v.model)
                                      WHEN a.type = 'text'::regtype THEN quote_literal(v.prefix || '-' || CASE a.name WHEN 'user_id' THEN 'user' WHEN 'session_id' THEN 'session'
                                                                                              WHEN 'request_id' THEN 'request-1' WHEN 'name' THEN 'quota' ELSE a.name END)
                                      WHEN a.type = 'timestamptz'::regtype THEN 'now()'
@@ -123,7 +122,8 @@ SELECT p.oid::regprocedure::text, v.prefix,
                                      ELSE 'NULL::' || format_type(a.type, NULL) END, ', ' ORDER BY a.place)
                  FROM unnest(p.proargtypes::oid[], p.proargnames[1:p.pronargs]) WITH ORDINALITY a (type, name, place)))
   FROM pg_proc p
- CROSS JOIN unnest('{"", zeta, nobody}'::text[]) v (prefix)
+ CROSS JOIN (VALUES ('', '', NULL, NULL), ('zeta', 'zeta', 'zeta', 'gpt-4o'), ('nobody', 'nobody', 'nobody', 'gpt-4o'),
+                    ('zeta in acme', 'zeta', 'acme', 'zeta-contract'), ('nobody in acme', 'nobody', 'acme', 'nobody-contract')) v (about, prefix, org, model)
  WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
    AND p.prokind = 'f'
    AND NOT 'internal'::regtype = ANY (p.proargtypes)
@@ -146,12 +146,12 @@ SELECT role, count(DISTINCT name) FILTER (WHERE state = 'RG000') > CASE role WHE
 SELECT role, count(DISTINCT name) > 30 FROM pg_temp.said WHERE role IN ('regress_t_reader', 'regress_t_manager') AND words ~ 'acme' GROUP BY role ORDER BY role;
 -- but nothing of others, unless they said it themselves
 SELECT role, name, about, state, words FROM pg_temp.said WHERE role <> current_user AND about = '' AND words ~ 'zeta';
-SELECT role, name, about, state, words FROM pg_temp.said WHERE role <> current_user AND about = 'nobody' AND words ~ 'zeta';
+SELECT role, name, about, state, words FROM pg_temp.said WHERE role <> current_user AND about ~ 'nobody' AND words ~ 'zeta';
 -- and what others have is as what nobody has
 SELECT z.role, z.name, z.state, z.words, n.state, n.words
   FROM pg_temp.said z
-  JOIN pg_temp.said n ON n.role = z.role AND n.name = z.name AND n.about = 'nobody'
- WHERE z.about = 'zeta'
+  JOIN pg_temp.said n ON n.role = z.role AND n.name = z.name AND n.about = replace(z.about, 'zeta', 'nobody')
+ WHERE z.about ~ '^zeta'
    AND z.role <> current_user
    AND (z.state, regexp_replace(z.words, 'zeta|\d+', '*', 'g')) IS DISTINCT FROM (n.state, regexp_replace(n.words, 'nobody|\d+', '*', 'g'))
  ORDER BY 1, 2;
