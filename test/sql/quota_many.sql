@@ -63,3 +63,19 @@ SELECT used FROM counters WHERE name = 'second';
 INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) VALUES ('globex', 'u1', 'm', 1);
 SELECT used FROM counters WHERE name = 'second';
 SELECT * FROM usage_monitor.verify();
+
+-- Who is confined to an organisation is told what is counted of it, in a session that has met no subject
+SELECT usage_monitor.set_quota('of u7', 'user', 'u7', 100, 'month', 'requests', org => 'acme') IS NOT NULL AS made;
+UPDATE usage_monitor.quota SET enforcement = 'alert' WHERE name = 'off';
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens) SELECT org, 'u7', 'm', 1 FROM unnest('{acme, acme, globex}'::text[]) org;
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_many;
+RESET client_min_messages;
+CREATE ROLE regress_many;
+SELECT usage_monitor.grant_access('regress_many', 'reader', 'acme');
+\c -
+SET ROLE regress_many;
+SELECT q.name, u.subject, u.used FROM usage_monitor.quota_usage AS u JOIN usage_monitor.quota AS q USING (quota_id) ORDER BY q.name;
+RESET ROLE;
+SELECT usage_monitor.revoke_access('regress_many');
+DROP ROLE regress_many;

@@ -129,6 +129,13 @@ SELECT pg_sleep(0.001);
 CREATE TEMP TABLE file AS SELECT usage_monitor.statement_json('big', '2026-01') AS json, usage_monitor.statement_html('big', '2026-01') AS html, usage_monitor.statement_csv('big', '2026-01') AS csv;
 SELECT json = usage_monitor.statement_json('big', '2026-01') AND html = usage_monitor.statement_html('big', '2026-01') AND csv = usage_monitor.statement_csv('big', '2026-01') AS same,
        json ->> 'as_of' AS as_of, (json ->> 'closed_at') ~ '\+08:00$' AS closed_by_the_ledgers_clock FROM file;
+-- quantities with decimals add up
+INSERT INTO usage_monitor.usage (ts, org, provider, model, units) VALUES
+    ('2026-02-03Z', 'halves', 'openai', 'whisper-1', '{"minute": 0.1}'),
+    ('2026-02-04Z', 'halves', 'openai', 'whisper-1', '{"minute": 0.25}'),
+    ('2026-02-05Z', 'halves', 'openai', 'whisper-1', '{"minute": 2}');
+SELECT meter, quantity, exact_amount, exact_amount = (SELECT sum(cost) FROM usage_monitor.usage WHERE org = 'halves') AS same
+  FROM usage_monitor.statement('halves', '2026-02');
 -- currencies without cents, or with three decimals
 SELECT c, _usage_monitor._currency_digits(c) FROM unnest('{USD,JPY,KWD}'::text[]) c;
 -- nothing used
