@@ -8,16 +8,21 @@ import fs from 'node:fs';
 const here = new URL('.', import.meta.url);
 const datasource = { type: 'grafana-postgresql-datasource', uid: '${datasource}' };
 
-// "All" is a condition that always holds: no list of thousands of names is sent
+// "All" is NULL: no list of thousands of names is sent, and the planner knows
+// that such a condition holds
+const all = name => `coalesce($${name}) IS NULL`;
+const orgs = `(${all('org')} OR org IN ($org))`;
+const projects = `(${all('project')} OR coalesce(project, '') IN ($project))`;
+const models = `(${all('model')} OR model IN ($model))`;
+const chosen = `${orgs} AND ${projects} AND ${models}`;
 const variables = [
-  { name: 'org', label: 'Organisation', allValue: 'org',
+  { name: 'org', label: 'Organisation', allValue: 'NULL',
     query: 'SELECT DISTINCT org FROM usage_monitor.daily_usage WHERE $__timeFilter(day) ORDER BY 1' },
-  { name: 'project', label: 'Project', allValue: "coalesce(project, '')",
-    query: "SELECT DISTINCT coalesce(project, '(none)') AS __text, coalesce(project, '') AS __value FROM usage_monitor.project_usage WHERE $__timeFilter(day) AND org IN ($org) ORDER BY 1" },
-  { name: 'model', label: 'Model', allValue: 'model',
-    query: 'SELECT DISTINCT model FROM usage_monitor.model_usage WHERE $__timeFilter(day) AND org IN ($org) ORDER BY 1' },
+  { name: 'project', label: 'Project', allValue: 'NULL',
+    query: `SELECT DISTINCT coalesce(project, '(none)') AS __text, coalesce(project, '') AS __value FROM usage_monitor.project_usage WHERE $__timeFilter(day) AND ${orgs} ORDER BY 1` },
+  { name: 'model', label: 'Model', allValue: 'NULL',
+    query: `SELECT DISTINCT model FROM usage_monitor.model_usage WHERE $__timeFilter(day) AND ${orgs} ORDER BY 1` },
 ];
-const chosen = "org IN ($org) AND coalesce(project, '') IN ($project) AND model IN ($model)";
 const inTime = '$__timeFilter(day)';
 const today = 'usage_monitor.ledger_day(now())';
 const month = `date_trunc('month', ${today}::timestamp)::date`;
@@ -57,57 +62,78 @@ function dashboard(uid, title, list, panels, time = 'now-30d') {
   };
 }
 
-const byDay = (metric, value) => `SELECT day::timestamp AS "time", ${metric} AS metric, ${value} AS value FROM usage_monitor.combined_usage
-  WHERE ${inTime} AND ${chosen} GROUP BY 1, 2 ORDER BY 1`;
+// What the panels of usage read, for such days and what is chosen: the smallest
+// view that knows it.  The conditions of the others are false before they are
+// read.  A day has thousands of rows by project, source and model together.
+const measures = 'requests, successes, errors, unpriced_requests, input_tokens, output_tokens, cache_read_input_tokens, cost';
+function used(days, key) {
+  const part = (view, condition, project, model) =>
+    `SELECT day, org, ${project ? '' : 'NULL AS '}project, ${model ? '' : 'NULL AS '}model, ${measures} FROM usage_monitor.${view}
+      WHERE ${condition} AND ${days} AND ${orgs}${project ? ` AND ${projects}` : ''}${model ? ` AND ${models}` : ''}`;
+  const anyProject = all('project'), anyModel = all('model');
+  const parts = {
+    project: [part('project_usage', anyModel, true, false), part('combined_usage', `NOT ${anyModel}`, true, true)],
+    model: [part('model_usage', anyProject, false, true), part('combined_usage', `NOT ${anyProject}`, true, true)],
+    none: [
+      part('daily_usage', `${anyProject} AND ${anyModel}`, false, false),
+      part('model_usage', `${anyProject} AND NOT ${anyModel}`, false, true),
+      part('project_usage', `NOT ${anyProject} AND ${anyModel}`, true, false),
+      part('combined_usage', `NOT ${anyProject} AND NOT ${anyModel}`, true, true),
+    ],
+  }[key ?? 'none'];
+  return `(${parts.join(' UNION ALL ')}) AS u`;
+}
+const byDay = (key, value) => `SELECT day::timestamp AS "time", ${key === 'project' ? "coalesce(project, '(none)')" : key} AS metric, ${value} AS value
+  FROM ${used(inTime, key)} GROUP BY 1, 2 ORDER BY 1`;
 
 const usage = dashboard('usage-monitor', 'AI spend', variables, [
-  stat('Today', 0, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM usage_monitor.combined_usage WHERE day = ${today} AND ${chosen}`,
+  stat('Today', 0, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM ${used(`day = ${today}`)}`,
     { description: 'In the ledger\'s currency, by its calendar, whatever the range is.' }),
-  stat('This month', 4, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM usage_monitor.combined_usage WHERE day >= ${month} AND ${chosen}`),
-  stat('Last month', 8, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM usage_monitor.combined_usage WHERE day >= ${lastMonth} AND day < ${month} AND ${chosen}`),
-  stat('In the range', 12, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen}`),
-  stat('Failed', 16, 0, `SELECT 100.0 * sum(errors) / nullif(sum(requests), 0) AS failed FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen}`, { unit: 'percent' }),
-  stat('Calls without a cost', 20, 0, `SELECT coalesce(sum(unpriced_requests), 0) AS calls FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen}`,
+  stat('This month', 4, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM ${used(`day >= ${month}`)}`),
+  stat('Last month', 8, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM ${used(`day >= ${lastMonth} AND day < ${month}`)}`),
+  stat('In the range', 12, 0, `SELECT coalesce(sum(cost), 0) AS cost FROM ${used(inTime)}`),
+  stat('Failed', 16, 0, `SELECT 100.0 * sum(errors) / nullif(sum(requests), 0) AS failed FROM ${used(inTime)}`, { unit: 'percent' }),
+  stat('Calls without a cost', 20, 0, `SELECT coalesce(sum(unpriced_requests), 0) AS calls FROM ${used(inTime)}`,
     { description: 'They are in no sum of costs: set their prices, and call reprice().' }),
   series('Cost by model', { h: 9, w: 12, x: 0, y: 4 }, byDay('model', 'sum(cost)'), { custom: bars }),
-  series('Cost by project', { h: 9, w: 12, x: 12, y: 4 }, byDay("coalesce(project, '(none)')", 'sum(cost)'), { custom: bars }),
+  series('Cost by project', { h: 9, w: 12, x: 12, y: 4 }, byDay('project', 'sum(cost)'), { custom: bars }),
   series('Forecast of this month', { h: 8, w: 12, x: 0, y: 13 },
     `SELECT day::timestamp AS "time", sum(cost) AS forecast, sum(lower_bound) AS "at least", sum(upper_bound) AS "at most"
-       FROM (SELECT f.subject AS org, f.* FROM usage_monitor.forecast_days(now(), 'org') AS f) AS f WHERE org IN ($org) GROUP BY 1 ORDER BY 1`,
+       FROM (SELECT f.subject AS org, f.* FROM usage_monitor.forecast_days(now(), 'org') AS f) AS f WHERE ${orgs} GROUP BY 1 ORDER BY 1`,
     { description: 'Day by day, by organisation; the bounds of several are added up. Projects and models do not matter here.' }),
   table('Month to date and forecast', { h: 8, w: 12, x: 12, y: 13 },
     `SELECT org, month_to_date, forecast, lower_bound AS "at least", upper_bound AS "at most", confidence
-       FROM (SELECT f.subject AS org, f.* FROM usage_monitor.cost_forecast AS f WHERE f.scope = 'org') AS f WHERE org IN ($org) ORDER BY forecast DESC NULLS LAST LIMIT 100`),
+       FROM (SELECT f.subject AS org, f.* FROM usage_monitor.cost_forecast AS f WHERE f.scope = 'org') AS f WHERE ${orgs} ORDER BY forecast DESC NULLS LAST LIMIT 100`),
   table('Models', { h: 9, w: 8, x: 0, y: 21 },
     `SELECT model, sum(cost) AS cost, sum(requests) AS calls, sum(input_tokens) AS "input tokens", sum(output_tokens) AS "output tokens"
-       FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen} GROUP BY 1 ORDER BY 2 DESC NULLS LAST LIMIT 100`),
+       FROM ${used(inTime, 'model')} GROUP BY 1 ORDER BY 2 DESC NULLS LAST LIMIT 100`),
   table('Projects', { h: 9, w: 8, x: 8, y: 21 },
-    `SELECT org, project, sum(cost) AS cost, sum(requests) AS calls FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen} GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST LIMIT 100`),
+    `SELECT org, project, sum(cost) AS cost, sum(requests) AS calls FROM ${used(inTime, 'project')} GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST LIMIT 100`),
   table('Users', { h: 9, w: 8, x: 16, y: 21 },
-    `SELECT org, user_id AS "user", sum(cost) AS cost, sum(requests) AS calls FROM usage_monitor.user_usage WHERE ${inTime} AND org IN ($org) GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST LIMIT 100`,
+    `SELECT org, user_id AS "user", sum(cost) AS cost, sum(requests) AS calls FROM usage_monitor.user_usage WHERE ${inTime} AND ${orgs} GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST LIMIT 100`,
     { description: 'Of the organisations; projects and models do not matter here.' }),
   table('Tags', { h: 9, w: 8, x: 0, y: 30 },
-    `SELECT key, value, sum(cost) AS cost, sum(requests) AS calls FROM usage_monitor.tag_usage WHERE ${inTime} AND org IN ($org) GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST LIMIT 100`,
+    `SELECT key, value, sum(cost) AS cost, sum(requests) AS calls FROM usage_monitor.tag_usage WHERE ${inTime} AND ${orgs} GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST LIMIT 100`,
     { description: 'API keys, teams and what else calls are tagged by. A call counts under each of its tags.' }),
   table('Quotas', { h: 9, w: 8, x: 8, y: 30 },
-    `SELECT name, subject, period, amount, used, percentage, state, projected FROM usage_monitor.quota_status WHERE org IS NULL OR org IN ($org)
+    `SELECT name, subject, period, amount, used, percentage, state, projected FROM usage_monitor.quota_status WHERE org IS NULL OR ${orgs}
       ORDER BY percentage DESC NULLS LAST LIMIT 100`, { overrides: [column('percentage', 'percent')] }),
   table('Open alerts', { h: 9, w: 8, x: 16, y: 30 },
-    `SELECT raised_at AS "time", level, alert_type AS type, message, acknowledged_by FROM usage_monitor.active_alert WHERE org IS NULL OR org IN ($org)
+    `SELECT raised_at AS "time", level, alert_type AS type, message, acknowledged_by FROM usage_monitor.active_alert WHERE org IS NULL OR ${orgs}
       ORDER BY raised_at DESC LIMIT 100`),
   series('Calls and failures', { h: 8, w: 8, x: 0, y: 39 },
-    `SELECT day::timestamp AS "time", sum(successes) AS succeeded, sum(errors) AS failed FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen} GROUP BY 1 ORDER BY 1`,
+    `SELECT day::timestamp AS "time", sum(successes) AS succeeded, sum(errors) AS failed FROM ${used(inTime)} GROUP BY 1 ORDER BY 1`,
     { custom: bars }),
   series('Duration, 95th percentile', { h: 8, w: 8, x: 8, y: 39 },
-    `SELECT day::timestamp AS "time", org AS metric, p95_duration_ms AS value FROM usage_monitor.daily_usage WHERE ${inTime} AND org IN ($org) ORDER BY 1`,
+    `SELECT day::timestamp AS "time", org AS metric, p95_duration_ms AS value FROM usage_monitor.daily_usage WHERE ${inTime} AND ${orgs} ORDER BY 1`,
     { unit: 'ms', description: 'By organisation; projects and models do not matter here.' }),
   series('Input read from the cache', { h: 8, w: 8, x: 16, y: 39 },
     byDay('model', '100.0 * sum(cache_read_input_tokens) / nullif(sum(input_tokens), 0)'), { unit: 'percent' }),
   table('Models without a price', { h: 8, w: 8, x: 0, y: 47 },
-    `SELECT model, org, sum(unpriced_requests) AS calls FROM usage_monitor.combined_usage WHERE ${inTime} AND ${chosen} GROUP BY 1, 2 HAVING sum(unpriced_requests) > 0 ORDER BY 3 DESC LIMIT 100`),
+    `SELECT model, org, sum(unpriced_requests) AS calls FROM ${used(inTime, 'model')} GROUP BY 1, 2 HAVING sum(unpriced_requests) > 0 ORDER BY 3 DESC LIMIT 100`),
   table('Latest calls', { h: 8, w: 16, x: 8, y: 47 },
     `SELECT ts AS "time", org, project, user_id AS "user", model, input_tokens AS "input", output_tokens AS "output", cost, duration_ms AS duration, success, error
-       FROM usage_monitor.recent_usage WHERE ${chosen} ORDER BY usage_id DESC`, { overrides: [column('duration', 'ms')] }),
+       FROM usage_monitor.recent_usage WHERE ${chosen} ORDER BY usage_id DESC`, { description: 'Of the last 100 that were recorded.', overrides: [column('duration', 'ms')] }),
 ]);
 
 id = 0;

@@ -50,6 +50,33 @@ RETURN CASE
 COMMENT ON FUNCTION _usage_monitor._quota_state(numeric, numeric, numeric, numeric) IS
     'ok, warning, critical or exceeded.';
 
+-- at the rate of the period so far
+CREATE FUNCTION _usage_monitor._projected(period text, period_start timestamptz, period_end timestamptz, used numeric)
+RETURNS numeric
+    LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN period <> 'lifetime' AND now() > period_start THEN
+                round(used * (extract(epoch FROM period_end - period_start)
+                              / extract(epoch FROM now() - period_start)), 6)
+       END;
+
+COMMENT ON FUNCTION _usage_monitor._projected(text, timestamptz, timestamptz, numeric) IS
+    'What a quota will have used by the end of its period.';
+
+CREATE FUNCTION _usage_monitor._runs_out_at(
+    period text, period_start timestamptz, period_end timestamptz, amount numeric, used numeric
+) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN period <> 'lifetime' AND now() > period_start AND used > 0 AND used < amount THEN
+                -- as numbers first: at a low rate it is later than any timestamp
+                CASE WHEN extract(epoch FROM now() - period_start) * amount
+                          < extract(epoch FROM period_end - period_start) * used
+                     THEN period_start + (now() - period_start) * (amount / used)::double precision
+                END
+       END;
+
+COMMENT ON FUNCTION _usage_monitor._runs_out_at(text, timestamptz, timestamptz, numeric, numeric) IS
+    'When a quota''s amount will be used up; NULL: not in this period, or already.';
+
 CREATE VIEW usage_monitor.quota_status WITH (security_invoker = true) AS
 SELECT q.quota_id,
        q.name,
@@ -66,19 +93,8 @@ SELECT q.quota_id,
        round(100 * coalesce(c.used, 0) / p.amount, 2) AS percentage,
        _usage_monitor._quota_state(p.amount, q.warning_threshold, q.critical_threshold, coalesce(c.used, 0)) AS state,
        q.enforcement,
-       -- at the rate of the period so far
-       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start THEN
-           round(coalesce(c.used, 0)
-                 * (extract(epoch FROM p.period_end - p.period_start)
-                    / extract(epoch FROM now() - p.period_start)), 6)
-       END AS projected,
-       CASE WHEN q.period <> 'lifetime' AND now() > p.period_start AND c.used > 0 AND c.used < p.amount THEN
-           -- as numbers first: at a low rate it is later than any timestamp
-           CASE WHEN extract(epoch FROM now() - p.period_start) * p.amount
-                     < extract(epoch FROM p.period_end - p.period_start) * c.used
-                THEN p.period_start + (now() - p.period_start) * (p.amount / c.used)::double precision
-           END
-       END AS runs_out_at,
+       _usage_monitor._projected(q.period, p.period_start, p.period_end, coalesce(c.used, 0)) AS projected,
+       _usage_monitor._runs_out_at(q.period, p.period_start, p.period_end, p.amount, coalesce(c.used, 0)) AS runs_out_at,
        CASE q.scope WHEN 'org' THEN coalesce(nullif(c.subject, ''), q.subject) ELSE q.org END AS org,
        q.provider,
        q.model,
@@ -100,6 +116,12 @@ SELECT q.quota_id,
              FROM (SELECT u.quota_id, u.subject, u.period_start, u.used, 0 AS reserved
                      FROM _usage_monitor._counter_part u
                     WHERE NOT u.is_past
+                      -- not the counters of all periods, of which there are ever more
+                      AND u.period_start = ANY (ARRAY(
+                              SELECT usage_monitor.period_start(now(), d.period, d.time_zone, d.billing_day)
+                                FROM (SELECT DISTINCT e.period, e.time_zone, e.billing_day
+                                        FROM usage_monitor.quota e
+                                       WHERE e.enabled) d))
                    UNION ALL
                    SELECT r.quota_id, r.subject, r.period_start, 0, r.amount
                      FROM _usage_monitor._reservation_part r

@@ -134,23 +134,35 @@ COMMENT ON FUNCTION _usage_monitor._page_parts(text, text[], integer, numeric) I
 CREATE FUNCTION _usage_monitor._page_quotas(org text, "limit" integer) RETURNS jsonb
     LANGUAGE sql STABLE
 BEGIN ATOMIC
+    -- of all there are, which may be one for each user, no more than it takes to find those that are listed
     WITH status AS MATERIALIZED (
-        SELECT s.*, row_number() OVER (ORDER BY (s.scope NOT IN ('all', 'org')), s.percentage DESC, s.name, s.subject COLLATE "C") AS place
+        SELECT s.quota_id, s.name, s.scope, s.subject, s.org, s.metric, s.period, s.period_start, s.period_end, s.amount, s.used, s.reserved,
+               s.percentage, s.state
           FROM usage_monitor.quota_status AS s
          WHERE _page_quotas.org IS NULL OR s.org = _page_quotas.org
+    ), listed AS (
+        SELECT s.*
+          FROM status AS s
+         ORDER BY s.scope NOT IN ('all', 'org'), s.percentage DESC, s.name, s.subject COLLATE "C"
+         LIMIT _page_quotas."limit"
     )
     SELECT jsonb_build_object(
                'count', count(*),
                'warning', count(*) FILTER (WHERE s.state = 'warning'),
                'critical', count(*) FILTER (WHERE s.state = 'critical'),
                'exceeded', count(*) FILTER (WHERE s.state = 'exceeded'),
-               'listed', coalesce(jsonb_agg(jsonb_build_object(
-                   'quota_id', s.quota_id, 'name', s.name, 'scope', s.scope, 'subject', s.subject, 'org', s.org, 'metric', s.metric, 'period', s.period,
-                   'amount', s.amount::text, 'used', s.used::text, 'reserved', s.reserved::text, 'percentage', s.percentage::text,
-                   'projected', s.projected::text, 'state', s.state, 'enforcement', s.enforcement,
-                   'warning_threshold', s.warning_threshold::text, 'critical_threshold', s.critical_threshold::text,
-                   'period_end', CASE WHEN isfinite(s.period_end) THEN s.period_end END, 'runs_out_at', s.runs_out_at) ORDER BY s.place)
-                   FILTER (WHERE s.place <= _page_quotas."limit"), '[]'))
+               'listed', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                     'quota_id', l.quota_id, 'name', l.name, 'scope', l.scope, 'subject', l.subject, 'org', l.org, 'metric', l.metric,
+                                     'period', l.period, 'amount', l.amount::text, 'used', l.used::text, 'reserved', l.reserved::text,
+                                     'percentage', l.percentage::text,
+                                     'projected', _usage_monitor._projected(l.period, l.period_start, l.period_end, l.used)::text,
+                                     'state', l.state, 'enforcement', q.enforcement,
+                                     'warning_threshold', q.warning_threshold::text, 'critical_threshold', q.critical_threshold::text,
+                                     'period_end', CASE WHEN isfinite(l.period_end) THEN l.period_end END,
+                                     'runs_out_at', _usage_monitor._runs_out_at(l.period, l.period_start, l.period_end, l.amount, l.used))
+                                                       ORDER BY l.scope NOT IN ('all', 'org'), l.percentage DESC, l.name, l.subject COLLATE "C"), '[]')
+                            FROM listed AS l
+                            JOIN usage_monitor.quota AS q ON q.quota_id = l.quota_id))
       FROM status AS s;
 END;
 

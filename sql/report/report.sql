@@ -69,11 +69,11 @@ CREATE FUNCTION _usage_monitor._breakdown(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    part  CONSTANT usage_monitor.usage_summary[] :=
-        ARRAY(SELECT s FROM _usage_monitor._usage_sum('day', period_start, period_end, group_by, org, "limit") AS s);
+    found CONSTANT record := _usage_monitor._dearest('day', period_start, period_end, group_by, org, "limit");
+    part  CONSTANT usage_monitor.usage_summary[] := found.listed;
     whole usage_monitor.usage_summary;
-    found bigint := cardinality(part);
 BEGIN
+    names := found.names;
     SELECT coalesce(jsonb_agg(
                CASE WHEN group_by IN ('user', 'department', 'project') THEN jsonb_build_object('org', (part[i]).org)
                     WHEN group_by = 'model' THEN jsonb_build_object('provider', (part[i]).provider)
@@ -81,22 +81,19 @@ BEGIN
                     ELSE '{}' END
                || jsonb_build_object(CASE group_by WHEN 'user' THEN 'user_id' WHEN 'tag' THEN 'value' ELSE group_by END, (part[i]).name,
                                      'cost_percentage', (part[i]).cost_percentage)
-               || _usage_monitor._summary_json(part[i]) ORDER BY i), '[]'),
-           count((part[i]).name)
-      INTO listed, names
+               || _usage_monitor._summary_json(part[i]) ORDER BY i), '[]')
+      INTO listed
       FROM generate_subscripts(part, 1) AS i;
 
-    IF found = "limit" THEN
-        SELECT c.rows, c.names INTO found, names
-          FROM _usage_monitor._usage_count(period_start, period_end, group_by, org) AS c;
+    IF found.rows >= "limit" THEN
         -- a call counts under each of its tags: there is no rest of a whole
         IF group_by = 'tag' THEN
-            others := jsonb_build_object('count', found - "limit");
+            others := jsonb_build_object('count', found.rows - "limit");
             RETURN;
         END IF;
         SELECT s.* INTO whole FROM _usage_monitor._usage_sum('day', period_start, period_end, org => org) AS s;
         SELECT jsonb_build_object(
-                   'count', found - "limit",
+                   'count', found.rows - "limit",
                    'requests', whole.requests - sum((part[i]).requests),
                    'errors', whole.errors - sum((part[i]).errors),
                    'total_tokens', whole.total_tokens - sum((part[i]).total_tokens),

@@ -17,7 +17,7 @@ DECLARE
     unit   CONSTANT text := CASE group_by WHEN 'hour' THEN 'hour' ELSE 'day' END;
     bound  record;
     start  timestamptz;
-    listed usage_monitor.usage_summary[];
+    found  record;
 BEGIN
     IF group_by IS NULL
        OR group_by NOT IN ('hour', 'day', 'week', 'month', 'org', 'department', 'project', 'user', 'session', 'provider',
@@ -71,9 +71,9 @@ BEGIN
             MESSAGE = format('there is no "limit" on "group_by" %s', group_by),
             HINT = 'The dearest are told of org, department, project, user, provider, model, resolved_model, operation, source and service_tier.';
     END IF;
-    listed := ARRAY(SELECT s FROM _usage_monitor._usage_sum(unit, "from", "to", group_by, org, "limit") AS s);
-    RETURN QUERY SELECT s.* FROM unnest(listed) AS s;
-    IF cardinality(listed) = "limit" THEN
+    found := _usage_monitor._dearest(unit, "from", "to", group_by, org, "limit");
+    RETURN QUERY SELECT s.* FROM unnest(found.listed) AS s;
+    IF found.rows > "limit" THEN
         RETURN QUERY
         SELECT w.period, w.period_start, w.period_end, w.org, NULL::text, NULL::text, NULL::text,
                w.requests - l.requests, w.successes - l.successes, w.errors - l.errors,
@@ -91,9 +91,8 @@ BEGIN
                w.currency,
                NULL::double precision,
                w.unpriced_requests - l.unpriced_requests, w.cached_requests - l.cached_requests,
-               c.rows - "limit"
-          FROM _usage_monitor._usage_count("from", "to", group_by, org) AS c
-         CROSS JOIN _usage_monitor._usage_sum(unit, "from", "to", org => org) AS w
+               found.rows - "limit"
+          FROM _usage_monitor._usage_sum(unit, "from", "to", org => org) AS w
          CROSS JOIN (
                SELECT sum(s.requests)::bigint AS requests, sum(s.successes)::bigint AS successes, sum(s.errors)::bigint AS errors,
                       sum(s.input_tokens)::bigint AS input_tokens, sum(s.output_tokens)::bigint AS output_tokens,
@@ -104,8 +103,7 @@ BEGIN
                       sum(s.input_cost) AS input_cost, sum(s.output_cost) AS output_cost, sum(s.other_cost) AS other_cost,
                       sum(s.cost) AS cost,
                       sum(s.unpriced_requests)::bigint AS unpriced_requests, sum(s.cached_requests)::bigint AS cached_requests
-                 FROM unnest(listed) AS s) AS l
-         WHERE c.rows > "limit";
+                 FROM unnest(found.listed) AS s) AS l;
     END IF;
 END
 $$;

@@ -209,7 +209,9 @@ CREATE FUNCTION _usage_monitor._dearest_users(
     only_org text,
     "limit" integer,
     OUT orgs text[],
-    OUT user_ids text[]
+    OUT user_ids text[],
+    OUT rows bigint,
+    OUT names bigint
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -218,22 +220,22 @@ AS $$
 BEGIN
     -- by _sum(): each has but a few days
     EXECUTE '
-        SELECT coalesce(array_agg(t.org), ''{}''), coalesce(array_agg(t.user_id), ''{}'')
+        SELECT coalesce(array_agg(t.org), ''{}''), coalesce(array_agg(t.user_id), ''{}''), coalesce(max(t.rows), 0), coalesce(max(t.names), 0)
           FROM (
-              SELECT u.org, u.user_id
+              SELECT u.org, u.user_id, count(*) OVER () AS rows, count(u.user_id) OVER () AS names
                 FROM usage_monitor.user_usage AS u
                WHERE u.day >= $1 AND u.day < $2 ' || CASE WHEN only_org IS NULL THEN '' ELSE 'AND u.org = $3' END || '
                GROUP BY u.org, u.user_id
                ORDER BY _usage_monitor._sum(u.cost) DESC NULLS LAST, _usage_monitor._sum(u.requests) DESC, u.org, u.user_id
                LIMIT $4
           ) AS t'
-       INTO orgs, user_ids
+       INTO orgs, user_ids, rows, names
       USING first_day, past_day, only_org, "limit";
 END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._dearest_users(date, date, text, integer) IS
-    'The users that cost most from a day on and before another, of one organisation or of all: the organisation of each, and the user_id.';
+    'The users that cost most from a day on and before another, of one organisation or of all: the organisation of each, and the user_id; and how many users there are, and how many of them have a name.';
 
 CREATE FUNCTION _usage_monitor._usage_sum(
     unit text,
@@ -241,7 +243,9 @@ CREATE FUNCTION _usage_monitor._usage_sum(
     period_end timestamptz,
     group_by text DEFAULT NULL,
     org text DEFAULT NULL,
-    "limit" integer DEFAULT NULL
+    "limit" integer DEFAULT NULL,
+    orgs text[] DEFAULT NULL,
+    user_ids text[] DEFAULT NULL
 ) RETURNS SETOF usage_monitor.usage_summary
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -257,8 +261,6 @@ DECLARE
     range    text;
     share    text;
     summed   text;
-    orgs     text[];
-    user_ids text[];
 BEGIN
     IF by_time THEN
         bucket := CASE group_by WHEN unit THEN 'v.' || unit
@@ -276,12 +278,8 @@ BEGIN
                   ELSE format('v.%1$I >= $3 AND v.%1$I < $4', unit) END
              || CASE WHEN org IS NULL THEN '' ELSE ' AND v.org = $5' END;
 
-    -- users are many, so of a few of them it is found out first who they are
     summed := format('usage_monitor.%I AS v WHERE %s', source.view, range);
-    IF group_by = 'user' AND "limit" IS NOT NULL THEN
-        SELECT d.orgs, d.user_ids INTO orgs, user_ids
-          FROM _usage_monitor._dearest_users(usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end),
-                                            org, "limit") AS d;
+    IF user_ids IS NOT NULL THEN
         summed := summed || ' AND (v.user_id = ANY ($8) OR v.user_id IS NULL)
                               AND ARRAY[v.org, v.user_id] IN (SELECT ARRAY[d.org, d.user_id] FROM unnest($7, $8) AS d (org, user_id))';
     END IF;
@@ -345,14 +343,17 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION _usage_monitor._usage_sum(text, timestamptz, timestamptz, text, text, integer) IS
-    'Adds up the view of that unit (hour, day, week or month) over the units that begin in [period_start, period_end): in one row, or grouped as in usage_between(), the dearest with a limit.';
+COMMENT ON FUNCTION _usage_monitor._usage_sum(text, timestamptz, timestamptz, text, text, integer, text[], text[]) IS
+    'Adds up the view of that unit (hour, day, week or month) over the units that begin in [period_start, period_end): in one row, or grouped as in usage_between(), the dearest with a limit; of these users of these organisations alone, where they are given.';
 
-CREATE FUNCTION _usage_monitor._usage_count(
+CREATE FUNCTION _usage_monitor._dearest(
+    unit text,
     period_start timestamptz,
     period_end timestamptz,
     group_by text,
     org text,
+    "limit" integer,
+    OUT listed usage_monitor.usage_summary[],
     OUT rows bigint,
     OUT names bigint
 )
@@ -362,7 +363,23 @@ CREATE FUNCTION _usage_monitor._usage_count(
 AS $$
 DECLARE
     source CONSTANT record := _usage_monitor._usage_view('day', group_by, org);
+    users  record;
 BEGIN
+    -- users are many: who they are is found out first, and counted with it
+    IF group_by = 'user' THEN
+        users := _usage_monitor._dearest_users(usage_monitor.ledger_day(period_start), usage_monitor.ledger_day(period_end), org, "limit");
+        listed := ARRAY(SELECT s FROM _usage_monitor._usage_sum(unit, period_start, period_end, group_by, org, "limit", users.orgs, users.user_ids) AS s);
+        rows := users.rows;
+        names := users.names;
+        RETURN;
+    END IF;
+
+    listed := ARRAY(SELECT s FROM _usage_monitor._usage_sum(unit, period_start, period_end, group_by, org, "limit") AS s);
+    IF cardinality(listed) < "limit" THEN
+        rows := cardinality(listed);
+        names := (SELECT count(l.name) FROM unnest(listed) AS l);
+        RETURN;
+    END IF;
     EXECUTE format('SELECT count(*), count(s.name)
                       FROM (SELECT %s AS name FROM usage_monitor.%I AS v WHERE v.day >= $1 AND v.day < $2 %s GROUP BY %s) AS s',
                    source.name_key, source.view, CASE WHEN org IS NULL THEN '' ELSE 'AND v.org = $3' END,
@@ -372,5 +389,5 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION _usage_monitor._usage_count(timestamptz, timestamptz, text, text) IS
-    'How many rows _usage_sum() has without a limit, and how many of them have a name.';
+COMMENT ON FUNCTION _usage_monitor._dearest(text, timestamptz, timestamptz, text, text, integer) IS
+    'The rows that _usage_sum() has with a limit, how many it has without one, and how many of those have a name.';

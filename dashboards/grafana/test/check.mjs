@@ -77,6 +77,13 @@ for (const d of dashboards) {
             if (!plan.some(l => /(Index|Recheck) Cond: .*day >= /.test(l))) throw new Error(plan.join('\n'));
             if (plan.some(l => /on usage(_default)? /.test(l))) throw new Error('it reads the ledger:\n' + plan.join('\n'));
           }));
+          // and of all projects or all models no more is read than their sums
+          if (choice === 'all' && t.rawSql.includes('combined_usage')) {
+            check(`${d.uid}, ${p.title}: by sums`, attempt(() => {
+              const plan = ask('EXPLAIN (COSTS OFF) ' + fill(t.rawSql, chosen, all)).map(r => r[0]);
+              if (plan.some(l => /_combined/.test(l))) throw new Error(plan.join('\n'));
+            }));
+          }
         }
       }
     }
@@ -96,6 +103,22 @@ same('This month', 'cost', "(usage_monitor.report('monthly') #>> '{summary,cost}
 same('Last month', 'cost', "(usage_monitor.report('monthly') #>> '{comparison,previous,cost}')::numeric");
 for (const [title, column] of [['In the range', 'cost'], ['Cost by model', 'value'], ['Cost by project', 'value'], ['Models', 'cost'], ['Projects', 'cost'], ['Users', 'cost']])
   same(title, column, `SELECT sum(cost) FROM usage_monitor.daily_total WHERE day BETWEEN '${iso(from)}' AND '${iso(to)}'`);
+
+// whichever views they come from: those of everything, and of everything by name
+const offered = v => ask(fill(v.query, none, all)).map(r => r.at(-1));
+const everything = Object.fromEntries(team.templating.list.filter(v => v.type === 'query').map(v => [v.name, offered(v)]));
+everything.project.push('');
+for (const p of team.panels.filter(p => p.targets[0].rawSql.includes('combined_usage'))) {
+  for (const named of [['org', 'project', 'model'], ['org'], ['project'], ['model'], ['org', 'project'], ['project', 'model']]) {
+    check(`${p.title}, with every ${named.join(' and ')} by name`, attempt(() => {
+      const chosen = Object.fromEntries(named.map(n => [n, everything[n]]));
+      // in one statement, in which no day turns
+      const rows = c => `(SELECT jsonb_agg(to_jsonb(r) ORDER BY to_jsonb(r)) FROM (${fill(p.targets[0].rawSql, c, all)}) AS r)`;
+      const [[same, is, should]] = ask(`SELECT s.is = s.should, s.is, s.should FROM (SELECT ${rows(chosen)} AS is, ${rows(none)} AS should) AS s`);
+      if (same !== 't') throw new Error(`${is}\nis not\n${should}`);
+    }));
+  }
+}
 
 // what the rules of Grafana's own alerting ask
 const rules = fs.readFileSync('provisioning/alerting/usage_monitor.yaml', 'utf8');
