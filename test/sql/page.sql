@@ -141,7 +141,7 @@ SELECT count(*) FROM usage_monitor.known_names('user', "limit" => 5);
 SELECT count(*) FROM usage_monitor.known_names('user', '%');
 SELECT kind, count(*) > 0 AS some FROM unnest('{org,department,project,user,source,model,operation}'::text[]) AS kind, usage_monitor.known_names(kind) GROUP BY kind ORDER BY kind COLLATE "C";
 
-SELECT r.* FROM unnest(ARRAY['page_data(NULL, current_date)', 'page_data(date ''2026-01-01'', date ''2026-01-01'')', 'page_data(date ''2020-01-01'', date ''2026-01-01'')', 'page_data(date ''2026-01-02'', date ''2026-01-01'')',
+SELECT r.* FROM unnest(ARRAY['page_data(NULL, date ''2026-01-01'')', 'page_data(date ''2026-01-01'', date ''2026-01-01'')', 'page_data(date ''2020-01-01'', date ''2026-01-01'')', 'page_data(date ''2026-01-02'', date ''2026-01-01'')',
     'page_data(date ''2026-01-01'', date ''2026-01-02'', "limit" => 0)', 'known_names(''session'')', 'known_names(NULL)', 'known_names(''user'', "limit" => 1001)', 'known_names(''user'', days => 0)']) WITH ORDINALITY AS t (call, n)
 CROSS JOIN LATERAL pg_temp.refusal('SELECT usage_monitor.' || call) AS r ORDER BY n;
 DROP EXTENSION usage_monitor CASCADE;
