@@ -126,9 +126,10 @@ make_array(List *orgs, int *count)
 {
 	Datum	   *values = palloc(sizeof(Datum) * (list_length(orgs) + 1));
 	int			n = 0;
+	ListCell   *lc;
 
-	for (; n < list_length(orgs); n++)
-		values[n] = PointerGetDatum(list_nth(orgs, n));
+	foreach(lc, orgs)
+		values[n++] = PointerGetDatum(lfirst(lc));
 	qsort(values, n, sizeof(Datum), compare_texts);
 	*count = 0;
 	for (int i = 0; i < n; i++)

@@ -38,8 +38,8 @@ um_text_string(Datum value, bool isnull)
 static inline bool
 um_string_equal(UmString a, UmString b)
 {
-	return a.length == b.length && (a.data == NULL) == (b.data == NULL) &&
-		(a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+	return a.length == b.length &&
+		(a.data == NULL || b.data == NULL ? a.data == b.data : memcmp(a.data, b.data, a.length) == 0);
 }
 
 /* A text of those bytes. */
