@@ -113,3 +113,14 @@ SELECT r.* FROM unnest(ARRAY[
 CROSS JOIN LATERAL pg_temp.refusal(statement) AS r ORDER BY n;
 SELECT count(*) FROM usage_monitor.quota WHERE name LIKE 'y%';
 SELECT * FROM usage_monitor.verify();
+-- none of these counters is of a period that runs, and who asks for those does not read them
+CREATE FUNCTION pg_temp.counters_read(query text) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+    plan jsonb;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, FORMAT json) ' || query INTO plan;
+    RETURN (SELECT sum(r::numeric) FROM jsonb_path_query(plan, 'strict $.** ? (@."Relation Name" == "_counter_row")."Actual Rows"') AS r);
+END
+$$;
+SELECT pg_temp.counters_read('SELECT * FROM usage_monitor.quota_history') > 2 AS of_all_periods,
+       pg_temp.counters_read('SELECT * FROM usage_monitor.quota_status') = 0 AS of_running_ones;
