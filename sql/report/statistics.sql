@@ -352,7 +352,8 @@ COMMENT ON FUNCTION _usage_monitor._condition(text, text) IS
 
 /*
  * The ledger has no btree on ts, only the ranges of blocks: the last hour is
- * looked at first, and more where that has too few.
+ * looked at first, and three times as much where that has too few, and so on:
+ * all in all not much more than the last time takes.
  */
 CREATE FUNCTION usage_monitor.recent_calls(
     "limit" integer DEFAULT 100,
@@ -387,7 +388,7 @@ BEGIN
             HINT = 'Leave them out for all time.';
     END IF;
 
-    FOREACH span IN ARRAY '{1 hour, 1 day, 30 days, NULL}'::interval[] LOOP
+    FOREACH span IN ARRAY '{1 hour, 6 hours, 1 day, 3 days, 10 days, 30 days, 100 days, NULL}'::interval[] LOOP
         start := CASE WHEN span IS NULL THEN since ELSE greatest(since, least(until, now()) - span) END;
         EXECUTE '
             SELECT array_agg(c ORDER BY c.ts DESC, c.usage_id DESC)
