@@ -283,8 +283,13 @@ COMMENT ON FUNCTION _usage_monitor._sign_alert(bigint, text, boolean) IS
 
 CREATE FUNCTION _usage_monitor.acknowledge_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE sql
-RETURN _usage_monitor._sign_alert(alert_id, by, false);
+    LANGUAGE plpgsql -- whose context is cut off where it refuses
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN _usage_monitor._sign_alert(alert_id, by, false);
+END
+$$;
 
 SELECT _usage_monitor._run_as_owner('acknowledge_alert');
 
@@ -293,8 +298,13 @@ COMMENT ON FUNCTION usage_monitor.acknowledge_alert(bigint, text) IS
 
 CREATE FUNCTION _usage_monitor.resolve_alert(alert_id bigint, by text DEFAULT NULL)
     RETURNS usage_monitor.alert
-    LANGUAGE sql
-RETURN _usage_monitor._sign_alert(alert_id, by, true);
+    LANGUAGE plpgsql -- whose context is cut off where it refuses
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN _usage_monitor._sign_alert(alert_id, by, true);
+END
+$$;
 
 SELECT _usage_monitor._run_as_owner('resolve_alert');
 
