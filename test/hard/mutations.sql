@@ -3,7 +3,7 @@
 -- with a code that says why, never with an internal error, a negative count or a
 -- wrong sum.  For test/hard/run:
 --
---   psql -v seed=0.42 -v count=10000 -v originals=FILE -v cases="'DIRECTORY'" -f test/hard/mutations.sql
+--   psql -v seed=0.42 -v count=10000 -v originals=FILE -v cases=DIRECTORY -f test/hard/mutations.sql
 --
 -- The file has the responses, as test/sql/provider_json.sql does: SELECT add('API', 'RESPONSE');
 -- the directory is test/cases, whose responses lose each of their numbers, one at a time.
@@ -119,7 +119,7 @@ SELECT count(pg_temp.try(o.format, pg_temp.mutation(o.document)))
 --             charge is told, or it is images, which are billed one by one where no tokens are
 --
 CREATE TEMP TABLE known (line jsonb);
-SELECT format('COPY known FROM %L (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'')', :cases || '/' || f) FROM pg_ls_dir(:cases) AS f WHERE f LIKE '%.jsonl' \gexec
+SELECT format('COPY known FROM %L (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'')', :'cases' || '/' || f) FROM pg_ls_dir(:'cases') AS f WHERE f LIKE '%.jsonl' \gexec
 CREATE FUNCTION pg_temp.reading(response jsonb, provider text) RETURNS usage_monitor.normalized_usage LANGUAGE plpgsql AS $$
 DECLARE
     parts usage_monitor.normalized_usage[];
