@@ -355,6 +355,9 @@ DECLARE
     keys        jsonb;
     part        record;
 BEGIN
+    PERFORM _usage_monitor._sum_up_tail(CASE WHEN org IS NULL AND _usage_monitor._confinement() = 0
+                                             THEN '{hour_total, day_total, day, project, user, model_total, operation_total, tag}'
+                                             ELSE '{hour, day_total, day, project, user, model, operation, tag}' END::text[]);
     SELECT s.* INTO summary FROM _usage_monitor._usage_sum(unit, starts, ends, org => org) AS s;
     SELECT s.* INTO previous FROM _usage_monitor._usage_sum(unit, before, starts, org => org) AS s;
 
@@ -554,6 +557,10 @@ DECLARE
     trend    jsonb;
     users    jsonb;
 BEGIN
+    PERFORM _usage_monitor._sum_up_tail(CASE WHEN org IS NULL AND _usage_monitor._confinement() = 0
+                                             THEN '{hour_total, day_total, user, model_total}'
+                                             ELSE '{hour, day_total, day, user, model}' END::text[]);
+
     -- the current period of each length and the one before it, in one reading
     SELECT jsonb_object_agg(p.unit, _usage_monitor._period_json(p.summary)) FILTER (WHERE p.is_current),
            jsonb_object_agg(p.unit, _usage_monitor._period_json(p.summary)) FILTER (WHERE NOT p.is_current)

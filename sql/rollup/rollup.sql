@@ -433,6 +433,13 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION _usage_monitor._sum_up_tail(dimensions text[]) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'usage_monitor_sum_up_tail';
+
+COMMENT ON FUNCTION _usage_monitor._sum_up_tail(text[]) IS
+    'Sums up the tail for those rollups in one reading, for the queries that follow; each would read it for itself. Does nothing where the session cannot remember it. Error: 42704 no such rollup.';
+
 /*
  * The days that there is more of than the rollups have; whose the archived
  * ones are does not matter.

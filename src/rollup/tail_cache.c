@@ -8,6 +8,9 @@
  * come since, by the very rules by which a fold goes on from the last one (see
  * rollup.c).  A new fold, which moves the rollups' mark, makes it begin anew.
  *
+ * Reading a call takes longer than adding it up, so one reading is for all
+ * rollups that the query asks for, or that somebody has told of beforehand.
+ *
  * What is not remembered is summed up as it is asked for: by who is subject to
  * row security, for what he sees can depend on anything; in a transaction that
  * has written, for its rows are in no mark; and what would take more memory
@@ -26,6 +29,7 @@
 #include "access/xact.h"
 #include "base/access.h"
 #include "base/catalog.h"
+#include "catalog/pg_type.h"
 #include "executor/nodeHash.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -39,6 +43,7 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_ledger_sums);
+PG_FUNCTION_INFO_V1(usage_monitor_sum_up_tail);
 
 /* Sums that are kept may take as much as so many hash tables: one saves reading the tail many times. */
 #define HASH_TABLES	4
@@ -59,11 +64,10 @@ typedef struct TailSums
 	bool		is_right;		/* false: an error has left them halfway, or they are rows */
 	bool		is_remembered;
 	int			readers;		/* queries that have not ended yet */
-	int64		calls;
 
 	/* where what memory does not suffice for goes, as rows */
 	Tuplestorestate *rows;		/* NULL: there was enough */
-	TupleDesc	rows_desc;
+	TupleDesc	rows_desc;		/* NULL: nobody asks for them yet, so they are given up */
 	MemoryContext rows_context;
 
 	/* of when and for whom they were begun */
@@ -74,6 +78,14 @@ typedef struct TailSums
 } TailSums;
 
 static List *remembered;		/* of TailSums */
+
+/* A reading of the tail. */
+typedef struct Reading
+{
+	List	   *tails;			/* of TailSums that have seen the same */
+	MemoryContext row_context;
+	int64		calls;
+} Reading;
 
 /* Begins to collect. */
 static void
@@ -115,21 +127,44 @@ write_sums(TailSums *tail)
 	start_sums(tail);
 }
 
-/* Adds a call; writes away what there is where that takes too much memory. */
+/* Sees to it that no sums take more memory than they may. */
+static void
+bound_memory(Reading *reading)
+{
+	ListCell   *lc;
+
+	foreach(lc, reading->tails)
+	{
+		TailSums   *tail = lfirst(lc);
+
+		if (MemoryContextMemAllocated(tail->sums_context, true) <= HASH_TABLES * get_hash_memory_limit())
+			continue;
+		if (tail->rows_desc != NULL)
+			write_sums(tail);
+		else
+		{
+			start_sums(tail);
+			reading->tails = foreach_delete_current(reading->tails, lc);
+		}
+	}
+}
+
+/* Adds a call. */
 static void
 add_call(void *arg, const Datum *values, const bool *nulls, int sign)
 {
-	TailSums   *tail = arg;
-	MemoryContext old = MemoryContextSwitchTo(tail->row_context);
+	Reading    *reading = arg;
+	MemoryContext old = MemoryContextSwitchTo(reading->row_context);
 	UmAddend	call;
+	ListCell   *lc;
 
 	um_addend_read(&call, values, nulls, sign);
-	um_sums_add(&tail->sums, &call);
+	foreach(lc, reading->tails)
+		um_sums_add(&((TailSums *) lfirst(lc))->sums, &call);
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(tail->row_context);
-	if (++tail->calls % LOOK_EACH == 0 &&
-		MemoryContextMemAllocated(tail->sums_context, true) > HASH_TABLES * get_hash_memory_limit())
-		write_sums(tail);
+	MemoryContextReset(reading->row_context);
+	if (++reading->calls % LOOK_EACH == 0)
+		bound_memory(reading);
 }
 
 /* Begins sums for a dimension, of what a mark does not cover. */
@@ -168,24 +203,40 @@ begin(const char *name, const UmWatermark *base)
 	return tail;
 }
 
-/* Adds what the active snapshot sees beyond what the sums have; if rows were written away, so are the rest. */
-static void
-catch_up(TailSums *tail, const UmWatermark *now)
+/* Have the sums all that a mark covers? */
+static bool
+has_seen(const TailSums *tail, const UmWatermark *now)
 {
-	MemoryContext old;
+	return tail->is_right && um_watermark_equal(&tail->seen, now);
+}
 
-	if (tail->is_right && um_watermark_equal(&tail->seen, now))
-		return;
-	tail->is_right = false;
-	um_tail_read(&tail->seen, add_call, tail);
-	old = MemoryContextSwitchTo(tail->context);
-	pfree(tail->seen.xip);
-	um_watermark_copy(&tail->seen, now);
-	MemoryContextSwitchTo(old);
-	if (tail->rows != NULL)
-		write_sums(tail);
-	else
-		tail->is_right = true;
+/*
+ * Adds to sums, which have seen the same, what the active snapshot sees beyond;
+ * if rows were written away, so are the rest.
+ */
+static void
+catch_up(List *tails, const UmWatermark *now)
+{
+	TailSums   *first = linitial(tails);
+	Reading		reading = {.tails = tails, .row_context = first->row_context};
+	ListCell   *lc;
+
+	foreach(lc, tails)
+		((TailSums *) lfirst(lc))->is_right = false;
+	um_tail_read(&first->seen, add_call, &reading);
+	foreach(lc, reading.tails)
+	{
+		TailSums   *tail = lfirst(lc);
+		MemoryContext old = MemoryContextSwitchTo(tail->context);
+
+		pfree(tail->seen.xip);
+		um_watermark_copy(&tail->seen, now);
+		MemoryContextSwitchTo(old);
+		if (tail->rows != NULL)
+			write_sums(tail);
+		else
+			tail->is_right = true;
+	}
 }
 
 /* Remembers sums, before they are anything. */
@@ -196,6 +247,7 @@ remember(TailSums *tail)
 
 	remembered = lappend(remembered, tail);
 	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(tail->context, TopMemoryContext);
 	tail->is_remembered = true;
 }
 
@@ -268,13 +320,61 @@ may_remember(void)
 		!um_has_row_security();
 }
 
+/* Are the sums of a dimension among them? */
+static bool
+has_dimension(const List *tails, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, tails)
+	{
+		const TailSums *tail = lfirst(lc);
+
+		if (strcmp(tail->dimension.name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The sums with those of other dimensions that the same reading does for, all of them to be remembered. */
+static List *
+with_others(TailSums *tail, const List *others, const UmWatermark *base, const UmWatermark *now)
+{
+	List	   *tails = list_make1(tail);
+	ListCell   *lc;
+
+	foreach(lc, others)
+	{
+		const char *name = lfirst(lc);
+		TailSums   *other;
+
+		if (has_dimension(tails, name))
+			continue;
+		other = recall(name, base, now);
+		if (other == NULL && um_watermark_equal(&tail->seen, base))
+		{
+			other = begin(name, base);
+			remember(other);
+		}
+		if (other == NULL || other->readers > 0 || has_seen(other, now) ||
+			!um_watermark_equal(&tail->seen, &other->seen))
+			continue;
+		hold(other);
+		other->rows_desc = NULL;
+		tails = lappend(tails, other);
+	}
+	return tails;
+}
+
 /*
- * The tail as a snapshot sees it, summed up.  Where memory does not suffice
- * there are no sums but rows like desc, which the caller ends.  Both are good
- * as long as the current memory, which is a query's.
+ * The tail as a snapshot sees it, summed up for a dimension, and if that takes
+ * a reading, for others too.  Where memory does not suffice there are no sums but
+ * rows like desc, which the caller ends.  Both are good as long as the current
+ * memory, which is a query's.
  */
 const UmSums *
-um_tail_sums_open(const char *name, Snapshot snapshot, TupleDesc desc, Tuplestorestate **rows)
+um_tail_sums_open(const char *name, const List *others, Snapshot snapshot, TupleDesc desc,
+				  Tuplestorestate **rows)
 {
 	bool		is_kept = may_remember();
 	UmWatermark base = {0};
@@ -296,10 +396,31 @@ um_tail_sums_open(const char *name, Snapshot snapshot, TupleDesc desc, Tuplestor
 		remember(tail);
 	tail->rows_desc = desc;
 	tail->rows_context = CurrentMemoryContext;
-	catch_up(tail, &now);
+	if (!has_seen(tail, &now))
+		catch_up(with_others(tail, is_kept ? others : NIL, &base, &now), &now);
 	PopActiveSnapshot();
 	*rows = tail->rows;
 	return &tail->sums;
+}
+
+/*
+ * _sum_up_tail(dimensions): the tail for what several queries are about to ask,
+ * in one reading; nothing where it cannot be remembered until then.
+ */
+Datum
+usage_monitor_sum_up_tail(PG_FUNCTION_ARGS)
+{
+	Datum	   *names;
+	int			count;
+	List	   *others = NIL;
+	Tuplestorestate *rows;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &count);
+	for (int i = 0; i < count; i++)
+		others = lappend(others, TextDatumGetCString(names[i]));
+	if (count > 0 && may_remember())
+		(void) um_tail_sums_open(linitial(others), others, GetActiveSnapshot(), NULL, &rows);
+	PG_RETURN_VOID();
 }
 
 /* How many sums the session remembers of a dimension; 0: none. */
@@ -330,6 +451,6 @@ usage_monitor_ledger_sums(PG_FUNCTION_ARGS)
 	tail = begin(text_to_cstring(PG_GETARG_TEXT_PP(0)), &nothing);
 	tail->rows = result->setResult;
 	tail->rows_desc = result->setDesc;
-	catch_up(tail, &nothing);
+	catch_up(list_make1(tail), &nothing);
 	return (Datum) 0;
 }

@@ -67,6 +67,13 @@ typedef struct TailScan
 	TupleTableSlot *row;		/* one of those */
 } TailScan;
 
+/*
+ * The dimensions of the scans of a query, the one that has begun a scan last:
+ * what reads the tail for one of them reads it for all.
+ */
+static EState *asking;			/* NULL: none */
+static List *asked;				/* their names, in its memory */
+
 /* Reads the options of a foreign table. */
 static TailOptions
 options_of(Oid relid)
@@ -211,6 +218,31 @@ get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path, List 
 							NIL, NIL, outer_plan);
 }
 
+/* Called as a query's memory goes. */
+static void
+forget_asked(void *arg)
+{
+	if (asking == arg)
+		asking = NULL;
+}
+
+/* Notes that a query scans a dimension; the current memory is the query's. */
+static void
+note_asked(EState *estate, const char *dimension)
+{
+	if (asking != estate)
+	{
+		MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+		callback->func = forget_asked;
+		callback->arg = estate;
+		MemoryContextRegisterResetCallback(estate->es_query_cxt, callback);
+		asking = estate;
+		asked = NIL;
+	}
+	asked = lappend(asked, unconstify(char *, dimension));
+}
+
 /* Starts a scan.  The tail is summed up when it is asked for a row, which EXPLAIN does not. */
 static void
 begin_scan(ForeignScanState *node, int eflags)
@@ -228,6 +260,7 @@ begin_scan(ForeignScanState *node, int eflags)
 		scan->wanted[lfirst_int(lc) - 1] = true;
 	scan->row = ExecInitExtraTupleSlot(node->ss.ps.state, RelationGetDescr(relation),
 									   &TTSOpsMinimalTuple);
+	note_asked(node->ss.ps.state, scan->options.dimension);
 	node->fdw_state = scan;
 }
 
@@ -253,8 +286,8 @@ open_sums(ForeignScanState *node)
 	EState	   *estate = node->ss.ps.state;
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
 
-	scan->sums = um_tail_sums_open(scan->options.dimension, estate->es_snapshot,
-								   RelationGetDescr(node->ss.ss_currentRelation), &scan->rows);
+	scan->sums = um_tail_sums_open(scan->options.dimension, asking == estate ? asked : NIL,
+								   estate->es_snapshot, RelationGetDescr(node->ss.ss_currentRelation), &scan->rows);
 	MemoryContextSwitchTo(old);
 }
 
