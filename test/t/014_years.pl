@@ -32,7 +32,7 @@ UPDATE usage_monitor.usage SET output_tokens = :n WHERE org = 'default' AND requ
 my $read = "$dir/read.sql";
 PostgreSQL::Test::Utils::append_to_file($read, qq{
 SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%';
-SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%' AND ts < now() + interval '1 hour' AND ts >= now() - interval '200 days';
+SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%' AND ts < now() + interval '1 hour' AND ts >= now() - interval '1 day' - $rows * interval '2 minutes';
 SELECT 1 / (sum(requests) = $rows)::integer FROM usage_monitor.user_usage WHERE user_id LIKE 'u%';
 });
 my @clients;
