@@ -260,10 +260,11 @@ BEGIN
                 keep := current_setting('usage_monitor.retention_reservations');
                 IF keep > interval '0' THEN
                     DELETE FROM usage_monitor.reservation r
-                     WHERE r.ctid = ANY (ARRAY(SELECT o.ctid
-                                                 FROM usage_monitor.reservation o
-                                                WHERE o.expires_at < begun_at - keep
-                                                LIMIT lot));
+                     USING (SELECT o.reservation_id
+                              FROM usage_monitor.reservation o
+                             WHERE o.expires_at < begun_at - keep
+                             LIMIT lot) AS old
+                     WHERE r.reservation_id = old.reservation_id;
                     GET DIAGNOSTICS work = ROW_COUNT;
                 END IF;
             WHEN 'audit log' THEN

@@ -8,7 +8,7 @@
 #include "pricing/meter.h"
 
 const UmMeterInfo um_meters[UM_METER_COUNT] = {
-#define M(symbol, name, side, fallback) {name, UM_SIDE_##side, UM_METER_##fallback},
+#define M(symbol, name, side, fallback, kind) {name, UM_SIDE_##side, UM_METER_##fallback, UM_KIND_##kind},
 	UM_METERS(M)
 #undef M
 };

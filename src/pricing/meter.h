@@ -15,6 +15,15 @@ typedef enum UmSide
 
 #define UM_SIDES 3
 
+/* What a quantity of it is. */
+typedef enum UmMeterKind
+{
+	UM_KIND_TOKENS,
+	UM_KIND_COUNT,				/* of something else; whole, as tokens are */
+	UM_KIND_TOOL,				/* so often a tool was used, by a call that uses tokens too */
+	UM_KIND_MEASURE				/* a time or a size, which may have a fraction */
+} UmMeterKind;
+
 /*
  * Some are no quantities but circumstances.  Where a call was served in one
  * region only, the rates of us_inference and eu_inference multiply what the
@@ -23,58 +32,58 @@ typedef enum UmSide
  * these; they stand together in the list.  Of time, a second is billed at a
  * sixtieth of a minute, which is at a sixtieth of an hour.
  *
- * name, side, the meter that prices it where it has no rate of its own.  A
- * meter stands behind the one that it falls back to.
+ * name, side, the meter that prices it where it has no rate of its own, kind.
+ * A meter stands behind the one that it falls back to.
  */
 #define UM_METERS(M) \
-	M(INPUT, "input", INPUT, NONE) \
-	M(CACHE_READ, "cache_read", INPUT, INPUT) \
-	M(CACHE_WRITE, "cache_write", INPUT, INPUT) \
-	M(CACHE_WRITE_1H, "cache_write_1h", INPUT, CACHE_WRITE) \
-	M(INPUT_AUDIO, "input_audio", INPUT, INPUT) \
-	M(INPUT_IMAGE, "input_image", INPUT, INPUT) \
-	M(INPUT_VIDEO, "input_video", INPUT, INPUT) \
-	M(CACHE_READ_AUDIO, "cache_read_audio", INPUT, CACHE_READ) \
-	M(CACHE_READ_IMAGE, "cache_read_image", INPUT, CACHE_READ) \
-	M(CACHE_READ_VIDEO, "cache_read_video", INPUT, CACHE_READ) \
-	M(OUTPUT, "output", OUTPUT, NONE) \
-	M(REASONING, "reasoning", OUTPUT, OUTPUT) \
-	M(OUTPUT_AUDIO, "output_audio", OUTPUT, OUTPUT) \
-	M(OUTPUT_IMAGE, "output_image", OUTPUT, OUTPUT) \
-	M(OUTPUT_VIDEO, "output_video", OUTPUT, OUTPUT) \
-	M(REQUEST, "request", OTHER, NONE) \
-	M(WEB_SEARCH, "web_search", OTHER, NONE) \
-	M(WEB_SEARCH_PREVIEW, "web_search_preview", OTHER, WEB_SEARCH) \
-	M(MAPS_SEARCH, "maps_search", OTHER, NONE) \
-	M(SEARCH_SOURCE, "search_source", OTHER, NONE) \
-	M(IMAGE, "image", OTHER, NONE) \
-	M(IMAGE_2K, "image_2k", OTHER, NONE) \
-	M(IMAGE_4K, "image_4k", OTHER, NONE) \
-	M(HOUR, "hour", OTHER, NONE) \
-	M(MINUTE, "minute", OTHER, HOUR) \
-	M(SECOND, "second", OTHER, MINUTE) \
-	M(SECOND_1080P, "second_1080p", OTHER, NONE) \
-	M(SECOND_4K, "second_4k", OTHER, NONE) \
-	M(PAGE, "page", OTHER, NONE) \
-	M(ANNOTATED_PAGE, "annotated_page", OTHER, NONE) \
-	M(CHARACTER, "character", OTHER, NONE) \
-	M(GB, "gb", OTHER, NONE) \
-	M(SESSION, "session", OTHER, NONE) \
-	M(FILE_SEARCH, "file_search", OTHER, NONE) \
-	M(CODE_INTERPRETER, "code_interpreter", OTHER, NONE) \
-	M(CLASSIFICATION, "classification", OTHER, NONE) \
-	M(CACHE_STORAGE, "cache_storage", OTHER, NONE) \
-	M(OUTPUT_THINKING, "output_thinking", OTHER, NONE) \
-	M(INPUT_SHORT, "input_short", OTHER, NONE) \
-	M(CACHE_READ_SHORT, "cache_read_short", OTHER, NONE) \
-	M(OUTPUT_SHORT, "output_short", OTHER, NONE) \
-	M(US_INFERENCE, "us_inference", OTHER, NONE) \
-	M(EU_INFERENCE, "eu_inference", OTHER, NONE)
+	M(INPUT, "input", INPUT, NONE, TOKENS) \
+	M(CACHE_READ, "cache_read", INPUT, INPUT, TOKENS) \
+	M(CACHE_WRITE, "cache_write", INPUT, INPUT, TOKENS) \
+	M(CACHE_WRITE_1H, "cache_write_1h", INPUT, CACHE_WRITE, TOKENS) \
+	M(INPUT_AUDIO, "input_audio", INPUT, INPUT, TOKENS) \
+	M(INPUT_IMAGE, "input_image", INPUT, INPUT, TOKENS) \
+	M(INPUT_VIDEO, "input_video", INPUT, INPUT, TOKENS) \
+	M(CACHE_READ_AUDIO, "cache_read_audio", INPUT, CACHE_READ, TOKENS) \
+	M(CACHE_READ_IMAGE, "cache_read_image", INPUT, CACHE_READ, TOKENS) \
+	M(CACHE_READ_VIDEO, "cache_read_video", INPUT, CACHE_READ, TOKENS) \
+	M(OUTPUT, "output", OUTPUT, NONE, TOKENS) \
+	M(REASONING, "reasoning", OUTPUT, OUTPUT, TOKENS) \
+	M(OUTPUT_AUDIO, "output_audio", OUTPUT, OUTPUT, TOKENS) \
+	M(OUTPUT_IMAGE, "output_image", OUTPUT, OUTPUT, TOKENS) \
+	M(OUTPUT_VIDEO, "output_video", OUTPUT, OUTPUT, TOKENS) \
+	M(REQUEST, "request", OTHER, NONE, COUNT) \
+	M(WEB_SEARCH, "web_search", OTHER, NONE, TOOL) \
+	M(WEB_SEARCH_PREVIEW, "web_search_preview", OTHER, WEB_SEARCH, TOOL) \
+	M(MAPS_SEARCH, "maps_search", OTHER, NONE, TOOL) \
+	M(SEARCH_SOURCE, "search_source", OTHER, NONE, TOOL) \
+	M(IMAGE, "image", OTHER, NONE, COUNT) \
+	M(IMAGE_2K, "image_2k", OTHER, NONE, COUNT) \
+	M(IMAGE_4K, "image_4k", OTHER, NONE, COUNT) \
+	M(HOUR, "hour", OTHER, NONE, MEASURE) \
+	M(MINUTE, "minute", OTHER, HOUR, MEASURE) \
+	M(SECOND, "second", OTHER, MINUTE, MEASURE) \
+	M(SECOND_1080P, "second_1080p", OTHER, NONE, MEASURE) \
+	M(SECOND_4K, "second_4k", OTHER, NONE, MEASURE) \
+	M(PAGE, "page", OTHER, NONE, COUNT) \
+	M(ANNOTATED_PAGE, "annotated_page", OTHER, NONE, COUNT) \
+	M(CHARACTER, "character", OTHER, NONE, COUNT) \
+	M(GB, "gb", OTHER, NONE, MEASURE) \
+	M(SESSION, "session", OTHER, NONE, COUNT) \
+	M(FILE_SEARCH, "file_search", OTHER, NONE, TOOL) \
+	M(CODE_INTERPRETER, "code_interpreter", OTHER, NONE, TOOL) \
+	M(CLASSIFICATION, "classification", OTHER, NONE, COUNT) \
+	M(CACHE_STORAGE, "cache_storage", OTHER, NONE, MEASURE) \
+	M(OUTPUT_THINKING, "output_thinking", OTHER, NONE, COUNT) \
+	M(INPUT_SHORT, "input_short", OTHER, NONE, COUNT) \
+	M(CACHE_READ_SHORT, "cache_read_short", OTHER, NONE, COUNT) \
+	M(OUTPUT_SHORT, "output_short", OTHER, NONE, COUNT) \
+	M(US_INFERENCE, "us_inference", OTHER, NONE, COUNT) \
+	M(EU_INFERENCE, "eu_inference", OTHER, NONE, COUNT)
 
 typedef enum UmMeter
 {
 	UM_METER_NONE = -1,
-#define M(symbol, name, side, fallback) UM_METER_##symbol,
+#define M(symbol, name, side, fallback, kind) UM_METER_##symbol,
 	UM_METERS(M)
 #undef M
 	UM_METER_COUNT
@@ -85,6 +94,7 @@ typedef struct UmMeterInfo
 	const char *name;
 	UmSide		side;
 	UmMeter		fallback;
+	UmMeterKind kind;
 } UmMeterInfo;
 
 /* An output of fewer tokens is short. */

@@ -449,26 +449,17 @@ load_contractors(void)
 	um_spi_end(&spi);
 }
 
+static int
+compare_contractor(const void *org, const void *contractor)
+{
+	return compare_bytes(*(const UmString *) org, *(char *const *) contractor);
+}
+
 /* Has the organisation prices of its own? */
 static bool
 has_contract(UmString org)
 {
-	int			low = 0,
-				high = ncontractors;
-
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-		int			order = compare_bytes(org, contractors[middle]);
-
-		if (order == 0)
-			return true;
-		if (order > 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
+	return bsearch(&org, contractors, ncontractors, sizeof(char *), compare_contractor) != NULL;
 }
 
 /*

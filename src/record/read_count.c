@@ -132,8 +132,6 @@ um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 	if (whole)
 		value.count = (int64) (decimal.mantissa / um_power_of_ten(decimal.scale));
 	else
-	{
 		value.number = line->factor != NULL ? times(number, line->factor) : number;
-	}
 	return value;
 }

@@ -437,23 +437,14 @@ read_places(UmReader *r, UmCounts *all, bool *bare)
 	return nreadings;
 }
 
+/* Is a charge told, or a meter that is not of tokens?  Uses of tools are none of a call without tokens. */
 static bool
-any_other(const UmCounts *t)
+any_other(const UmCounts *t, bool with_tools)
 {
-	for (int m = UM_METER_REQUEST; m < UM_TOLD_COUNT; m++)
-		if ((m < UM_METER_COUNT || m == UM_TOLD_COST) && (KNOWN(t, m) || t->otherwise[m].known))
-			return true;
-	return false;
-}
-
-/* Is a charge told, or a meter of calls that use no tokens?  What uses tools does. */
-static bool
-any_other_than_tools(const UmCounts *t)
-{
-	for (int m = UM_METER_REQUEST; m < UM_TOLD_COUNT; m++)
-		if (m != UM_METER_WEB_SEARCH && m != UM_METER_WEB_SEARCH_PREVIEW && m != UM_METER_MAPS_SEARCH &&
-			m != UM_METER_SEARCH_SOURCE && m != UM_METER_FILE_SEARCH && m != UM_METER_CODE_INTERPRETER &&
-			(m < UM_METER_COUNT || m == UM_TOLD_COST) && (KNOWN(t, m) || t->otherwise[m].known))
+	if (KNOWN(t, UM_TOLD_COST) || t->otherwise[UM_TOLD_COST].known)
+		return true;
+	for (int m = UM_METER_REQUEST; m < UM_METER_COUNT; m++)
+		if ((KNOWN(t, m) || t->otherwise[m].known) && (with_tools || um_meters[m].kind != UM_KIND_TOOL))
 			return true;
 	return false;
 }
@@ -503,14 +494,14 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 			um_unknown_shape(keys_of(first));
 		is_held = true;
 	}
-	if (nreadings == 1 && bare && !KNOWN(all, UM_METER_OUTPUT) && !any_other(all) && !um_any_field_unread(r))
+	if (nreadings == 1 && bare && !KNOWN(all, UM_METER_OUTPUT) && !any_other(all, true) && !um_any_field_unread(r))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_SHAPE),
 				 errmsg("unknown shape of response: a count of input tokens, not a call"),
 				 errhint("It does not say how many tokens were output. Pass the response of the call itself.")));
 	/* nothing but other meters, a charge or an error */
 	if (!is_held && !any_tokens(all) &&
-		(failed || any_other_than_tools(all) ||
+		(failed || any_other(all, false) ||
 		 (r->is_there[UM_METER_INPUT] && r->is_there[UM_METER_OUTPUT])))
 	{
 		um_count_set(all, UM_METER_INPUT, 0);

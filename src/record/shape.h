@@ -162,9 +162,7 @@ um_told_is_whole(int meter)
 static inline bool
 um_told_is_measured(int meter)
 {
-	return meter == UM_METER_HOUR || meter == UM_METER_MINUTE || meter == UM_METER_SECOND ||
-		meter == UM_METER_SECOND_1080P || meter == UM_METER_SECOND_4K || meter == UM_METER_GB ||
-		meter == UM_METER_CACHE_STORAGE || meter == UM_TOLD_COST;
+	return meter < UM_METER_COUNT ? um_meters[meter].kind == UM_KIND_MEASURE : meter == UM_TOLD_COST;
 }
 
 #endif							/* UM_SHAPE_H */
