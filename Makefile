@@ -191,7 +191,7 @@ help:
 	@echo 'make check-hard   what takes long: see test/hard/run (SECONDS=60 COUNT=20000)'
 	@echo 'make lint         read the source without running it: see test/lint'
 	@echo 'make coverage     show which lines of C the tests run'
-	@echo 'make attack       torture the counters for minutes (SECONDS=120 CLIENTS=32)'
+	@echo 'make attack       torture the counters for minutes, and see what grows (SECONDS=120 CLIENTS=32)'
 	@echo 'make bench        measure for a quarter of an hour, into bench.txt (BENCH=FILE)'
 	@echo 'make bench-compare compare bench.txt with the one before it (OLD=FILE: with another)'
 	@echo 'make bench-scale  measure how cost grows with the ledger (SIZES="1000000 10000000")'
