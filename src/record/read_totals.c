@@ -74,6 +74,9 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 		um_count_set(t, has_input ? UM_METER_OUTPUT : UM_METER_INPUT, total - told);
 		return;
 	}
+	if (total != um_count_plus(input, output) && bare_input != input &&
+		(total == um_count_plus(bare_input, output) || total == um_count_plus(bare_input, bare_output)))
+		um_hold(r, "the total leaves out what was cached: it may be in the input already", NULL);
 	/* some totals leave out what was cached, or reasoning */
 	if (total != um_count_plus(input, output) && total != um_count_plus(input, bare_output) &&
 		total != um_count_plus(bare_input, output) && total != um_count_plus(bare_input, bare_output))
@@ -103,9 +106,13 @@ derive_total(UmReader *r, UmCounts *t, int64 bare_input, int64 bare_output)
 	}
 }
 
-/* Refuses parts that are more than their whole. */
+/*
+ * Refuses parts that are more than their whole.  The chunks of a stream may not
+ * fit together, and what was read from a cache may be told as written to it, too:
+ * vendors do so, and such a call is held without those parts.
+ */
 static void
-check_parts(const UmCounts *t)
+check_parts(UmReader *r, UmCounts *t)
 {
 	static const struct
 	{
@@ -122,10 +129,13 @@ check_parts(const UmCounts *t)
 		{UM_METER_INPUT_IMAGE, {UM_METER_CACHE_READ_IMAGE, -1}},
 		{UM_METER_INPUT_VIDEO, {UM_METER_CACHE_READ_VIDEO, -1}},
 	};
+	bool		forgotten[UM_TOLD_COUNT] = {false};
 
 	for (int i = 0; i < (int) lengthof(rules); i++)
 	{
+		int64		whole = COUNT(t, rules[i].whole);
 		int64		sum = 0;
+		int64		most = 0;
 		StringInfoData names;
 
 		/* an unknown side contains whatever it contains */
@@ -133,19 +143,31 @@ check_parts(const UmCounts *t)
 			!KNOWN(t, rules[i].whole))
 			continue;
 		for (const int *part = rules[i].parts; *part >= 0; part++)
+		{
 			sum = um_count_plus(sum, COUNT(t, *part));
-		if (sum <= COUNT(t, rules[i].whole))
+			most = Max(most, COUNT(t, *part));
+		}
+		if (sum <= whole && !forgotten[rules[i].whole])
 			continue;
 		initStringInfo(&names);
 		for (const int *part = rules[i].parts; *part >= 0; part++)
 			if (COUNT(t, *part) > 0)
 				appendStringInfo(&names, "%s\"%s\" (" INT64_FORMAT ")", names.len > 0 ? " and " : "",
 								 um_told_name(*part), COUNT(t, *part));
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_IMPOSSIBLE_USAGE),
-				 errmsg("impossible usage: %s exceed \"%s\" (" INT64_FORMAT ")", names.data,
-						um_told_name(rules[i].whole), COUNT(t, rules[i].whole)),
-				 errhint("A part cannot be more than its whole; see what changed the response on its way.")));
+		appendStringInfo(&names, " exceed \"%s\" (" INT64_FORMAT ")", um_told_name(rules[i].whole), whole);
+		if (!r->is_stream && !forgotten[rules[i].whole] &&
+			(most > whole || rules[i].parts[0] != UM_METER_CACHE_READ))
+			ereport(ERROR,
+					(errcode(ERRCODE_UM_IMPOSSIBLE_USAGE),
+					 errmsg("impossible usage: %s", names.data),
+					 errhint("A part cannot be more than its whole; see what changed the response on its way.")));
+		if (!forgotten[rules[i].whole])
+			um_hold(r, names.data, NULL);
+		for (const int *part = rules[i].parts; *part >= 0; part++)
+		{
+			t->whole[*part].known = false;
+			forgotten[*part] = true;
+		}
 	}
 }
 
@@ -194,7 +216,7 @@ um_derive_counts(UmReader *r, UmCounts *t)
 	for (int i = 0; i < (int) lengthof(modality); i++)
 		if (COUNT(t, modality[i][1]) > 0 && !KNOWN(t, modality[i][0]))
 			um_count_set(t, modality[i][0], COUNT(t, modality[i][1]));
-	check_parts(t);
+	check_parts(r, t);
 }
 
 /* Takes over what a later chunk of a stream says: its last word wins. */
@@ -254,9 +276,9 @@ um_check_stream(UmReader *r, const UmCounts *told, bool is_last_word)
 							 um_value_text(&told->before[m].value), um_value_text(&told->whole[m].value)), NULL);
 }
 
-/* Takes over what another usage object of the response says: they must agree. */
+/* Takes over what another usage object of the response says: they must agree; in a stream they may not. */
 void
-um_merge_usage(UmCounts *all, const UmCounts *told)
+um_merge_usage(UmReader *r, UmCounts *all, const UmCounts *told)
 {
 	for (int m = 0; m < UM_TOLD_COUNT; m++)
 	{
@@ -270,12 +292,18 @@ um_merge_usage(UmCounts *all, const UmCounts *told)
 			continue;
 		if (old->known && !um_value_is_zero(&old->value))
 		{
-			if (!um_value_is_zero(&new->value) && um_value_compare(&old->value, &new->value) != 0)
+			char	   *what;
+
+			if (um_value_is_zero(&new->value) || um_value_compare(&old->value, &new->value) == 0)
+				continue;
+			what = psprintf("\"%s\" is %s in one place and %s in another",
+							um_told_name(m), um_value_text(&old->value), um_value_text(&new->value));
+			if (!r->is_stream)
 				ereport(ERROR,
 						(errcode(ERRCODE_UM_IMPOSSIBLE_USAGE),
-						 errmsg("impossible usage: \"%s\" is %s in one place and %s in another",
-								um_told_name(m), um_value_text(&old->value), um_value_text(&new->value)),
+						 errmsg("impossible usage: %s", what),
 						 errhint("All usage objects of one response must agree.")));
+			um_hold(r, what, NULL);
 		}
 		else
 			*old = *new;

@@ -5,7 +5,8 @@
  * Every number of a usage object is read by a line of usage_field, or known to
  * be of no account, or unread; and so is every number round it whose name
  * speaks of money.  What is unread holds the call back from being priced.
- * Parts that contradict each other are refused, never clamped.
+ * Parts that contradict each other are refused, never clamped; in a stream, whose
+ * chunks may not fit together, they hold the call.
  *
  * One pass over an object finds where the lines' paths lead (read_paths.c) and
  * the lines say what is there (read_fields.c), in each of the response's usage
@@ -428,7 +429,7 @@ read_places(UmReader *r, UmCounts *all, bool *bare)
 		if (told[i].any)
 		{
 			um_derive_counts(r, &told[i]);
-			um_merge_usage(all, &told[i]);
+			um_merge_usage(r, all, &told[i]);
 		}
 	for (int i = 0; i < r->nplaces; i++)
 		if (told[i].any && r->places[i].objects[0]->is_response && r->places[i].objects[0]->is_usage &&

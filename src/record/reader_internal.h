@@ -157,7 +157,7 @@ extern void um_count_set(UmCounts *t, int meter, int64 count);
 extern void um_derive_counts(UmReader *r, UmCounts *t);
 extern void um_merge_chunk(UmCounts *told, const UmCounts *later);
 extern void um_check_stream(UmReader *r, const UmCounts *told, bool is_last_word);
-extern void um_merge_usage(UmCounts *all, const UmCounts *told);
+extern void um_merge_usage(UmReader *r, UmCounts *all, const UmCounts *told);
 
 /* read_envelope.c */
 extern UmNode *um_look_at_chunks(UmReader *r, UmNode *root);

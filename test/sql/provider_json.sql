@@ -166,7 +166,6 @@ SELECT reading('{"usage":{"prompt_tokens":1,"completion_tokens":1,"cost":-0.5}}'
 
 -- Refused: parts that contradict each other.
 SELECT reading('{"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":11}}}');
-SELECT reading('{"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":6,"cache_write_tokens":6}}}');
 SELECT reading('{"usage":{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":6}}}');
 SELECT reading('{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":14}}');
 SELECT reading('{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":40,"completion_tokens_details":{"reasoning_tokens":3}}}');
@@ -179,6 +178,12 @@ SELECT reading('{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5
 SELECT reading('{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5,"cachedContentTokenCount":11,"totalTokenCount":15}}');
 SELECT reading('{"usage":{"inputTokens":10,"outputTokens":5,"totalTokens":16}}');
 SELECT reading('{"usage":{"inputTokens":10,"outputTokens":5,"cacheWriteInputTokens":4,"cacheDetails":[{"ttl":"5m","inputTokens":3}]}}');
+
+-- Held: contradictions that vendors are known for, and those of a stream.
+SELECT reading('{"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":6,"cache_write_tokens":6}}}');
+SELECT reading('{"model":"m","usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15,"cache_read_input_tokens":4}}');
+SELECT reading('[{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":11,"cached_tokens_details":{"audio_tokens":2}}}}]');
+SELECT reading('[{"type":"message_start","message":{"id":"m","model":"m","usage":{"input_tokens":10,"output_tokens":1}}},{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}},{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":10,"outputTokenCount":7}}]');
 
 -- Refused: what is none of these.
 SELECT reading('{"usage":{"tokens_used":10},"model":"x"}');
