@@ -26,7 +26,7 @@ COMMENT ON COLUMN usage_monitor.vendor_bill.day IS 'The vendor''s day, in UTC.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.account IS 'The vendor''s account or organisation; empty: not said.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.project IS 'The vendor''s project or workspace; empty: not said.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.model IS 'The model as the vendor wrote it; empty: not said.';
-COMMENT ON COLUMN usage_monitor.vendor_bill.meter IS 'What was billed: a meter, exclusive of those inside it (input is what was neither cached nor written); other, where it is none that is known; total, where the bill does not say.';
+COMMENT ON COLUMN usage_monitor.vendor_bill.meter IS 'What was billed: a meter, exclusive of those inside it (input is what was neither cached nor written); other, where it is none that is known; credit, where such a line is below zero; total, where the bill does not say.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.service_tier IS 'Service tier.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.item IS 'The line of the bill as the vendor wrote it.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.quantity IS 'Units of the meter; NULL: not said.';
@@ -48,8 +48,8 @@ RETURN CASE
     WHEN item ~* 'storage' AND item ~* 'cach' THEN 'cache_storage'
     WHEN item ~* 'cach' AND item ~* 'writ|creat' THEN CASE WHEN item ~* '1.?h|hour' THEN 'cache_write_1h' ELSE 'cache_write' END
     WHEN item ~* 'cach' THEN CASE WHEN item ~* 'audio' THEN 'cache_read_audio' WHEN item ~* 'image' THEN 'cache_read_image' ELSE 'cache_read' END
-    WHEN item ~* 'reason|thinking' AND item !~* 'input' THEN 'reasoning'
-    WHEN item ~* 'output|completion|response' THEN
+    WHEN item ~* 'reason' AND item !~* 'input' THEN 'reasoning'
+    WHEN item ~* 'output|completion|response|thinking' THEN
         CASE WHEN item ~* 'audio' THEN 'output_audio' WHEN item ~* 'image' THEN 'output_image' WHEN item ~* 'video' THEN 'output_video' ELSE 'output' END
     WHEN item ~* 'input|prompt' THEN
         CASE WHEN item ~* 'audio' THEN 'input_audio' WHEN item ~* 'image' THEN 'input_image' WHEN item ~* 'video' THEN 'input_video' ELSE 'input' END
@@ -86,6 +86,37 @@ END;
 
 COMMENT ON FUNCTION _usage_monitor._csv_records(text) IS 'The records of a CSV document, each an array of its fields.';
 
+/*
+ * The model of the price book that the words of a line name: the longest one, on
+ * Bedrock in its region.  Bedrock's usage types write a name together: NovaLite,
+ * Claude4.6Opus.
+ */
+CREATE FUNCTION _usage_monitor._model_in_words(vendor text, words text, squashed text DEFAULT NULL) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT n.model
+      FROM (SELECT DISTINCT p.model,
+                   -- Bedrock's names have a region and the maker in front; a date, a version and the like are behind
+                   regexp_replace(regexp_replace(lower(p.model), '^((regional|global|us|eu|apac|jp|au)\.)?([a-z0-9]+\.)?', ''),
+                                  '(-preview)?(-0)?(-20[0-9]{6})?(-v[0-9]+)?(:[0-9]+)?$', '') AS core
+              FROM usage_monitor.price p
+             WHERE p.provider = _model_in_words.vendor
+               AND p.model <> '*') AS n
+     WHERE n.core ~ '[0-9]|-'
+       AND (strpos('-' || regexp_replace(lower(_model_in_words.words), '[^a-z0-9]+', '-', 'g') || '-',
+                   '-' || regexp_replace(n.core, '[^a-z0-9]+', '-', 'g') || '-') > 0
+            OR regexp_replace(n.core, '[^a-z0-9]', '', 'g') = regexp_replace(lower(_model_in_words.squashed), '[^a-z0-9]', '', 'g')
+            OR (SELECT array_agg(m[1] ORDER BY m[1]) FROM regexp_matches(n.core, '[a-z]+|[0-9]+', 'g') AS m)
+               = (SELECT array_agg(m[1] ORDER BY m[1]) FROM regexp_matches(lower(_model_in_words.squashed), '[a-z]+|[0-9]+', 'g') AS m))
+     ORDER BY length(n.core) DESC,
+              n.model LIKE CASE WHEN _model_in_words.words ~* 'global' THEN 'global.%' ELSE 'regional.%' END DESC,
+              n.model ~ ':[0-9]+$' DESC, length(n.model), n.model
+     LIMIT 1;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._model_in_words(text, text, text) IS 'The model of a vendor that a line of a bill names; NULL: none that the price book has.';
+
 CREATE FUNCTION _usage_monitor._bill_of_openai(document jsonb) RETURNS SETOF usage_monitor.vendor_bill
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -99,15 +130,18 @@ BEGIN ATOMIC
           FROM jsonb_path_query(document, 'strict $.** ? (@.start_time > 0 && exists(@.results))') AS b
          CROSS JOIN LATERAL jsonb_array_elements(b -> 'results') AS r
     )
-    -- costs: "gpt-4o-2024-08-06, cached input"; a tool's line names no model
+    -- costs: "gpt-4o-2024-08-06, cached input", or a model alone, all of it; a tool's line names no model
     SELECT 'openai', c.day, c.account, c.project,
-           CASE WHEN c.item LIKE '%, %' THEN regexp_replace(c.item, ', [^,]*$', '') ELSE '' END,
-           CASE WHEN c.item IS NULL THEN 'total' ELSE _usage_monitor._bill_meter(regexp_replace(c.item, '^.*, ', '')) END,
-           coalesce(substring(lower(regexp_replace(c.item, '^.*, ', '')) FROM '\m(batch|flex|priority|fast|ultrafast)\M'), 'standard'),
+           CASE WHEN c.item LIKE '%, %' THEN regexp_replace(split_part(c.item, ', ', 1), '[ -]+(batch|flex|priority)$', '', 'i') WHEN n.is_model THEN c.item ELSE '' END,
+           CASE WHEN c.item IS NULL OR n.is_model THEN 'total' ELSE _usage_monitor._bill_meter(regexp_replace(c.item, '^[^,]*, ', '')) END,
+           coalesce(substring(lower(c.item) FROM '\m(batch|flex|priority|fast|ultrafast)\M'), 'standard'),
            coalesce(c.item, ''),
            (c.r ->> 'quantity')::numeric, (c.r -> 'amount' ->> 'value')::numeric, upper(c.r -> 'amount' ->> 'currency'),
            'openai-costs', now()
       FROM result c
+     CROSS JOIN LATERAL (SELECT c.item NOT LIKE '%, %'
+                            AND EXISTS (SELECT FROM usage_monitor.price p
+                                         WHERE p.provider = 'openai' AND p.model = _usage_monitor._resolved_model('openai', c.item)) AS is_model) AS n
      WHERE c.r ? 'amount'
     UNION ALL
     -- usage: counts that hold one another
@@ -138,7 +172,7 @@ BEGIN ATOMIC
         SELECT ((b ->> 'starting_at')::timestamptz AT TIME ZONE 'UTC')::date AS day,
                r,
                coalesce(r ->> 'workspace_id', '') AS project,
-               coalesce(r ->> 'model', '') AS model,
+               coalesce(r ->> 'model', _usage_monitor._model_in_words('anthropic', r ->> 'description'), '') AS model,
                CASE WHEN r ->> 'service_tier' IN ('batch', 'priority', 'flex', 'fast', 'ultrafast') THEN r ->> 'service_tier' ELSE 'standard' END AS tier
           FROM jsonb_path_query(document, 'strict $.** ? (@.starting_at starts with "2" && exists(@.results))') AS b
          CROSS JOIN LATERAL jsonb_array_elements(b -> 'results') AS r
@@ -153,7 +187,9 @@ BEGIN ATOMIC
                         WHEN 'cache_creation.ephemeral_1h_input_tokens' THEN 'cache_write_1h'
                         WHEN 'cache_creation.ephemeral_5m_input_tokens' THEN 'cache_write'
                         ELSE 'other' END
-                WHEN c.r ->> 'cost_type' IS NOT NULL THEN _usage_monitor._bill_meter(replace(c.r ->> 'cost_type', '_', ' '))
+                -- "Claude Opus 5 Usage - Input Tokens"
+                WHEN nullif(c.r ->> 'cost_type', 'tokens') IS NOT NULL THEN _usage_monitor._bill_meter(replace(c.r ->> 'cost_type', '_', ' '))
+                WHEN c.r ->> 'description' IS NOT NULL THEN coalesce(nullif(_usage_monitor._bill_meter(c.r ->> 'description'), 'other'), CASE WHEN c.model <> '' THEN 'total' END, 'other')
                 ELSE 'total' END,
            c.tier, concat_ws(', ', c.r ->> 'description', c.r ->> 'context_window', c.r ->> 'inference_geo'),
            NULL, (c.r ->> 'amount')::numeric * 0.01, upper(coalesce(c.r ->> 'currency', 'USD')), 'anthropic-cost', now()
@@ -191,42 +227,22 @@ END;
 
 COMMENT ON FUNCTION _usage_monitor._bill_of_openrouter(jsonb) IS 'Lines of OpenRouter''s activity: an amount and a number of requests a model and day; of its tokens it does not say which were cached.';
 
-/* The model of the price book that the words of a line name: the longest one, on Bedrock in its region. */
-CREATE FUNCTION _usage_monitor._model_in_words(vendor text, words text) RETURNS text
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT n.model
-      FROM (SELECT DISTINCT p.model,
-                   -- Bedrock's names have a region and the maker in front, a date and a version behind
-                   regexp_replace(regexp_replace(lower(p.model), '^((regional|global|us|eu|apac|jp|au)\.)?([a-z0-9]+\.)?', ''),
-                                  '(-20[0-9]{6})?(-v[0-9]+)?(:[0-9]+)?$', '') AS core
-              FROM usage_monitor.price p
-             WHERE p.provider = _model_in_words.vendor
-               AND p.model <> '*') AS n
-     WHERE length(n.core) > 2
-       AND strpos('-' || regexp_replace(lower(_model_in_words.words), '[^a-z0-9]+', '-', 'g') || '-',
-                  '-' || regexp_replace(n.core, '[^a-z0-9]+', '-', 'g') || '-') > 0
-     ORDER BY length(n.core) DESC,
-              n.model LIKE CASE WHEN _model_in_words.words ~* 'global' THEN 'global.%' ELSE 'regional.%' END DESC,
-              length(n.model), n.model
-     LIMIT 1;
-END;
-
-COMMENT ON FUNCTION _usage_monitor._model_in_words(text, text) IS 'The model of a vendor that a line of a bill names; NULL: none that the price book has.';
-
 CREATE FUNCTION _usage_monitor._bill_of_focus(rows jsonb) RETURNS SETOF usage_monitor.vendor_bill
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH charge AS (
         SELECT r,
+               substring(r ->> 'x_UsageType' FROM '^(?:[A-Z]{2,4}[0-9]-)?(.*?)(?:-mantle)?-(?:text-)?(?:input|output|cache)') AS squashed,
                concat_ws(' ', r ->> 'SkuMeter', r ->> 'x_UsageType', r ->> 'x_SkuDescription', r ->> 'ChargeDescription', r ->> 'ResourceName', r ->> 'SkuId') AS words,
                lower(coalesce(r ->> 'ServiceProviderName', r ->> 'ProviderName', r ->> 'PublisherName', '')) AS provider,
                coalesce(nullif(r ->> 'PricingUnit', ''), r ->> 'ConsumedUnit', '') AS unit,
                coalesce(nullif(r ->> 'PricingQuantity', ''), nullif(r ->> 'ConsumedQuantity', ''))::numeric AS quantity
           FROM jsonb_array_elements(rows) AS r
          WHERE nullif(r ->> 'ChargePeriodStart', '') IS NOT NULL
+           -- an export has all that an account was charged for
+           AND (coalesce(r ->> 'ServiceCategory', '') IN ('', 'AI and Machine Learning')
+                OR concat_ws(' ', r ->> 'ServiceName', r ->> 'x_UsageType', r ->> 'ChargeDescription') ~* 'bedrock|vertex|gemini|generative|openai|claude|\mtokens?\M')
     ), line AS (
         SELECT c.*,
                CASE WHEN c.provider ~ 'amazon|aws' THEN 'aws' WHEN c.provider ~ 'google' THEN 'google' WHEN c.provider ~ 'microsoft|azure' THEN 'azure'
@@ -239,10 +255,11 @@ BEGIN ATOMIC
            coalesce(l.r ->> 'SubAccountId', ''),
            coalesce(nullif(l.r ->> 'x_ModelId', ''),
                     CASE WHEN l.r ->> 'SkuId' LIKE '%/%/%' THEN substring(l.r ->> 'SkuId' FROM '^[^/]*/(.*)/[^/]*$') END,
-                    _usage_monitor._model_in_words(l.vendor, l.words), ''),
+                    _usage_monitor._model_in_words(l.vendor, concat_ws(' ', l.r ->> 'ServiceName', l.words), l.squashed), l.squashed, ''),
            coalesce(CASE WHEN _usage_monitor._meter_side(l.r ->> 'SkuMeter') IS NOT NULL THEN l.r ->> 'SkuMeter' END, _usage_monitor._bill_meter(l.words)),
            CASE WHEN l.words ~* '\mbatch\M' THEN 'batch' WHEN l.words ~* '\mflex\M' THEN 'flex' WHEN l.words ~* '\mpriority\M' THEN 'priority' ELSE 'standard' END,
-           coalesce(nullif(l.r ->> 'ChargeDescription', ''), l.words),
+           -- a correction that comes in an export of its own is a line beside the one that it corrects
+           concat_ws(', ', coalesce(nullif(l.r ->> 'ChargeDescription', ''), l.words), nullif(l.r ->> 'ChargeClass', '')),
            l.quantity * CASE WHEN l.unit ~* '\m1?k\M|thousand|\m1,?000 ' THEN 1000 WHEN l.unit ~* '\m1?m\M|million' THEN 1000000 ELSE 1 END,
            (l.r ->> 'BilledCost')::numeric,
            upper(l.r ->> 'BillingCurrency'),
@@ -334,20 +351,22 @@ BEGIN
       FROM unnest(listed) AS b
      WHERE b.amount IS NOT NULL AND (b.currency ~ '^[A-Z]{3}$') IS NOT TRUE
         OR b.vendor IS NULL OR b.day IS NULL
-        OR b.amount IN ('NaN', 'Infinity', '-Infinity') OR b.quantity IN ('NaN', 'Infinity', '-Infinity') OR b.quantity < 0
+        OR b.amount IN ('NaN', 'Infinity', '-Infinity') OR b.quantity IN ('NaN', 'Infinity', '-Infinity')
+        OR b.quantity < 0 AND (b.amount <= 0) IS NOT TRUE
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
             MESSAGE = format('line "%s" of the bill is invalid: vendor %s, day %s, quantity %s, amount %s %s',
                              left(wrong.item, 100), wrong.vendor, wrong.day, wrong.quantity, wrong.amount, wrong.currency),
-            HINT = 'A line has a vendor, a day, a quantity that is not negative, and an amount with its currency. Nothing was changed.';
+            HINT = 'A line has a vendor, a day, a quantity that is negative only where the amount is, and an amount with its currency. Nothing was changed.';
     END IF;
 
     RETURN QUERY
     WITH line AS (
         -- a report that is grouped by more than a line of ours has several for one
-        SELECT b.vendor, b.day, b.account, b.project, b.model, b.meter, b.service_tier, b.item, b.source,
+        SELECT b.vendor, b.day, b.account, b.project, b.model,
+               CASE WHEN b.meter = 'other' AND b.amount < 0 THEN 'credit' ELSE b.meter END, b.service_tier, b.item, b.source,
                sum(b.quantity) AS quantity, sum(b.amount) AS amount, min(b.currency) AS currency
           FROM unnest(listed) AS b
          GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -521,6 +540,7 @@ SELECT o.day, o.vendor, o.model, o.meter,
        CASE
            WHEN o.lacks_exchange_rate THEN 'no exchange rate'
            WHEN o.is_not_billed THEN 'not billed'
+           WHEN o.meter = 'credit' THEN 'credit'
            WHEN o.ledger_quantity IS NULL THEN CASE WHEN o.unpriced > 0 THEN 'unpriced calls' ELSE 'missing calls' END
            WHEN o.unpriced > 0 AND (o.billed_quantity > o.ledger_quantity OR NOT o.is_same_amount) THEN 'unpriced calls'
            WHEN o.billed_quantity IS NOT NULL THEN
@@ -531,6 +551,7 @@ SELECT o.day, o.vendor, o.model, o.meter,
                                       AND abs(o.billed_amount * o.ledger_quantity - o.ledger_amount * o.billed_quantity)
                                           > 0.000001 * abs(o.billed_amount * o.ledger_quantity) THEN ', wrong price' END) END
            WHEN o.ledger_amount IS NULL OR o.is_same_amount THEN 'agrees'
+           WHEN o.meter = 'total' THEN 'another amount'
            -- another meter of the same calls agrees, so none is missing
            WHEN NOT o.all_differ THEN 'wrong price'
            WHEN o.all_round AND NOT coalesce(o.all_whole_calls, false) THEN 'wrong price'
@@ -545,7 +566,7 @@ COMMENT ON VIEW usage_monitor.bill_reconciliation IS
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.day IS 'The vendor''s day, in UTC.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.vendor IS 'Who bills.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.model IS 'The model as the price book calls it; empty: the bill names none.';
-COMMENT ON COLUMN usage_monitor.bill_reconciliation.meter IS 'What is billed: a meter, exclusive of those inside it; total: all of it, whose quantity is the number of calls; other: none that is known.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.meter IS 'What is billed: a meter, exclusive of those inside it; total: all of it, whose quantity is the number of calls; other: none that is known; credit: the same, below zero.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.ledger_quantity IS 'Units by the ledger''s calls that have a price.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.billed_quantity IS 'Units by the bill; NULL: it does not say.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.quantity_difference IS 'Billed less the ledger''s.';
@@ -553,4 +574,4 @@ COMMENT ON COLUMN usage_monitor.bill_reconciliation.ledger_amount IS 'What they 
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.billed_amount IS 'What was billed, in currency, by the exchange rate of the day; NULL: not said.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.amount_difference IS 'Billed less the ledger''s.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.currency IS 'The ledger''s currency.';
-COMMENT ON COLUMN usage_monitor.bill_reconciliation.finding IS 'agrees; missing calls: billed and not in the ledger; not billed: in the ledger and not on the bill; wrong price: as many units, another amount; unpriced calls: the ledger has calls without a price; no exchange rate. Where the bill says no quantity, it is told from the amounts of all meters of the model that day, and may err.';
+COMMENT ON COLUMN usage_monitor.bill_reconciliation.finding IS 'agrees; missing calls: billed and not in the ledger; not billed: in the ledger and not on the bill; wrong price: as many units, another amount; another amount: of all calls together, without their number, so it cannot be told which; credit: a line below zero that is of no meter; unpriced calls: the ledger has calls without a price; no exchange rate. Where the bill says no quantity, it is told from the amounts of all meters of the model that day, and may err.';

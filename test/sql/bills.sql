@@ -90,6 +90,40 @@ SELECT * FROM usage_monitor.import_bill(E'\uFEFFBilledCost,BillingCurrency,Charg
     '7,EUR,2026-10-01T00:00:00Z,Amazon Web Services,p2,Something else,1,Units\r\n', 'focus');
 SELECT vendor, model, meter, ledger_quantity, billed_quantity, ledger_amount, billed_amount, finding FROM usage_monitor.bill_reconciliation ORDER BY vendor, model, meter;
 
+-- lines as they are written: a model alone, three parts, a category, a credit, a refund with its quantity; nothing else of the day is compared with the whole of a model
+DELETE FROM usage_monitor.vendor_bill;
+SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [
+    {"amount": {"value": 0.0026, "currency": "usd"}, "line_item": "BILL-A"}, {"amount": {"value": 0.5, "currency": "usd"}, "line_item": "Text tokens"},
+    {"amount": {"value": 0.00125, "currency": "usd"}, "line_item": "bill-b, input, batch", "quantity": 500}, {"amount": {"value": -0.00025, "currency": "usd"}, "line_item": "bill-b, Input", "quantity": -100},
+    {"amount": {"value": -2, "currency": "usd"}, "line_item": "Promotional credit"}]}]}');
+SELECT model, meter, service_tier, quantity, amount FROM usage_monitor.vendor_bill ORDER BY item;
+SELECT model, meter, ledger_quantity, billed_quantity, ledger_amount, billed_amount, finding FROM usage_monitor.bill_reconciliation ORDER BY model, meter;
+-- all of a project, by amount alone
+DELETE FROM usage_monitor.vendor_bill;
+SELECT lines FROM usage_monitor.import_bill('{"data": [{"start_time": 1790812800, "results": [{"amount": {"value": 0.01, "currency": "usd"}, "line_item": null, "project_id": "p1"}]}]}');
+SELECT model, meter, ledger_quantity, billed_quantity, finding FROM usage_monitor.bill_reconciliation;
+-- Anthropic's report, where it is not grouped: descriptions alone
+DELETE FROM usage_monitor.vendor_bill;
+SELECT lines FROM usage_monitor.import_bill('{"data": [{"starting_at": "2026-10-01T00:00:00Z", "results": [
+    {"amount": "0.3", "currency": "USD", "cost_type": "tokens", "description": "Claude Sonnet 4.5 Usage - Input Tokens"}, {"amount": "0.9", "currency": "USD", "cost_type": "tokens", "description": "Claude Sonnet 4.5 Usage - Output Tokens"},
+    {"amount": "1", "currency": "USD", "cost_type": "tokens", "description": "Claude Sonnet 4 Usage - Input Tokens"}, {"amount": "3", "currency": "USD"}]}]}');
+SELECT model, meter, amount FROM usage_monitor.vendor_bill ORDER BY item;
+SELECT model, meter, finding FROM usage_monitor.bill_reconciliation WHERE model LIKE 'claude-sonnet-4-5%' AND meter IN ('input', 'output') ORDER BY meter;
+-- an account's whole export: other services are none of ours; Bedrock's usage types; a correction in an export of its own adds to what it corrects
+DELETE FROM usage_monitor.vendor_bill;
+INSERT INTO usage_monitor.usage (ts, provider, model, input_tokens, output_tokens) VALUES ('2026-10-03 10:00Z', 'aws', 'us.anthropic.claude-opus-4-6-v1', 100000, 0), ('2026-10-03 10:00Z', 'aws', 'amazon.nova-lite-v1:0', 150000, 0), ('2026-10-03 10:00Z', 'google', 'gemini-3-flash-preview', 100000, 1000);
+\set head 'BilledCost,BillingCurrency,ChargeCategory,ChargeClass,ChargeDescription,ChargePeriodStart,PricingQuantity,PricingUnit,ProviderName,ServiceCategory,ServiceName,x_UsageType'
+SELECT * FROM usage_monitor.import_bill(:'head' || E'\n'
+    '0.66,USD,Usage,,input,2026-10-03 00:00:00,120,1K tokens,AWS,AI and Machine Learning,Amazon Bedrock,USE1-Claude4.6Opus-input-tokens\n'
+    '0.009,USD,Usage,,x,2026-10-03 00:00:00,150,1K tokens,AWS,AI and Machine Learning,Amazon Bedrock,USE1-NovaLite-input-tokens\n'
+    '77,USD,Usage,,hours,2026-10-03 00:00:00,1,Hrs,AWS,Compute,Amazon Elastic Compute Cloud,BoxUsage:m5\n'
+    '-5,USD,Credit,,AWS credits,2026-10-03 00:00:00,,,AWS,AI and Machine Learning,Amazon Bedrock,\n'
+    '0.05,USD,Usage,,Gemini 3 Flash Text Input - Predictions,2026-10-03T07:00:00Z,100000,count,Google Cloud,AI and Machine Learning,Vertex AI,\n'
+    '0.0018,USD,Usage,,Gemini 3 Flash Thinking Text Output - Predictions,2026-10-03T07:00:00Z,600,count,Google Cloud,AI and Machine Learning,Vertex AI,\n'
+    '0.0012,USD,Usage,,Gemini 3 Flash Text Output - Predictions,2026-10-03T07:00:00Z,400,count,Google Cloud,AI and Machine Learning,Vertex AI,\n', 'aws');
+SELECT lines, changed, amount FROM usage_monitor.import_bill(:'head' || E'\n-0.11,USD,Usage,Correction,input,2026-10-03 00:00:00,-20,1K tokens,AWS,AI and Machine Learning,Amazon Bedrock,USE1-Claude4.6Opus-input-tokens\n', 'aws');
+SELECT vendor, model, meter, ledger_quantity, billed_quantity, ledger_amount, billed_amount, finding FROM usage_monitor.bill_reconciliation ORDER BY vendor, model, meter;
+
 -- refusals; nothing is changed
 \set VERBOSITY default
 SELECT * FROM usage_monitor.import_bill('{"data": []}', 'openai');
@@ -99,6 +133,7 @@ SELECT * FROM usage_monitor.import_bill('BilledCost,BillingCurrency,ChargePeriod
 SELECT * FROM usage_monitor.import_bill('{"data": []}', 'stripe');
 SELECT * FROM usage_monitor.import_bill('{"data": ');
 SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": 1}, "line_item": "x, input"}]}]}');
+SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": 1, "currency": "usd"}, "line_item": "x, input", "quantity": -1}]}]}');
 SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": "much", "currency": "usd"}, "line_item": "x, input"}]}]}');
 SELECT * FROM usage_monitor.import_bill(NULL::text);
 SELECT count(*) FROM usage_monitor.vendor_bill;
