@@ -16,7 +16,7 @@ name_argument(FunctionCallInfo fcinfo, int argument)
 	UmString	name = {NULL, 0};
 
 	if (!PG_ARGISNULL(argument))
-		name = um_name_trimmed(um_text_string(PG_GETARG_DATUM(argument), false));
+		name = um_string_trimmed(um_text_string(PG_GETARG_DATUM(argument), false));
 	/* an empty one is none, where there need be none */
 	if (name.length == 0 && argument != UM_ASKED_ORG && argument != UM_ASKED_MODEL)
 		name.data = NULL;
@@ -31,7 +31,7 @@ org_argument(FunctionCallInfo fcinfo, UmPurpose purpose)
 	text	   *instead;
 
 	if (org.data == NULL)
-		org = (UmString) {"default", 7};
+		org = um_string_of(UM_DEFAULT_ORG);
 	instead = um_check_org(purpose, org.data, org.length);
 	return instead == NULL ? org : um_text_string(PointerGetDatum(instead), false);
 }

@@ -259,8 +259,8 @@ estimate(FunctionCallInfo fcinfo, const UmAskedCall *asked)
 		return int64_to_numeric(0);
 	if (asked->row.model.data == NULL)
 		return NULL;
-	um_use_set(&use, UM_METER_INPUT, count_argument(fcinfo, ARG_INPUT_TOKENS), "input_tokens");
-	um_use_set(&use, UM_METER_OUTPUT, count_argument(fcinfo, ARG_MAX_OUTPUT_TOKENS), "output_tokens");
+	um_use_set(&use, UM_METER_INPUT, count_argument(fcinfo, ARG_INPUT_TOKENS));
+	um_use_set(&use, UM_METER_OUTPUT, count_argument(fcinfo, ARG_MAX_OUTPUT_TOKENS));
 	um_use_check(&use);
 	call.provider = asked->provider;
 	call.model = asked->row.model;

@@ -112,7 +112,7 @@ take_back(FunctionCallInfo fcinfo, int org_argument, Held *held)
 	if (PG_ARGISNULL(org_argument))
 		nulls[1] = 'n';
 	else
-		values[1] = um_string_text(um_name_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false)));
+		values[1] = um_string_text(um_string_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false)));
 	if (orgs == NULL)
 		nulls[2] = 'n';
 	else

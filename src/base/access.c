@@ -4,8 +4,8 @@
  *
  * As soon as the table access names an organisation, everybody is confined to
  * what it gives to him and to the roles whose privileges he has: to some
- * organisations, or, by a row without one, to none.  But not superusers, who
- * bypasses row security, and the ledger's owner.  So a row that is missing
+ * organisations, or, by a row without one, to none.  Superusers, whoever
+ * bypasses row security and the ledger's owner are not.  So a row that is missing
  * shows less, and never more.
  *
  * Policies call _own(org), which the planner replaces by what holds for the
@@ -22,6 +22,7 @@
 #include "base/access.h"
 #include "base/as_owner.h"
 #include "base/catalog.h"
+#include "base/text_span.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
@@ -280,7 +281,7 @@ um_may_see(const char *org, int length)
 /*
  * Refuses an organisation that the one for whom this runs is not for, and does
  * not repeat it.  Returns the one that is meant instead, or NULL: who is
- * confined to one means it by "default", which a row without any has.
+ * confined to one means it by the default, which a row without any has.
  */
 text *
 um_check_org(UmPurpose purpose, const char *org, int length)
@@ -290,7 +291,7 @@ um_check_org(UmPurpose purpose, const char *org, int length)
 
 	if (includes(access, purpose, org, length))
 		return NULL;
-	if (access->count[purpose] == 1 && length == 7 && memcmp(org, "default", 7) == 0)
+	if (access->count[purpose] == 1 && um_string_equal((UmString) {org, length}, um_string_of(UM_DEFAULT_ORG)))
 		return DatumGetTextPCopy(take_apart(access->orgs[purpose], &count)[0]);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -466,7 +467,7 @@ usage_monitor_is_open(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_check_org(PG_FUNCTION_ARGS)
 {
-	text	   *org = PG_ARGISNULL(0) ? cstring_to_text("default") : PG_GETARG_TEXT_PP(0);
+	text	   *org = PG_ARGISNULL(0) ? cstring_to_text(UM_DEFAULT_ORG) : PG_GETARG_TEXT_PP(0);
 	text	   *instead = um_check_org(purpose_argument(fcinfo, 1), VARDATA_ANY(org), VARSIZE_ANY_EXHDR(org));
 
 	PG_RETURN_TEXT_P(instead != NULL ? instead : org);

@@ -155,14 +155,11 @@ um_owner(void)
 }
 
 /*
- * Checks that a function was called as a trigger of one of those tables, and
- * fired when it must be (TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW).  By OID:
- * anybody can make a table of the same name and columns, and a trigger on it
- * needs no right to execute the function.
+ * Checks that a function was called as a trigger, and fired when it must be
+ * (TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW).
  */
 TriggerData *
-um_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when,
-		   const UmRelation *tables, int ntables)
+um_trigger_fired(FunctionCallInfo fcinfo, const char *name, TriggerEvent when)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 
@@ -176,6 +173,20 @@ um_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when,
 				 errmsg("function \"%s\" must be fired %s %s", name,
 						when & TRIGGER_EVENT_BEFORE ? "BEFORE" : "AFTER",
 						when & TRIGGER_EVENT_ROW ? "ROW" : "STATEMENT")));
+	return trigdata;
+}
+
+/*
+ * The same, of one of those tables.  By OID: anybody can make a table of the
+ * same name and columns, and a trigger on it needs no right to execute the
+ * function.
+ */
+TriggerData *
+um_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when,
+		   const UmRelation *tables, int ntables)
+{
+	TriggerData *trigdata = um_trigger_fired(fcinfo, name, when);
+
 	for (int t = 0; t < ntables; t++)
 		if (RelationGetRelid(trigdata->tg_relation) == um_relation(tables[t]))
 			return trigdata;

@@ -81,6 +81,7 @@ typedef struct UmSpi
 extern void um_catalog_init(void);
 extern Oid	um_relation(UmRelation relation);
 extern Oid	um_owner(void);
+extern TriggerData *um_trigger_fired(FunctionCallInfo fcinfo, const char *name, TriggerEvent when);
 extern TriggerData *um_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when,
 							   const UmRelation *tables, int ntables);
 extern bool um_is_restoring(void);

@@ -68,14 +68,9 @@ um_replicated_is_copied(void)
 Datum
 usage_monitor_pass_over(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TriggerData *trigdata = um_trigger_fired(fcinfo, "_pass_over", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW);
 	char	   *schema;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE ROW", "_pass_over")));
 	schema = get_namespace_name(RelationGetNamespace(trigdata->tg_relation));
 	if (strcmp(schema, UM_SCHEMA) != 0 && strcmp(schema, UM_PRIVATE_SCHEMA) != 0)
 		ereport(ERROR,

@@ -18,6 +18,9 @@ typedef struct UmString
 
 #define UM_EMPTY ((UmString) {"", 0})
 
+/* The organisation of who names none. */
+#define UM_DEFAULT_ORG "default"
+
 /* The bytes of a text, which may be null. */
 static inline UmString
 um_text_string(Datum value, bool isnull)
@@ -48,5 +51,15 @@ um_string_text(UmString string)
 {
 	return PointerGetDatum(cstring_to_text_with_len(string.data, string.length));
 }
+
+/* A string that ends with a zero, which may be NULL. */
+static inline UmString
+um_string_of(const char *string)
+{
+	return (UmString) {string, string == NULL ? 0 : (int) strlen(string)};
+}
+
+extern UmString um_string_trimmed(UmString string);
+extern bool um_string_like(UmString string, UmString pattern);
 
 #endif							/* UM_TEXT_SPAN_H */

@@ -487,15 +487,10 @@ note_moving(Relation relation, UmRow *old, UmRow *row)
 Datum
 usage_monitor_usage_before(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TriggerData *trigdata = um_trigger_fired(fcinfo, "_usage_before",
+											 TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW);
 	Relation	relation;
 	UmRow		row;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE ROW", "_usage_before")));
 
 	/* a price that has been committed by now is to be used */
 	AcceptInvalidationMessages();
@@ -587,13 +582,7 @@ count_row(Relation relation, TupleTableSlot *slot, bool negative)
 Datum
 usage_monitor_usage_after(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired AFTER ROW", "_usage_after")));
+	TriggerData *trigdata = um_trigger_fired(fcinfo, "_usage_after", TRIGGER_EVENT_ROW);
 
 	um_request_stored();
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))

@@ -34,26 +34,6 @@
  */
 #define NOT_GIVEN PG_INT64_MIN
 
-static bool
-is_blank(char c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-/* A name without the blanks round it. */
-UmString
-um_name_trimmed(UmString name)
-{
-	while (name.length > 0 && is_blank(name.data[name.length - 1]))
-		name.length--;
-	while (name.length > 0 && is_blank(name.data[0]))
-	{
-		name.data++;
-		name.length--;
-	}
-	return name;
-}
-
 /*
  * Takes the blanks from round a name, and an empty one for none: drivers and
  * forms send it where nothing is meant.
@@ -66,7 +46,7 @@ tidy_name(UmRow *row, UmColumn column)
 
 	if (given.data == NULL)
 		return;
-	name = um_name_trimmed(given);
+	name = um_string_trimmed(given);
 	if (name.length < given.length || given.length == 0)
 		um_row_set(row, column,
 				   um_string_text(name),
@@ -217,7 +197,7 @@ fill_counts(UmRow *row)
 void
 um_row_fill(UmRow *row)
 {
-	SET_DEFAULT(row, ORG, CStringGetTextDatum("default"));
+	SET_DEFAULT(row, ORG, CStringGetTextDatum(UM_DEFAULT_ORG));
 	SET_DEFAULT(row, SERVICE_TIER, CStringGetTextDatum("standard"));
 	/* a call with an error has failed, unless the client says otherwise */
 	SET_DEFAULT(row, SUCCESS, BoolGetDatum(um_row_text(row, UM_COL_ERROR_TEXT).length == 0));
@@ -229,29 +209,16 @@ um_row_fill(UmRow *row)
 static void
 read_use(const UmRow *row, UmUse *use)
 {
-	static const struct
-	{
-		UmColumn	column;
-		UmMeter		meter;
-	}			counts[] = {
-		{UM_COL_INPUT_TOKENS, UM_METER_INPUT},
-		{UM_COL_OUTPUT_TOKENS, UM_METER_OUTPUT},
-		{UM_COL_CACHE_READ_INPUT_TOKENS, UM_METER_CACHE_READ},
-		{UM_COL_CACHE_CREATION_INPUT_TOKENS, UM_METER_CACHE_WRITE},
-		{UM_COL_CACHE_CREATION_1H_INPUT_TOKENS, UM_METER_CACHE_WRITE_1H},
-		{UM_COL_REASONING_OUTPUT_TOKENS, UM_METER_REASONING},
-		{UM_COL_INPUT_AUDIO_TOKENS, UM_METER_INPUT_AUDIO},
-		{UM_COL_OUTPUT_AUDIO_TOKENS, UM_METER_OUTPUT_AUDIO},
-	};
+	StaticAssertStmt(UM_COL_OUTPUT_AUDIO_TOKENS - UM_COL_INPUT_TOKENS + 1 == UM_COUNT_METERS,
+					 "each count has a meter");
 
 	memset(use, 0, sizeof(UmUse));
-	for (int i = 0; i < (int) lengthof(counts); i++)
+	for (int i = 0; i < UM_COUNT_METERS; i++)
 	{
-		int			att = row->columns->attnum[counts[i].column] - 1;
+		int			att = row->columns->attnum[UM_COL_INPUT_TOKENS + i] - 1;
 
 		if (!row->nulls[att])
-			um_use_set(use, counts[i].meter, DatumGetInt64(row->values[att]),
-					   um_column_name(counts[i].column));
+			um_use_set(use, um_count_meters[i], DatumGetInt64(row->values[att]));
 	}
 	/* NULL: the provider did not say, which is not zero */
 	use->input_unknown = IS_NULL(row, INPUT_TOKENS);

@@ -9,7 +9,6 @@
 #include "pricing/usage_check.h"
 #include "utils/jsonb.h"
 
-extern UmString um_name_trimmed(UmString name);
 extern void um_call_check(const UmString *names, Jsonb *tags);
 extern void um_row_fill(UmRow *row);
 extern char *um_row_unread(const UmRow *row);

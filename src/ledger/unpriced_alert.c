@@ -13,9 +13,9 @@
 
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/setting.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "fmgr.h"
 #include "ledger/unpriced_alert.h"
 #include "miscadmin.h"
 #include "quota/alert.h"
@@ -56,8 +56,6 @@ typedef struct Noted
 
 static HTAB *known;				/* of this and earlier transactions */
 static HTAB *noted;				/* by this transaction, not raised yet */
-
-extern Datum usage_monitor_ledger_day(PG_FUNCTION_ARGS);
 
 static UmQuery raise_alert = {
 	.text = "WITH d AS ("
@@ -116,8 +114,7 @@ um_unpriced_note(const char *model, int model_length, TimestampTz ts)
 
 	memset(&key, 0, sizeof(key));
 	key.model = hash_bytes_extended((const unsigned char *) model, model_length, 0);
-	key.day = DatumGetDateADT(DirectFunctionCall1(usage_monitor_ledger_day,
-												  TimestampTzGetDatum(ts)));
+	key.day = um_ledger_day(ts);
 	key.ledger = um_relation(UM_USAGE);
 	if (known != NULL &&
 		(before = hash_search(known, &key, HASH_FIND, NULL)) != NULL && before->raised)
@@ -219,8 +216,7 @@ um_unpriced_raise(bool is_prepare)
 	qsort(sorted, n, sizeof(Noted *), compare_notes);
 
 	/* of days that are over nobody else has many calls at once */
-	today = DatumGetDateADT(DirectFunctionCall1(usage_monitor_ledger_day,
-												TimestampTzGetDatum(GetCurrentTransactionStartTimestamp())));
+	today = um_ledger_day(GetCurrentTransactionStartTimestamp());
 	days = palloc(sizeof(Datum) * (n + 1));
 	for (int i = 0; i < n;)
 	{

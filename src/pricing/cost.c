@@ -497,20 +497,6 @@ text_argument(FunctionCallInfo fcinfo, int n)
 bool
 um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 {
-	static const struct
-	{
-		UmMeter		meter;
-		const char *name;
-	}			counts[] = {
-		{UM_METER_INPUT, "input_tokens"},
-		{UM_METER_OUTPUT, "output_tokens"},
-		{UM_METER_CACHE_READ, "cache_read_input_tokens"},
-		{UM_METER_CACHE_WRITE, "cache_creation_input_tokens"},
-		{UM_METER_CACHE_WRITE_1H, "cache_creation_1h_input_tokens"},
-		{UM_METER_REASONING, "reasoning_output_tokens"},
-		{UM_METER_INPUT_AUDIO, "input_audio_tokens"},
-		{UM_METER_OUTPUT_AUDIO, "output_audio_tokens"},
-	};
 	UmString	tier = text_argument(fcinfo, first + 11);
 	text	   *instead;
 
@@ -518,9 +504,9 @@ um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 	if (call->model.data == NULL || PG_ARGISNULL(first + 13))
 		return false;
 
-	for (int i = 0; i < (int) lengthof(counts); i++)
+	for (int i = 0; i < UM_COUNT_METERS; i++)
 		if (!PG_ARGISNULL(first + i + 1))
-			um_use_set(use, counts[i].meter, PG_GETARG_INT64(first + i + 1), counts[i].name);
+			um_use_set(use, um_count_meters[i], PG_GETARG_INT64(first + i + 1));
 	use->input_unknown = PG_ARGISNULL(first + 1);
 	use->output_unknown = PG_ARGISNULL(first + 2);
 	if (!PG_ARGISNULL(first + 9))

@@ -18,6 +18,11 @@ PG_FUNCTION_INFO_V1(usage_monitor_check_service_tier);
 PG_FUNCTION_INFO_V1(usage_monitor_meter_names);
 PG_FUNCTION_INFO_V1(usage_monitor_meter_side);
 
+const UmMeter um_count_meters[UM_COUNT_METERS] = {
+	UM_METER_INPUT, UM_METER_OUTPUT, UM_METER_CACHE_READ, UM_METER_CACHE_WRITE,
+	UM_METER_CACHE_WRITE_1H, UM_METER_REASONING, UM_METER_INPUT_AUDIO, UM_METER_OUTPUT_AUDIO
+};
+
 /* The columns and keys that the users know the meters by. */
 static const char *const shown_as[UM_METER_COUNT] = {
 	[UM_METER_INPUT] = "input_tokens",
@@ -41,10 +46,22 @@ shown(UmMeter meter)
 	return shown_as[meter] != NULL ? shown_as[meter] : um_meters[meter].name;
 }
 
-/* Sets a count that came in a column. */
-void
-um_use_set(UmUse *use, UmMeter meter, int64 count, const char *column)
+/* Has the ledger a column for it? */
+bool
+um_meter_has_column(UmMeter meter)
 {
+	for (int i = 0; i < UM_COUNT_METERS; i++)
+		if (um_count_meters[i] == meter)
+			return true;
+	return false;
+}
+
+/* Sets a count that came in a column, or in an argument of that name. */
+void
+um_use_set(UmUse *use, UmMeter meter, int64 count)
+{
+	const char *column = shown(meter);
+
 	if (count < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),

@@ -40,7 +40,13 @@ typedef struct UmUse
 	(UM_METER_BIT(UM_METER_INPUT) | UM_METER_BIT(UM_METER_OUTPUT) | \
 	 ~(UM_METER_BIT(UM_METER_REQUEST) - 1))
 
-extern void um_use_set(UmUse *use, UmMeter meter, int64 count, const char *column);
+/* The meters that the ledger has columns for, in their order. */
+#define UM_COUNT_METERS 8
+
+extern const UmMeter um_count_meters[UM_COUNT_METERS];
+
+extern bool um_meter_has_column(UmMeter meter);
+extern void um_use_set(UmUse *use, UmMeter meter, int64 count);
 extern void um_use_units(UmUse *use, Jsonb *units);
 extern void um_use_check(const UmUse *use);
 extern UmTier um_tier_checked(const char *name, int length);

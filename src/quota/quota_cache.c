@@ -622,7 +622,7 @@ read_beside(int64 quota_id)
 	um_spi_end(&spi);
 	if (scope != NULL)
 		(void) um_quotas_of(position(scope, scope_names, UM_SCOPE_COUNT),
-							(UmString) {subject, strlen(subject)});
+							um_string_of(subject));
 }
 
 /* The quota of that number, or NULL. */

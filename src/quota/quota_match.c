@@ -37,40 +37,7 @@ static bool
 passes(const char *filter, UmString value)
 {
 	return filter == NULL ||
-		(value.data != NULL && um_string_equal((UmString) {filter, strlen(filter)}, value));
-}
-
-/* Is the name what the pattern says, where * stands for any run of characters? */
-static bool
-is_like(const char *pattern, UmString name)
-{
-	const char *after_star = NULL;
-	int			at = 0;
-	int			retry = 0;
-
-	while (at < name.length)
-	{
-		if (*pattern == '*')
-		{
-			after_star = ++pattern;
-			retry = at;
-		}
-		else if (*pattern != '\0' && *pattern == name.data[at])
-		{
-			pattern++;
-			at++;
-		}
-		else if (after_star != NULL)
-		{
-			pattern = after_star;
-			at = ++retry;
-		}
-		else
-			return false;
-	}
-	while (*pattern == '*')
-		pattern++;
-	return *pattern == '\0';
+		(value.data != NULL && um_string_equal(um_string_of(filter), value));
 }
 
 /* Is the call's model among those that the quota counts, by the name that counts? */
@@ -82,9 +49,13 @@ passes_model(const UmQuota *quota, const UmCounted *row)
 	if (row->model.data == NULL)
 		return false;
 	for (int i = 0; i < quota->nmodels; i++)
-		if (is_like(quota->models[i], row->model) ||
-			(!quota->exact && is_like(quota->models[i], row->subject[UM_SCOPE_MODEL])))
+	{
+		UmString	pattern = um_string_of(quota->models[i]);
+
+		if (um_string_like(row->model, pattern) ||
+			(!quota->exact && um_string_like(row->subject[UM_SCOPE_MODEL], pattern)))
 			return true;
+	}
 	return false;
 }
 

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "base/amount.h"
+#include "base/text_span.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -266,7 +267,7 @@ holds(UmNode *node, char *const *path, int npath, const UmCondition *condition)
 	for (char *c = said; *c != '\0'; c++)
 		*c = pg_ascii_tolower((unsigned char) *c);
 	for (int i = 0; i < condition->nwords && !matches; i++)
-		matches = um_like(condition->words[i], strlen(condition->words[i]), said, strlen(said));
+		matches = um_string_like(um_string_of(said), um_string_of(condition->words[i]));
 	pfree(said);
 	return matches != condition->negative;
 }

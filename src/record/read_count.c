@@ -86,6 +86,7 @@ um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 {
 	bool		whole = false;
 	bool		counted = false;
+	bool		fits;
 	Numeric		number;
 	UmDecimal	decimal;
 	UmValue		value = {0, NULL};
@@ -113,19 +114,12 @@ um_read_number(const UmObject *object, const UmLine *line, UmNode *node)
 		pg_unreachable();
 	}
 
-	if (um_decimal_from_numeric(number, &decimal))
-	{
-		while (decimal.scale > 0 && decimal.mantissa % 10 == 0)
-		{
-			decimal.mantissa /= 10;
-			decimal.scale--;
-		}
-		if (decimal.mantissa < 0)
-			invalid_count(object, node, "A count is never negative.");
-		if (counted && decimal.scale > 0)
-			invalid_count(object, node, "A count is a whole number.");
-	}
-	if (!um_decimal_from_numeric(number, &decimal) || decimal.scale > UM_MAX_POWER - 19 ||
+	fits = um_decimal_from_numeric(number, &decimal);
+	if (fits && decimal.mantissa < 0)
+		invalid_count(object, node, "A count is never negative.");
+	if (fits && counted && decimal.scale > 0)
+		invalid_count(object, node, "A count is a whole number.");
+	if (!fits || decimal.scale > UM_MAX_POWER - 19 ||
 		decimal.mantissa > (int128) MAX_COUNT * um_power_of_ten(decimal.scale))
 		invalid_count(object, node,
 					  compare(number, zero()) < 0 ? "A count is never negative." : "A count is at most 10^18.");

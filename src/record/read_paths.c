@@ -6,6 +6,7 @@
 
 #include <limits.h>
 
+#include "base/text_span.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "record/reader_internal.h"
@@ -112,7 +113,7 @@ follow(UmReader *r, UmState from, UmNode *child, const char *key, int key_length
 	}
 	for (int i = 0; i < trie->nother; i++)
 		if (trie->other[i].any ||
-			um_like(trie->other[i].name, trie->other[i].length, folded, folded_length))
+			um_string_like((UmString) {folded, folded_length}, (UmString) {trie->other[i].name, trie->other[i].length}))
 			take(r, &trie->other[i], &from, child, step);
 }
 

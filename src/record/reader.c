@@ -15,14 +15,15 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <limits.h>
 
 #include "base/amount.h"
 #include "base/error.h"
+#include "base/text_span.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pricing/usage_check.h"
 #include "record/reader.h"
 #include "record/reader_internal.h"
 #include "utils/fmgrprotos.h"
@@ -62,17 +63,12 @@ static char *
 found_text(UmReader *r, UmMeaning meaning)
 {
 	const UmFound *found = first_found(r, meaning);
-	char	   *text;
-	int			length;
+	UmString	text;
 
 	if (found == NULL)
 		return NULL;
-	text = um_node_text(found->node);
-	while (isspace((unsigned char) *text))
-		text++;
-	for (length = strlen(text); length > 0 && isspace((unsigned char) text[length - 1]);)
-		text[--length] = '\0';
-	return length == 0 ? NULL : text;
+	text = um_string_trimmed(um_string_of(um_node_text(found->node)));
+	return text.length == 0 ? NULL : pnstrdup(text.data, text.length);
 }
 
 /* A provider by the name that the price book has for it. */
@@ -105,15 +101,6 @@ push_unit(JsonbParseState **state, int meter, const UmValue *value)
 	(void) pushJsonbValue(state, WJB_VALUE, &number);
 }
 
-/* Has the ledger a column for the meter? */
-static bool
-has_column(int meter)
-{
-	return meter == UM_METER_INPUT || meter == UM_METER_OUTPUT || meter == UM_METER_CACHE_READ ||
-		meter == UM_METER_CACHE_WRITE || meter == UM_METER_CACHE_WRITE_1H ||
-		meter == UM_METER_REASONING || meter == UM_METER_INPUT_AUDIO || meter == UM_METER_OUTPUT_AUDIO;
-}
-
 /* A call from what is known of it. */
 static void
 set_call(UmCallRead *call, UmCounts *t)
@@ -135,7 +122,7 @@ set_call(UmCallRead *call, UmCounts *t)
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int m = 0; m < UM_METER_COUNT; m++)
-		if (!has_column(m) && KNOWN(t, m) && !um_value_is_zero(&t->whole[m].value))
+		if (!um_meter_has_column(m) && KNOWN(t, m) && !um_value_is_zero(&t->whole[m].value))
 		{
 			push_unit(&state, m, &t->whole[m].value);
 			any = true;
@@ -316,7 +303,8 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 		else if (named == NULL)
 			named = model_round(found.node);
 		call = add_call(response);
-		call->model = named;
+		/* the lines' own words may be read anew by a trigger, while the call is stored */
+		call->model = named == NULL ? NULL : pstrdup(named);
 		call->usage = um_node_jsonb(found.node);
 		set_call(call, &t);
 	}

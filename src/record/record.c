@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/htup_details.h"
 #include "base/access.h"
 #include "base/catalog.h"
@@ -22,6 +20,7 @@
 #include "ledger/duplicate_request.h"
 #include "miscadmin.h"
 #include "pricing/price.h"
+#include "pricing/usage_check.h"
 #include "record/reader.h"
 #include "record/record.h"
 #include "utils/builtins.h"
@@ -40,18 +39,12 @@ PG_FUNCTION_INFO_V1(usage_monitor_usage_parts);
 /* How often another transaction may come in between. */
 #define MAX_ROUNDS		100
 
-/* The counts of the ledger, in its order. */
-static const UmMeter columns[] = {
-	UM_METER_INPUT, UM_METER_OUTPUT, UM_METER_CACHE_READ, UM_METER_CACHE_WRITE,
-	UM_METER_CACHE_WRITE_1H, UM_METER_REASONING, UM_METER_INPUT_AUDIO, UM_METER_OUTPUT_AUDIO
-};
-
 /* The parameters of both queries. */
 enum
 {
 	P_TS, P_REQUEST_ID, P_ORG, P_DEPARTMENT, P_PROJECT, P_USER_ID, P_SESSION_ID, P_PROVIDER,
 	P_MODEL, P_OPERATION, P_SOURCE, P_SERVICE_TIER, P_COUNTS,
-	P_UNITS = P_COUNTS + lengthof(columns), P_DURATION_MS, P_SUCCESS, P_ERROR, P_TAGS, P_COST,
+	P_UNITS = P_COUNTS + UM_COUNT_METERS, P_DURATION_MS, P_SUCCESS, P_ERROR, P_TAGS, P_COST,
 	P_PROVIDER_USAGE, P_UNREAD, P_USAGE_ID, P_OLD_TS, NPARAMETERS
 };
 
@@ -164,9 +157,9 @@ set_use(Row *row, const UmResponse *response, const UmCallRead *call, bool take_
 {
 	set_text(row, P_PROVIDER, response->provider);
 	set_text(row, P_SERVICE_TIER, um_tiers[response->tier]);
-	for (int i = 0; i < (int) lengthof(columns); i++)
+	for (int i = 0; i < UM_COUNT_METERS; i++)
 	{
-		UmMeter		meter = columns[i];
+		UmMeter		meter = um_count_meters[i];
 
 		/* a side that nobody told is not zero; a part that nobody told is */
 		if (!call->known[meter] && (meter == UM_METER_INPUT || meter == UM_METER_OUTPUT))
@@ -369,8 +362,7 @@ delete_steps(const Row *row, const char *request_id, int step)
 static Jsonb *
 step_of(Jsonb *usage, const char *request_id)
 {
-	Jsonb	   *name = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														  CStringGetDatum("{\"step_of\": null}")));
+	Jsonb	   *name;
 	JsonbParseState *state = NULL;
 	JsonbValue	value = {.type = jbvString};
 
@@ -392,17 +384,9 @@ step_of(Jsonb *usage, const char *request_id)
 static char *
 text_argument(FunctionCallInfo fcinfo, int n)
 {
-	char	   *argument;
-	int			length;
+	UmString	argument = um_string_trimmed(um_text_string(PG_GETARG_DATUM(n), PG_ARGISNULL(n)));
 
-	if (PG_ARGISNULL(n))
-		return NULL;
-	argument = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	while (isspace((unsigned char) *argument))
-		argument++;
-	for (length = strlen(argument); length > 0 && isspace((unsigned char) argument[length - 1]);)
-		argument[--length] = '\0';
-	return *argument == '\0' ? NULL : argument;
+	return argument.length == 0 ? NULL : pnstrdup(argument.data, argument.length);
 }
 
 /* Copies an argument. */
@@ -459,7 +443,7 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 	memset(row.nulls, 'n', sizeof(row.nulls));
 	org = text_argument(fcinfo, UM_RECORD_ORG);
 	if (org == NULL)
-		org = "default";
+		org = UM_DEFAULT_ORG;
 	own_org = um_check_org(UM_TO_RECORD, org, strlen(org));
 	set(&row, P_ORG, PointerGetDatum(own_org != NULL ? own_org : cstring_to_text(org)));
 	set_argument(&row, P_DEPARTMENT, fcinfo, UM_RECORD_DEPARTMENT);
@@ -536,7 +520,7 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 /* The columns of normalized_usage. */
 enum
 {
-	N_PROVIDER, N_MODEL, N_SERVICE_TIER, N_COUNTS, N_UNITS = N_COUNTS + lengthof(columns),
+	N_PROVIDER, N_MODEL, N_SERVICE_TIER, N_COUNTS, N_UNITS = N_COUNTS + UM_COUNT_METERS,
 	N_REPORTED_COST, N_TS, N_UNREAD, N_COLUMNS
 };
 
@@ -555,11 +539,11 @@ normalized(TupleDesc desc, const UmResponse *response, const UmCallRead *call)
 	if (!nulls[N_MODEL])
 		values[N_MODEL] = CStringGetTextDatum(call->model);
 	values[N_SERVICE_TIER] = CStringGetTextDatum(um_tiers[response->tier]);
-	for (int i = 0; i < (int) lengthof(columns); i++)
+	for (int i = 0; i < UM_COUNT_METERS; i++)
 	{
-		nulls[N_COUNTS + i] = !call->known[columns[i]] &&
-			(columns[i] == UM_METER_INPUT || columns[i] == UM_METER_OUTPUT);
-		values[N_COUNTS + i] = Int64GetDatum(call->count[columns[i]]);
+		nulls[N_COUNTS + i] = !call->known[um_count_meters[i]] &&
+			(um_count_meters[i] == UM_METER_INPUT || um_count_meters[i] == UM_METER_OUTPUT);
+		values[N_COUNTS + i] = Int64GetDatum(call->count[um_count_meters[i]]);
 	}
 	values[N_UNITS] = JsonbPGetDatum(call->units);
 	nulls[N_UNITS] = call->units == NULL;

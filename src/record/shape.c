@@ -87,40 +87,6 @@ um_fold(const char *name, int length, char *folded)
 	return n;
 }
 
-/* Does the string match a pattern in which a star is any run of bytes? */
-bool
-um_like(const char *pattern, int pattern_length, const char *string, int length)
-{
-	int			p = 0,
-				s = 0,
-				star = -1,
-				from = 0;
-
-	while (s < length)
-	{
-		if (p < pattern_length && pattern[p] == '*')
-		{
-			star = p++;
-			from = s;
-		}
-		else if (p < pattern_length && pattern[p] == string[s])
-		{
-			p++;
-			s++;
-		}
-		else if (star >= 0)
-		{
-			p = star + 1;
-			s = ++from;
-		}
-		else
-			return false;
-	}
-	while (p < pattern_length && pattern[p] == '*')
-		p++;
-	return p == pattern_length;
-}
-
 /* What a meter is called in lines. */
 const char *
 um_told_name(int meter)
@@ -695,22 +661,14 @@ is_shipped(HeapTuple row, TupleDesc desc)
 Datum
 usage_monitor_check_usage_field(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	HeapTuple	row;
-	TupleDesc	desc;
-	bool		is_update;
+	static const UmRelation table = UM_USAGE_FIELD;
+	TriggerData *trigdata = um_trigger(fcinfo, "_check_usage_field",
+									   TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, &table, 1);
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
+	HeapTuple	row = is_update ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	char	   *field[3];
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		RelationGetRelid(trigdata->tg_relation) != um_relation(UM_USAGE_FIELD))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE ROW of \"%s\"",
-						"_check_usage_field", "usage_field")));
-	is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
-	row = is_update ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
-	desc = RelationGetDescr(trigdata->tg_relation);
 	/* a dump holds only the user's lines: an edit of others would be lost */
 	if (!creating_extension &&
 		(is_shipped(trigdata->tg_trigtuple, desc) || (is_update && is_shipped(row, desc))))

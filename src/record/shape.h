@@ -145,7 +145,6 @@ typedef struct UmShapes
 
 extern const UmShapes *um_shapes(void);
 extern int	um_fold(const char *name, int length, char *folded);
-extern bool um_like(const char *pattern, int pattern_length, const char *string, int length);
 extern const char *um_word_meaning(const UmShapes *shapes, UmWordList list,
 								   const char *word, int length);
 extern const char *um_told_name(int meter);

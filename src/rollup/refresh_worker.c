@@ -260,8 +260,9 @@ give_way(void)
 }
 
 /*
- * The worker: folds until the tail is short, and does what else is due.  The transaction that asked for
- * it may not have committed yet, so it looks a second time.
+ * The worker: folds until the tail is short, and does what else is due.  The
+ * transaction that asked for it may not have committed yet, so it looks a second
+ * time.
  */
 void
 usage_monitor_refresh_worker(Datum database)
