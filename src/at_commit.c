@@ -21,6 +21,7 @@
 #include "ledger/duplicate_request.h"
 #include "ledger/ledger.h"
 #include "ledger/unpriced_alert.h"
+#include "quota/late_alert.h"
 #include "rollup/refresh_worker.h"
 
 /* Nothing is left of the transaction. */
@@ -34,6 +35,7 @@ forget(void)
 	um_recount_forget();
 	um_quota_change_forget();
 	um_ledger_sums_forget();
+	um_late_forget();
 	um_reserving_forget();
 	um_refresh_forget();
 }

@@ -50,6 +50,7 @@
 #include "counter/reserved.h"
 #include "counter/room_check.h"
 #include "counter/shared_room.h"
+#include "miscadmin.h"
 #include "quota/late_alert.h"
 #include "quota/quota_cache.h"
 #include "storage/lmgr.h"
@@ -244,6 +245,7 @@ expect_sums(UmCounters *counters, UmPending **sorted, int count, bool alone)
 		const UmQuota *quota = um_quota_by_id(name->quota_id);
 		UmCounterRow row;
 
+		CHECK_FOR_INTERRUPTS();
 		if (quota != NULL && name->period_start < quota->counted_since &&
 			!um_counter_read(counters, name, UM_HEADER, &row))
 		{
@@ -269,14 +271,37 @@ must_flush_alone(void)
 		(um_pending_number() > MANY_COUNTERS && !um_reserving_holds_counters());
 }
 
+/* Applies to a counter what the transaction has pending for it. */
+static void
+apply(UmCounters *counters, const UmPending *pending, bool notify)
+{
+	UmQuota    *quota = um_quota_by_id(pending->name.quota_id);
+	bool		contended = false;
+	bool		live;
+	Numeric		delta;
+
+	if (quota == NULL)
+		return;					/* it was dropped or disabled */
+	delta = um_pending_sum(pending, &live);
+	if (um_quota_change_is_born(quota, pending->name.period_start))
+		delta = zero();			/* the ledger's sum has it */
+	live |= um_quota_change_is_live(quota);
+
+	if (pending->is_missing || !apply_fast(counters, quota, &pending->name, delta, &contended))
+	{
+		apply_slow(counters, quota, pending, delta, live, contended, notify);
+		CommandCounterIncrement();
+	}
+}
+
 /* Applies what the transaction has pending, and what it did to quotas. */
 void
 um_counter_flush(bool is_prepare)
 {
+	static MemoryContext context = NULL;
 	bool		quotas_changed = um_quota_change_any();
 	bool		is_shown = false;
 	bool		alone;
-	static MemoryContext context = NULL;
 	MemoryContext old;
 	UmCounters	counters;
 	UmPending **sorted;
@@ -344,27 +369,10 @@ um_counter_flush(bool is_prepare)
 		sorted = um_quota_change_merge(sorted, &count, reached);
 	expect_sums(&counters, sorted, count, alone);
 	um_pending_close(true);
-	um_late_begin();
 	for (int i = 0; i < count; i++)
 	{
-		UmQuota    *quota = um_quota_by_id(sorted[i]->name.quota_id);
-		Numeric		delta;
-		bool		live;
-		bool		contended = false;
-
-		if (quota == NULL)
-			continue;			/* it was dropped or disabled */
-		delta = um_pending_sum(sorted[i], &live);
-		if (um_quota_change_is_born(quota, sorted[i]->name.period_start))
-			delta = zero();		/* the ledger's sum has it */
-		live |= um_quota_change_is_live(quota);
-
-		if (sorted[i]->is_missing ||
-			!apply_fast(&counters, quota, &sorted[i]->name, delta, &contended))
-		{
-			apply_slow(&counters, quota, sorted[i], delta, live, contended, !is_prepare);
-			CommandCounterIncrement();
-		}
+		CHECK_FOR_INTERRUPTS();
+		apply(&counters, sorted[i], !is_prepare);
 	}
 	um_late_raise(alone, !is_prepare);
 	um_pending_close(false);

@@ -329,7 +329,7 @@ add_adjustments(Summation *summation, Datum quota_ids, TimestampTz from, Timesta
 		Sum		   *sum;
 
 		name = um_counter_name(DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
-							   (UmString) {subject, strlen(subject)},
+							   um_string_of(subject),
 							   DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
 		if (!(summation->complete && is_incomplete(&name)) &&
 			(sum = find_sum(summation, &name)) != NULL)

@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
@@ -23,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -126,7 +126,7 @@ usage_monitor_adjust_counter(PG_FUNCTION_ARGS)
 	um_pending_refuse_closed("adjust quotas");
 	adjustment->xid = GetCurrentTransactionId();
 	adjustment->counter = um_counter_name(PG_GETARG_INT64(0),
-										  (UmString) {subject, strlen(subject)},
+										  um_string_of(subject),
 										  PG_GETARG_TIMESTAMPTZ(2));
 	adjustment->amount = DatumGetNumericCopy(PG_GETARG_DATUM(3));
 	adjustment->next = adjustments;
@@ -148,6 +148,7 @@ count_notes(void)
 		UmCounted	row;
 		UmTouches	touched;
 
+		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
 		if (!TransactionIdIsCurrentTransactionId((TransactionId)
 												 DatumGetInt64(slot->tts_values[NOTE_XID])))
@@ -159,31 +160,40 @@ count_notes(void)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Counts the rows that the transaction inserted. */
+/* Counts a row that the transaction inserted. */
+static void
+count_own_row(void *arg, TupleTableSlot *slot)
+{
+	MemoryContext row_context = arg;
+	MemoryContext old = MemoryContextSwitchTo(row_context);
+	UmCounted	row;
+	UmTouches	touched;
+
+	um_counted_set(&row, slot->tts_values, slot->tts_isnull);
+	um_pending_count(&row, false,
+					 DatumGetTimestampTz(slot->tts_values[UM_COUNTED_COLUMNS]) ==
+					 GetCurrentTransactionStartTimestamp(), &touched);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(row_context);
+}
+
+/* Counts the rows that the transaction inserted, which may be very many. */
 static void
 count_own_rows(void)
 {
 	Datum		xid = Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "usage_monitor row",
+													  ALLOCSET_DEFAULT_SIZES);
 	UmSpi		spi;
 
 	um_spi_begin(&spi);
 	um_spi_set("enable_seqscan", "off");
 	um_spi_set("jit", "off");
-	um_spi_query(&read_own_rows, &xid, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		values[UM_COUNTED_COLUMNS + 1];
-		bool		nulls[UM_COUNTED_COLUMNS + 1];
-		UmCounted	row;
-		UmTouches	touched;
-
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
-		um_counted_set(&row, values, nulls);
-		um_pending_count(&row, false,
-						 DatumGetTimestampTz(values[UM_COUNTED_COLUMNS]) ==
-						 GetCurrentTransactionStartTimestamp(), &touched);
-	}
+	PushActiveSnapshot(GetLatestSnapshot());
+	um_spi_stream(&read_own_rows, &xid, count_own_row, row_context);
+	PopActiveSnapshot();
 	um_spi_end(&spi);
+	MemoryContextDelete(row_context);
 }
 
 /* Counts all that the transaction did, by the quotas as they are now. */

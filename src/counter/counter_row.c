@@ -541,8 +541,8 @@ take(UmCell *cell, Numeric base_share, int128 delta)
  * Takes a delta from the header or a slot in place, if it stays below its
  * share and nobody else is at it.  A share of zero is closed, also to
  * corrections downwards: only a collection knows what room they make, and, where
- * thresholds were reached, whether they are left.  What
- * has more decimals than the row shows has no room either.
+ * thresholds were reached, whether they are left.  What has more decimals than
+ * the row shows has no room either.
  */
 UmTaking
 um_counter_take(UmCounters *counters, const UmCounterName *name, int slot, int64 revision,

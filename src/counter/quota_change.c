@@ -1,6 +1,7 @@
 /*
  * quota_change.c
- *		The birth of counters: what the running transaction did to quotas.
+ *		What the running transaction did to quotas, and the counters that are
+ *		made for it.
  *
  * A trigger notes which quotas were made, changed or dropped.  Just before
  * commit their counters are summed up from the ledger, for the running period
@@ -326,6 +327,12 @@ um_quota_change_apply(UmCounters *counters)
 	return um_counters_birth(counters, ids, um_quota_change_is_live);
 }
 
+static int
+compare_pending(const void *a, const void *b)
+{
+	return um_counter_name_compare(&((const UmPending *) a)->name, &((const UmPending *) b)->name);
+}
+
 /*
  * Adds counters to a sorted list of those that the transaction applies something
  * to, so that their thresholds are looked at: all of the quotas whose limits
@@ -361,7 +368,7 @@ um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 		char	   *subject = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
 
 		added[k].name = um_counter_name(DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
-										(UmString) {subject, strlen(subject)},
+										um_string_of(subject),
 										DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
 	}
 	MemoryContextSwitchTo(old);
@@ -369,8 +376,7 @@ um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 	foreach(lc, reached)
 		added[nadded++].name = *(const UmCounterName *) lfirst(lc);
 
-	qsort(added, nadded, sizeof(UmPending),
-		  (int (*) (const void *, const void *)) um_counter_name_compare);
+	qsort(added, nadded, sizeof(UmPending), compare_pending);
 	merged = palloc(sizeof(UmPending *) * (nadded + *count + 1));
 	while (i < *count || j < nadded)
 	{

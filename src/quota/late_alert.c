@@ -98,9 +98,9 @@ um_late_mode(void)
 	return past_periods_options[past_periods].name;
 }
 
-/* Nothing is noted yet. */
+/* Nothing is noted, of this transaction any more or of the next one yet. */
 void
-um_late_begin(void)
+um_late_forget(void)
 {
 	first = NULL;
 	end = &first;
@@ -187,5 +187,5 @@ um_late_raise(bool alone, bool must_notify)
 		values[5] = CStringGetTextDatum(um_late_mode());
 		um_alert_insert(&raise_late, values, last->user.length > 0 ? NULL : "    n ", must_notify);
 	}
-	um_late_begin();
+	um_late_forget();
 }

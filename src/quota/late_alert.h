@@ -10,7 +10,7 @@
 
 extern void um_late_init(void);
 extern const char *um_late_mode(void);
-extern void um_late_begin(void);
+extern void um_late_forget(void);
 extern void um_late_note(const UmCounterName *counter, UmString user, Numeric used);
 extern void um_late_raise(bool alone, bool must_notify);
 
