@@ -9,16 +9,34 @@
 #include "base/as_owner.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_place.h"
 #include "counter/reserved.h"
 #include "counter/room_check.h"
 #include "counter/shared_room.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "quota/quota_cache.h"
 #include "utils/acl.h"
+
+/* May a role use what is in the extension's schema?  LookupFuncName() refuses others. */
+static bool
+may_look_into_schema(Oid user)
+{
+	Oid			schema = get_namespace_oid(UM_SCHEMA, false);
+
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, user, ACL_USAGE) == ACLCHECK_OK &&
+		object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK;
+#else
+	return pg_namespace_aclcheck(schema, user, ACL_USAGE) == ACLCHECK_OK &&
+		pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK;
+#endif
+}
 
 /*
  * May the one who records see how much of a quota is used: in its table, or by
@@ -32,6 +50,9 @@ may_see_figures(const UmQuota *quota)
 	Oid			check_quota;
 
 	if (quota->org == NULL && quota->scope != UM_SCOPE_ORG && um_caller_orgs(UM_TO_SEE) != NULL)
+		return false;
+	/* at COMMIT it may be somebody who has called a function that records, and may do no more */
+	if (!may_look_into_schema(user))
 		return false;
 	if (pg_class_aclcheck(um_relation(UM_QUOTA), user, ACL_SELECT) == ACLCHECK_OK)
 		return true;
