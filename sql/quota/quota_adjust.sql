@@ -2,6 +2,30 @@
  * Exceptions, on record: quotas raised for a while, set back to zero, and
  * credited.
  */
+CREATE FUNCTION _usage_monitor._revise_quota(name text) RETURNS usage_monitor.quota
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    result usage_monitor.quota;
+BEGIN
+    UPDATE usage_monitor.quota q
+       SET enabled = q.enabled
+     WHERE q.name = _revise_quota.name
+    RETURNING q.* INTO result;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'no_data_found',
+            MESSAGE = format('quota "%s" does not exist', coalesce(name, 'NULL')),
+            HINT = 'SELECT name FROM usage_monitor.quota lists them.';
+    END IF;
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._revise_quota(text) IS
+    'Makes a quota''s next revision, by which what was shared out is collected, and keeps others from changing it; returns it. Error: P0002 no such quota.';
+
 CREATE FUNCTION usage_monitor.reset_quota(
     name text,
     subject text DEFAULT NULL,
@@ -16,18 +40,7 @@ DECLARE
     own   usage_monitor.quota;
     count bigint;
 BEGIN
-    -- two at once: one after the other, and what the second sees is what the first has left
-    UPDATE usage_monitor.quota q
-       SET enabled = q.enabled
-     WHERE q.name = reset_quota.name
-    RETURNING q.* INTO own;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'no_data_found',
-            MESSAGE = format('quota "%s" does not exist', name),
-            HINT = 'SELECT name FROM usage_monitor.quota lists them.';
-    END IF;
-
+    own := _usage_monitor._revise_quota(name);
     WITH made AS (
         INSERT INTO usage_monitor.quota_adjustment (quota_id, subject, period_start, amount, reason)
         SELECT c.quota_id, c.subject, c.period_start, - c.used, reset_quota.reason
@@ -91,18 +104,7 @@ BEGIN
             HINT = 'For good, change the quota with usage_monitor.set_quota().';
     END IF;
 
-    -- a new revision: what was shared out by the old amount is collected
-    UPDATE usage_monitor.quota q
-       SET enabled = q.enabled
-     WHERE q.name = raise_quota.name
-    RETURNING q.* INTO own;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'no_data_found',
-            MESSAGE = format('quota "%s" does not exist', name),
-            HINT = 'SELECT name FROM usage_monitor.quota lists them.';
-    END IF;
-
+    own := _usage_monitor._revise_quota(name);
     INSERT INTO usage_monitor.quota_raise AS r (quota_id, amount, valid, reason)
     VALUES (own.quota_id, raise_quota.amount, tstzrange(now(), raise_quota.until), raise_quota.reason)
     RETURNING r.raise_id INTO result;

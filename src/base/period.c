@@ -76,7 +76,8 @@ day_start(int julian_day, pg_tz *tz)
 	if (tm2timestamp(&tm, 0, &offset, &start) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("a period that begins in the year %d is out of range", tm.tm_year)));
+				 errmsg("a period that begins in the year %d is out of range", tm.tm_year),
+				 errhint("Periods begin and end from 4713 BC to 294276.")));
 
 	for (int i = 0; i < (int) lengthof(shifts); i++)
 	{

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/catalog.h"
+#include "base/error.h"
 #include "base/setting.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -27,6 +28,23 @@ static uint64 cache_generation;
 static UmQuery read_setting = {
 	.text = "SELECT currency, time_zone, unpriced, reported_costs FROM usage_monitor.setting"
 };
+
+/*
+ * A time zone that was checked when it was stored.  The server takes them from
+ * the system mostly, and with another version of that one may be gone.
+ */
+pg_tz *
+um_time_zone(const char *name, const char *of)
+{
+	pg_tz	   *tz = pg_tzset(name);
+
+	if (tz == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
+				 errmsg("time zone \"%s\" of %s is not known to the server any more", name, of),
+				 errhint("Install the system's package that has it (Debian: tzdata-legacy), and connect anew. Time zones are listed in pg_timezone_names.")));
+	return tz;
+}
 
 /* The settings in force; defaults where configure() was never called. */
 const UmSetting *
@@ -65,9 +83,7 @@ um_setting(void)
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
 
-	fresh.tz = pg_tzset(fresh.time_zone);
-	if (fresh.tz == NULL)
-		elog(ERROR, "time zone \"%s\" is not known", fresh.time_zone);
+	fresh.tz = um_time_zone(fresh.time_zone, "the ledger");
 	cache = fresh;
 	cache_generation = generation;
 	return &cache;
@@ -125,7 +141,8 @@ utc_offset(TimestampTz ts)
 	if (result < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp \"%s\" is out of range", timestamptz_to_str(ts))));
+				 errmsg("timestamp \"%s\" is out of range", timestamptz_to_str(ts)),
+				 errhint("Its day must begin and end from 4713 BC to 294276.")));
 	if (result == 0)
 		boundary = PG_INT64_MAX;
 	if (known.generation != cache_generation || known.until != boundary || time < known.from)

@@ -19,6 +19,7 @@ typedef struct UmSetting
 } UmSetting;
 
 extern const UmSetting *um_setting(void);
+extern pg_tz *um_time_zone(const char *name, const char *of);
 extern TimestampTz um_ledger_hour(TimestampTz ts);
 extern DateADT um_ledger_day(TimestampTz ts);
 

@@ -26,7 +26,6 @@
 #include "base/catalog.h"
 #include "base/page_log.h"
 #include "base/table_columns.h"
-#include "catalog/pg_collation.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_place.h"
 #include "counter/counter_row.h"
@@ -72,13 +71,10 @@ static UmTableColumns columns = {
 	.names = names
 };
 
-/* The columns of its primary key. */
+/* The columns of its primary key, behind those of a counter's name. */
 enum
 {
-	KEY_QUOTA_ID = 1,
-	KEY_SUBJECT,
-	KEY_PERIOD_START,
-	KEY_SLOT,
+	KEY_SLOT = UM_KEY_COUNT + 1,
 	KEY_COUNT = KEY_SLOT
 };
 
@@ -298,13 +294,7 @@ find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRo
 	int			nkeys = KEY_COUNT;
 	int			count = 0;
 
-	ScanKeyInit(&keys[0], KEY_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(name->quota_id));
-	ScanKeyEntryInitialize(&keys[1], 0, KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
-						   C_COLLATION_OID, F_TEXTEQ,
-						   um_string_text(name->subject));
-	ScanKeyInit(&keys[2], KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
-				TimestampTzGetDatum(name->period_start));
+	um_counter_name_keys(name, keys);
 	if (slot >= 0)
 		ScanKeyInit(&keys[3], KEY_SLOT, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(slot));
 	else

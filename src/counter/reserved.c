@@ -18,7 +18,6 @@
 #include "base/catalog.h"
 #include "base/table_columns.h"
 #include "base/table_indexes.h"
-#include "catalog/pg_collation.h"
 #include "counter/reserved.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -51,15 +50,6 @@ static UmTableColumns columns = {
 	.names = names
 };
 
-/* The columns of its primary key that a counter is named by. */
-enum
-{
-	KEY_QUOTA_ID = 1,
-	KEY_SUBJECT,
-	KEY_PERIOD_START,
-	KEY_COUNT = KEY_PERIOD_START
-};
-
 /* The outermost nesting level of the transaction that has done it; 0: none has. */
 static int	reserved_at;		/* reserved anything */
 static int	holding_at;			/* and holds the locks of counters by that */
@@ -76,25 +66,19 @@ um_reserved(const UmCounterName *name, bool in_flight)
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 	Numeric		sum = zero();
-	ScanKeyData keys[KEY_COUNT];
+	ScanKeyData keys[UM_KEY_COUNT];
 	SnapshotData dirty;
 	IndexScanDesc scan;
 
 	um_table_columns(&columns, relation);
 	InitDirtySnapshot(dirty);
-	ScanKeyInit(&keys[0], KEY_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(name->quota_id));
-	ScanKeyEntryInitialize(&keys[1], 0, KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
-						   C_COLLATION_OID, F_TEXTEQ,
-						   um_string_text(name->subject));
-	ScanKeyInit(&keys[2], KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
-				TimestampTzGetDatum(name->period_start));
+	um_counter_name_keys(name, keys);
 	scan = index_beginscan(relation, index, &dirty,
 #if PG_VERSION_NUM >= 180000
 						   NULL,
 #endif
-						   KEY_COUNT, 0);
-	index_rescan(scan, keys, KEY_COUNT, NULL, 0);
+						   UM_KEY_COUNT, 0);
+	index_rescan(scan, keys, UM_KEY_COUNT, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;

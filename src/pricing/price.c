@@ -10,6 +10,7 @@
 
 #include "base/amount.h"
 #include "base/catalog.h"
+#include "base/setting.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "pricing/price.h"
@@ -64,11 +65,11 @@ static MemoryContext cache_context;
 static HTAB *names;
 static NameEntry *last_name;	/* calls come in runs of one model */
 static ExchangeRate *exchange_rates;
-static int	nexchange_rates = -1;
+static int	nexchange_rates;
 static Discount *discounts;		/* by organisation, the closest first */
-static int	ndiscounts = -1;
+static int	ndiscounts;
 static char **contractors;		/* the organisations that have prices of their own, sorted */
-static int	ncontractors = -1;
+static int	ncontractors = -1;	/* none of the three is known */
 static uint64 cache_generation;
 
 static UmQuery read_rates = {
@@ -156,8 +157,6 @@ reset_cache(void)
 
 	names = NULL;
 	last_name = NULL;
-	nexchange_rates = -1;
-	ndiscounts = -1;
 	ncontractors = -1;
 	if (cache_context == NULL)
 		cache_context = AllocSetContextCreate(TopMemoryContext,
@@ -223,9 +222,7 @@ read_window(HeapTuple row, TupleDesc desc)
 		for (int i = 0; i < nelements; i++)
 			window->days |= 1 << DatumGetInt16(elements[i]);
 	}
-	window->zone = pg_tzset(no_zone ? "UTC" : TextDatumGetCString(zone));
-	if (window->zone == NULL)
-		elog(ERROR, "time zone of a price's window is not known");
+	window->zone = um_time_zone(no_zone ? "UTC" : TextDatumGetCString(zone), "a price's window");
 	return window;
 }
 
@@ -365,61 +362,69 @@ load_list(const NameKey *key, UmPriceList *list)
 	um_spi_end(&spi);
 }
 
-/* Reads all exchange rates, sorted. */
-static void
-load_exchange_rates(void)
+/* Reads all rows of a query into an array, each by a function; returns how many. */
+static int
+load_rows(UmQuery *query, void **rows, Size size, void (*read_row) (void *to, HeapTuple row, TupleDesc desc))
 {
 	MemoryContext old;
+	int			count;
 	UmSpi		spi;
 
 	um_spi_begin(&spi);
-	um_spi_query(&read_exchange_rates, NULL, NULL);
+	um_spi_query(query, NULL, NULL);
 	old = MemoryContextSwitchTo(cache_context);
-	exchange_rates = palloc(sizeof(ExchangeRate) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		ExchangeRate *rate = &exchange_rates[i];
-
-		rate->from = um_text_column(row, desc, 1);
-		rate->to = um_text_column(row, desc, 2);
-		rate->valid_from = int64_column(row, desc, 3);
-		rate->valid_to = int64_column(row, desc, 4);
-		rate->rate = numeric_column(row, desc, 5);
-	}
-	nexchange_rates = (int) SPI_processed;
+	count = (int) SPI_processed;
+	*rows = palloc(size * (count + 1));
+	for (int i = 0; i < count; i++)
+		read_row((char *) *rows + size * i, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
+	return count;
 }
 
-/* Reads all discounts, sorted. */
 static void
-load_discounts(void)
+read_exchange_rate(void *to, HeapTuple row, TupleDesc desc)
 {
-	MemoryContext old;
-	UmSpi		spi;
+	ExchangeRate *rate = to;
 
-	um_spi_begin(&spi);
-	um_spi_query(&read_discounts, NULL, NULL);
-	old = MemoryContextSwitchTo(cache_context);
-	discounts = palloc(sizeof(Discount) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		Discount   *discount = &discounts[i];
+	rate->from = um_text_column(row, desc, 1);
+	rate->to = um_text_column(row, desc, 2);
+	rate->valid_from = int64_column(row, desc, 3);
+	rate->valid_to = int64_column(row, desc, 4);
+	rate->rate = numeric_column(row, desc, 5);
+}
 
-		discount->org = um_text_column(row, desc, 1);
-		discount->provider = um_text_column(row, desc, 2);
-		discount->model = um_text_column(row, desc, 3);
-		discount->valid_from = int64_column(row, desc, 4);
-		discount->valid_to = int64_column(row, desc, 5);
-		discount->percent = numeric_column(row, desc, 6);
-	}
-	ndiscounts = (int) SPI_processed;
-	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
+static void
+read_discount(void *to, HeapTuple row, TupleDesc desc)
+{
+	Discount   *discount = to;
+
+	discount->org = um_text_column(row, desc, 1);
+	discount->provider = um_text_column(row, desc, 2);
+	discount->model = um_text_column(row, desc, 3);
+	discount->valid_from = int64_column(row, desc, 4);
+	discount->valid_to = int64_column(row, desc, 5);
+	discount->percent = numeric_column(row, desc, 6);
+}
+
+static void
+read_contractor(void *to, HeapTuple row, TupleDesc desc)
+{
+	*(char **) to = um_text_column(row, desc, 1);
+}
+
+/* Reads all exchange rates and discounts, sorted, and who has prices of his own. */
+static void
+load_beside(void)
+{
+	void	   *rows;
+
+	nexchange_rates = load_rows(&read_exchange_rates, &rows, sizeof(ExchangeRate), read_exchange_rate);
+	exchange_rates = rows;
+	ndiscounts = load_rows(&read_discounts, &rows, sizeof(Discount), read_discount);
+	discounts = rows;
+	ncontractors = load_rows(&read_contractors, &rows, sizeof(char *), read_contractor);
+	contractors = rows;
 }
 
 /* Compares a string with another one, byte by byte. */
@@ -429,24 +434,6 @@ compare_bytes(UmString string, const char *other)
 	int			order = strncmp(other, string.data, string.length);
 
 	return order != 0 ? -order : (other[string.length] == '\0' ? 0 : -1);
-}
-
-/* Reads which organisations have prices of their own. */
-static void
-load_contractors(void)
-{
-	MemoryContext old;
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(&read_contractors, NULL, NULL);
-	old = MemoryContextSwitchTo(cache_context);
-	contractors = palloc(sizeof(char *) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
-		contractors[i] = um_text_column(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-	ncontractors = (int) SPI_processed;
-	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
 }
 
 static int
@@ -483,11 +470,7 @@ um_price_list(UmString org, UmString provider, UmString model)
 	{
 		validate_cache();
 		if (ncontractors < 0)
-		{
-			load_exchange_rates();
-			load_discounts();
-			load_contractors();
-		}
+			load_beside();
 		key.org = has_contract(org) ? org : UM_EMPTY;
 		if (last_name != NULL && name_match(&key, &last_name->key, 0) == 0)
 			return &last_name->list;

@@ -4,8 +4,12 @@
  */
 #include "postgres.h"
 
+#include "access/stratnum.h"
+#include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "quota/counter_name.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
 
 /* The name of a counter; the subject stays the caller's. */
 UmCounterName
@@ -21,6 +25,18 @@ um_counter_name(int64 quota_id, UmString subject, TimestampTz period_start)
 	name.subject = subject;
 	name.hash = hash;
 	return name;
+}
+
+/* Looks for it in an index whose first columns are those of a counter's name. */
+void
+um_counter_name_keys(const UmCounterName *name, ScanKeyData *keys)
+{
+	ScanKeyInit(&keys[0], UM_KEY_QUOTA_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(name->quota_id));
+	ScanKeyEntryInitialize(&keys[1], 0, UM_KEY_SUBJECT, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ, um_string_text(name->subject));
+	ScanKeyInit(&keys[2], UM_KEY_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(name->period_start));
 }
 
 /* The order in which every transaction locks its counters. */

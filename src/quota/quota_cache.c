@@ -16,6 +16,7 @@
 #include "base/access.h"
 #include "base/amount.h"
 #include "base/catalog.h"
+#include "base/setting.h"
 #include "base/table_columns.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -301,9 +302,7 @@ read_quota(const Datum *values, const bool *nulls)
 	quota->amount = raised_amount(values, nulls);
 	quota->period = um_period_by_name(text_of(values, nulls, COL_PERIOD));
 	quota->billing_day = DatumGetInt16(values[COL_BILLING_DAY]);
-	quota->tz = pg_tzset(text_of(values, nulls, COL_TIME_ZONE));
-	if (quota->tz == NULL)
-		elog(ERROR, "time zone of quota \"%s\" is not known", quota->name);
+	quota->tz = um_time_zone(text_of(values, nulls, COL_TIME_ZONE), "a quota");
 	quota->blocks = strcmp(text_of(values, nulls, COL_ENFORCEMENT), "block") == 0;
 	quota->revision = DatumGetInt32(values[COL_REVISION]);
 	if (!nulls[COL_RAISE_CHANGES])

@@ -34,3 +34,10 @@ FROM (VALUES ('America/Caracas', '2016-05-01 06:59:59Z'::timestamptz), ('America
 -- No calendar goes further
 SELECT usage_monitor.period_start('infinity', 'day', 'UTC');
 SELECT usage_monitor.period_end('294276-12-31 12:00Z', 'year', 'UTC');
+
+-- A time zone that the server knew once, and does not know any more
+ALTER TABLE usage_monitor.quota DISABLE TRIGGER ALL;
+UPDATE usage_monitor.quota SET time_zone = 'Moon/Tranquility';
+ALTER TABLE usage_monitor.quota ENABLE TRIGGER ALL;
+INSERT INTO usage_monitor.usage (user_id, model) VALUES ('u', 'm');
+\echo :SQLSTATE
