@@ -63,6 +63,12 @@ CREATE FUNCTION _usage_monitor._is_time_zone(name text) RETURNS boolean
 
 COMMENT ON FUNCTION _usage_monitor._is_time_zone(text) IS 'Whether the server knows a time zone of that name.';
 
+CREATE FUNCTION _usage_monitor._quoted(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce('"' || value || '"', 'NULL');
+
+COMMENT ON FUNCTION _usage_monitor._quoted(text) IS 'A value as messages name it.';
+
 CREATE FUNCTION _usage_monitor._check_currency(name text, code text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
@@ -71,7 +77,7 @@ BEGIN
     IF code IS NULL OR code !~ '^[A-Z]{3}$' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('column "%s" must be a currency code, but is "%s"', name, code),
+            MESSAGE = format('column "%s" must be a currency code, but is %s', name, _usage_monitor._quoted(code)),
             HINT = 'Write the ISO 4217 code in capitals, for example USD or CNY.';
     END IF;
 END
@@ -96,7 +102,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('column "%s" must be a time zone, but is "%s"', name, zone),
+            MESSAGE = format('column "%s" must be a time zone, but is %s', name, _usage_monitor._quoted(zone)),
             HINT = 'Time zones are listed in pg_timezone_names, for example Asia/Shanghai.';
     END IF;
 END
@@ -143,13 +149,13 @@ BEGIN
     IF NEW.unpriced IS NULL OR NEW.unpriced NOT IN ('record', 'refuse') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('column "unpriced" must be record or refuse, but is "%s"', NEW.unpriced),
+            MESSAGE = format('column "unpriced" must be record or refuse, but is %s', _usage_monitor._quoted(NEW.unpriced)),
             HINT = 'record keeps calls without a price with cost NULL, refuse does not take them.';
     END IF;
     IF NEW.reported_costs IS NULL OR NEW.reported_costs NOT IN ('prefer', 'ignore') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('column "reported_costs" must be prefer or ignore, but is "%s"', NEW.reported_costs),
+            MESSAGE = format('column "reported_costs" must be prefer or ignore, but is %s', _usage_monitor._quoted(NEW.reported_costs)),
             HINT = 'prefer takes what a response says that the provider charged, ignore prices the call by the price book.';
     END IF;
     RETURN NEW;

@@ -125,13 +125,13 @@ BEGIN
     IF _usage_monitor._meter_side(NEW.meter) IS NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('column "meter" must be a known meter, but is "%s"', NEW.meter),
+            MESSAGE = format('column "meter" must be a known meter, but is %s', _usage_monitor._quoted(NEW.meter)),
             HINT = format('Meters are %s.', _usage_monitor._meter_names());
     END IF;
     IF NEW.amount IS NULL OR NEW.amount < 0 OR NEW.amount IN ('NaN', 'Infinity') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('column "amount" of meter "%s" must be zero or more, but is %s', NEW.meter, NEW.amount),
+            MESSAGE = format('column "amount" of meter "%s" must be zero or more, but is %s', NEW.meter, coalesce(NEW.amount::text, 'NULL')),
             HINT = 'It is money for "per" units, in the price''s currency.';
     END IF;
     IF abs(NEW.amount) >= 1e100 OR scale(NEW.amount) > 100 THEN
@@ -145,13 +145,13 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('column "per" of meter "%s" must divide a power of ten, but is %s', NEW.meter, NEW.per),
+            MESSAGE = format('column "per" of meter "%s" must divide a power of ten, but is %s', NEW.meter, coalesce(NEW.per::text, 'NULL')),
             HINT = 'Only then is every cost an exact decimal. Write 1000000, 1000 or 1, and convert the amount.';
     END IF;
     IF NEW.context_from IS NULL OR NEW.context_from < 0 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('column "context_from" of meter "%s" must be zero or more, but is %s', NEW.meter, NEW.context_from),
+            MESSAGE = format('column "context_from" of meter "%s" must be zero or more, but is %s', NEW.meter, coalesce(NEW.context_from::text, 'NULL')),
             HINT = 'It is a number of input tokens; 0 stands for every request.';
     END IF;
     IF NEW.window_zone IS NOT NULL THEN
@@ -164,7 +164,8 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
             MESSAGE = format('window from %s to %s on days %s of meter "%s" is invalid',
-                             NEW.window_start, NEW.window_end, NEW.window_days, NEW.meter),
+                             coalesce(NEW.window_start::text, 'NULL'), coalesce(NEW.window_end::text, 'NULL'),
+                             coalesce(NEW.window_days::text, 'NULL'), NEW.meter),
             HINT = 'A window has a start and another end, and days from 1 (Monday) to 7 (Sunday).';
     END IF;
     RETURN NEW;
@@ -186,7 +187,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
             MESSAGE = format('column "rate" from %s to %s must be above zero and between two currencies, but is %s',
-                             NEW.from_currency, NEW.to_currency, NEW.rate),
+                             NEW.from_currency, NEW.to_currency, coalesce(NEW.rate::text, 'NULL')),
             HINT = 'It is what one unit of from_currency is worth in to_currency.';
     END IF;
     IF abs(NEW.rate) >= 1e100 OR scale(NEW.rate) > 100 THEN
@@ -219,7 +220,7 @@ BEGIN
     IF NEW.percent IS NULL OR NOT NEW.percent BETWEEN 0 AND 100 OR scale(NEW.percent) > 100 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('column "percent" must be from 0 to 100, but is %s', left(NEW.percent::text, 60)),
+            MESSAGE = format('column "percent" must be from 0 to 100, but is %s', coalesce(left(NEW.percent::text, 60), 'NULL')),
             HINT = 'It is what the organisation pays less: 15 stands for 15 %.';
     END IF;
     PERFORM _usage_monitor._check_valid(NEW.valid);

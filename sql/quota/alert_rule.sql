@@ -58,13 +58,13 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown metric "%s" of alert rule "%s"', NEW.metric, NEW.name),
+            MESSAGE = format('unknown metric %s of alert rule "%s"', _usage_monitor._quoted(NEW.metric), NEW.name),
             HINT = 'Metrics are cost, tokens, requests, error_rate, avg_duration_ms and p95_duration_ms.';
     END IF;
     IF NEW.severity IS NULL OR NEW.severity NOT IN ('info', 'warning', 'critical') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown severity "%s" of alert rule "%s"', NEW.severity, NEW.name),
+            MESSAGE = format('unknown severity %s of alert rule "%s"', _usage_monitor._quoted(NEW.severity), NEW.name),
             HINT = 'Severities are info, warning and critical.';
     END IF;
     IF NOT coalesce(NEW.dimensions, '{}') <@ known
@@ -81,7 +81,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM007',
             MESSAGE = format('threshold of alert rule "%s" must be above zero, and of an error rate up to 1, but is %s',
-                             NEW.name, NEW.threshold),
+                             NEW.name, coalesce(NEW.threshold::text, 'NULL')),
             HINT = 'An error rate is a share: 0.10 for 10 %.';
     END IF;
     -- a longer one would begin before all time, and no rule could be looked at
@@ -96,7 +96,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
             MESSAGE = format('column "min_requests" of alert rule "%s" must be above zero, but is %s',
-                             NEW.name, NEW.min_requests),
+                             NEW.name, coalesce(NEW.min_requests::text, 'NULL')),
             HINT = 'A window without calls has no value to look at: 1 is the least.';
     END IF;
     RETURN NEW;

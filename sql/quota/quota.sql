@@ -277,7 +277,7 @@ BEGIN
     IF NEW.scope IS NULL OR NEW.scope NOT IN ('all', 'org', 'department', 'project', 'user', 'session', 'model', 'provider', 'tag') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown scope "%s" of quota "%s"', NEW.scope, NEW.name),
+            MESSAGE = format('unknown scope %s of quota "%s"', _usage_monitor._quoted(NEW.scope), NEW.name),
             HINT = 'Scopes are all, org, department, project, user, session, model, provider and tag.';
     END IF;
     IF NEW.subject = '' OR (NEW.scope = 'all' AND NEW.subject IS NOT NULL) THEN
@@ -289,25 +289,25 @@ BEGIN
     IF NEW.metric IS NULL OR NEW.metric NOT IN ('cost', 'tokens', 'requests') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown metric "%s" of quota "%s"', NEW.metric, NEW.name),
+            MESSAGE = format('unknown metric %s of quota "%s"', _usage_monitor._quoted(NEW.metric), NEW.name),
             HINT = 'Metrics are cost, tokens and requests.';
     END IF;
     IF NEW.period IS NULL OR NEW.period NOT IN ('hour', 'day', 'week', 'month', 'year', 'lifetime') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown period "%s" of quota "%s"', NEW.period, NEW.name),
+            MESSAGE = format('unknown period %s of quota "%s"', _usage_monitor._quoted(NEW.period), NEW.name),
             HINT = 'Periods are hour, day, week, month, year and lifetime.';
     END IF;
     IF NEW.enforcement IS NULL OR NEW.enforcement NOT IN ('alert', 'block') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown enforcement "%s" of quota "%s"', NEW.enforcement, NEW.name),
+            MESSAGE = format('unknown enforcement %s of quota "%s"', _usage_monitor._quoted(NEW.enforcement), NEW.name),
             HINT = 'Enforcement is alert or block.';
     END IF;
     IF NEW.kind IS NULL OR NEW.kind NOT IN ('quota', 'budget') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown kind "%s" of quota "%s"', NEW.kind, NEW.name),
+            MESSAGE = format('unknown kind %s of quota "%s"', _usage_monitor._quoted(NEW.kind), NEW.name),
             HINT = 'A quota is of kind quota or budget.';
     END IF;
     IF NEW.billing_day IS NULL OR NEW.billing_day NOT BETWEEN 1 AND 31
@@ -315,7 +315,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('quota "%s" of period %s cannot have billing day %s', NEW.name, NEW.period, NEW.billing_day),
+            MESSAGE = format('quota "%s" of period %s cannot have billing day %s', NEW.name, NEW.period, coalesce(NEW.billing_day::text, 'NULL')),
             HINT = 'Billing days are 1 to 31, of months; shorter months have their last day instead.';
     END IF;
     IF NEW.overrides IS NOT NULL AND NEW.created_at IS NOT DISTINCT FROM OLD.created_at
@@ -351,7 +351,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM007',
             MESSAGE = format('thresholds of quota "%s" must rise from above 0 to 1, but warning is %s and critical is %s',
-                             NEW.name, NEW.warning_threshold, NEW.critical_threshold),
+                             NEW.name, coalesce(NEW.warning_threshold::text, 'NULL'), coalesce(NEW.critical_threshold::text, 'NULL')),
             HINT = 'They are shares of the amount: warning 0.80 and critical 0.95 by default.';
     END IF;
     IF EXISTS (SELECT FROM unnest(NEW.thresholds) AS t (share)

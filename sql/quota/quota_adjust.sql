@@ -88,7 +88,7 @@ BEGIN
     IF amount IS NULL OR amount <= 0 OR amount IN ('NaN', 'Infinity') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM006',
-            MESSAGE = format('a raise of quota "%s" must be above zero, but is %s', name, amount),
+            MESSAGE = format('a raise of quota "%s" must be above zero, but is %s', name, coalesce(amount::text, 'NULL')),
             HINT = 'It is what is added to the quota''s amount.';
     END IF;
     IF abs(amount) >= 1e100 OR scale(amount) > 100 THEN

@@ -102,7 +102,7 @@ BEGIN
     IF NEW.kind IS NULL OR NEW.kind <> ALL (kinds) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('unknown kind "%s" of alert channel "%s"', NEW.kind, NEW.name),
+            MESSAGE = format('unknown kind %s of alert channel "%s"', _usage_monitor._quoted(NEW.kind), NEW.name),
             HINT = format('Kinds are %s.', array_to_string(kinds, ', '));
     END IF;
     -- the value may be a secret that was put here by mistake: it is not repeated

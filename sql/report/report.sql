@@ -465,7 +465,7 @@ BEGIN
     IF unit IS NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "period" must be a known period, but is %s', coalesce('"' || period || '"', 'NULL')),
+            MESSAGE = format('argument "period" must be a known period, but is %s', _usage_monitor._quoted(period)),
             HINT = 'Reports are daily, weekly or monthly.';
     END IF;
     IF NOT _usage_monitor._has_period(at) THEN

@@ -43,7 +43,7 @@ BEGIN
     IF decimal_mark IS NULL OR decimal_mark NOT IN ('.', ',') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "decimal_mark" must be a point or a comma, but is %s', coalesce('"' || decimal_mark || '"', 'NULL')),
+            MESSAGE = format('argument "decimal_mark" must be a point or a comma, but is %s', _usage_monitor._quoted(decimal_mark)),
             HINT = 'Give '','' for spreadsheets that write 1,5; cells are then separated by semicolons.';
     END IF;
 END

@@ -25,7 +25,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('argument "group_by" must be a known grouping, but is %s', coalesce('"' || group_by || '"', 'NULL')),
+            MESSAGE = format('argument "group_by" must be a known grouping, but is %s', _usage_monitor._quoted(group_by)),
             HINT = 'Group by hour, day, week, month, org, department, project, user, session, provider, model, resolved_model, operation, source, service_tier or tag.';
     END IF;
     IF "from" IS NULL OR "to" IS NULL OR "from" > "to" THEN

@@ -82,7 +82,7 @@ um_node_child(UmNode *node)
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	value;
-	UmNode	   *child = NULL;
+	UmNode	   *child;
 	int			index = 0;
 
 	if (node->opened || node->value.type != jbvBinary)
@@ -97,9 +97,9 @@ um_node_child(UmNode *node)
 		{
 			child = append(node);
 			set_key(child, value.val.string.val, value.val.string.len);
-		}
-		else if (token == WJB_VALUE)
+			(void) JsonbIteratorNext(&it, &value, true);
 			set_value(child, &value);
+		}
 		else if (token == WJB_ELEM)
 		{
 			child = append(node);
@@ -152,7 +152,7 @@ um_node_undot(UmNode *node)
 		const char *dot;
 
 		rest = rest->next;
-		while ((dot = memchr(key, '.', length)) != NULL)
+		while (key != NULL && (dot = memchr(key, '.', length)) != NULL)
 		{
 			outer = outer_node(outer, key, (int) (dot - key));
 			length -= (int) (dot - key) + 1;
