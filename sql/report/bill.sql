@@ -459,9 +459,10 @@ WITH bill AS (
 ), part AS (
     SELECT c.vendor, c.day, c.model, p.meter,
            sum(p.quantity) AS quantity,
-           sum(p.quantity * p.unit_price * coalesce(p.multiplier, 1) * coalesce((100 - p.discount) * 0.01, 1) * coalesce(p.exchange_rate, 1)) AS amount
+           sum(p.cost) AS amount
       FROM call c
      CROSS JOIN LATERAL unnest(c.parts) AS p
+     WHERE p.meter IS NOT NULL
      GROUP BY 1, 2, 3, 4
 ), listed AS (
     SELECT p.vendor, p.day, p.model, p.meter, p.quantity, p.amount FROM part p

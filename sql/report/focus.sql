@@ -142,7 +142,8 @@ COMMENT ON FUNCTION _usage_monitor._focus_time(timestamptz) IS 'An instant as FO
 CREATE FUNCTION _usage_monitor._meter_unit(meter text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN meter = 'cache_storage' THEN 'Token-Hours'
-            WHEN meter ~ '^(input|output|cache_|reasoning)' THEN 'Tokens'
+            WHEN starts_with(meter, 'input') OR starts_with(meter, 'output') OR starts_with(meter, 'cache_')
+                 OR starts_with(meter, 'reasoning') THEN 'Tokens'
             ELSE CASE meter
                      WHEN 'request' THEN 'Requests'
                      WHEN 'web_search' THEN 'Searches'
@@ -179,6 +180,8 @@ CREATE FUNCTION usage_monitor.focus(
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
+    -- as in _charges()
+    SET enable_sort = off
 AS $$
 DECLARE
     columns  CONSTANT text[] := ARRAY(SELECT _usage_monitor._focus_columns(version));
@@ -193,62 +196,58 @@ BEGIN
             HINT = 'Leave it out, or name some: tags => ''{workflow, device}''.';
     END IF;
 
-    RETURN QUERY
-    WITH charge AS MATERIALIZED (
-        SELECT c.*, coalesce(c.provider, 'Unknown') AS who,
-               -- a correction is one of an earlier billing period
-               c.kind = 'correction' AND left(c.corrects, 7) <> to_char(c.day, 'YYYY-MM') AS is_correction,
-               c.kind IN ('correction', 'difference') AND coalesce(left(c.corrects, 7) = to_char(c.day, 'YYYY-MM'), true) AS is_adjustment
-          FROM _usage_monitor._charges("from", "to", focus.org, focus.tags) AS c
-    ), time AS MATERIALIZED (
-        SELECT d.day,
-               _usage_monitor._focus_time(_usage_monitor._day_start(d.day)) AS day_start,
-               _usage_monitor._focus_time(_usage_monitor._day_start(d.day + 1)) AS day_end,
-               _usage_monitor._focus_time(_usage_monitor._day_start(date_trunc('month', d.day::timestamp)::date)) AS month_start,
-               _usage_monitor._focus_time(_usage_monitor._day_start((date_trunc('month', d.day::timestamp) + interval '1 month')::date)) AS month_end
-          FROM (SELECT DISTINCT c.day FROM charge c) AS d
-    )
+    -- Rows of so many columns are made once, and are not sorted: what they are made of is.
+    RETURN QUERY EXECUTE format($query$
     SELECT NULL::text,
            c.cost,
            c.org,
            c.org,
            'Organisation',
-           currency,
-           t.month_end,
-           t.month_start,
+           $7,
+           c.month_end,
+           c.month_start,
            CASE WHEN c.is_adjustment THEN 'Adjustment' ELSE 'Usage' END,
            CASE WHEN c.is_correction THEN 'Correction' END,
-           p.description,
+           CASE c.kind WHEN 'usage' THEN c.model || ', ' || replace(c.meter, '_', ' ')
+                       WHEN 'reported' THEN c.model || ', as the provider charged'
+                       WHEN 'correction' THEN format('%%s, correction of %%s', c.model, c.corrects)
+                       WHEN 'archived' THEN c.model || ', archived'
+                       ELSE c.model || ', by the prices that held when the calls were recorded' END,
            'Usage-Based',
-           t.day_end,
-           t.day_start,
-           p.consumed,
-           p.consumed_unit,
+           c.day_end,
+           c.day_start,
+           CASE WHEN c.unit IS NOT NULL THEN c.quantity WHEN NOT c.is_adjustment THEN c.requests END,
+           CASE WHEN c.unit IS NOT NULL THEN c.unit WHEN NOT c.is_adjustment THEN 'Requests' END,
            c.cost,
-           trim_scale(p.contracted * coalesce(c.exchange_rate, 1)),
+           CASE WHEN c.exchange_rate IS NULL THEN c.contracted ELSE trim_scale(c.contracted * c.exchange_rate) END,
            c.cost,
-           CASE WHEN 'HostProviderName' = ANY (columns) THEN c.who END,
+           %1$s,
            NULL::text,
            c.who,
-           p.list_cost,
-           trim_scale(p.list * coalesce(c.exchange_rate, 1)),
-           p.category,
+           c.list_cost,
+           CASE WHEN c.exchange_rate IS NULL THEN c.list ELSE trim_scale(c.list * c.exchange_rate) END,
+           CASE WHEN c.unit IS NOT NULL THEN 'Standard' ELSE 'Other' END,
            c.price_currency,
-           p.contracted,
+           c.contracted,
            c.price_cost,
-           p.list,
-           p.quantity,
-           p.unit,
-           CASE WHEN 'ProviderName' = ANY (columns) THEN c.who END,
-           CASE WHEN 'PublisherName' = ANY (columns) THEN c.who END,
+           c.list,
+           -- what was not priced by the price book is so many units of money, at one each
+           CASE WHEN c.unit IS NOT NULL THEN c.quantity ELSE c.price_cost END,
+           coalesce(c.unit, 'Units'),
+           %2$s,
+           %3$s,
            'AI and Machine Learning',
            c.who || ' API',
-           CASE WHEN 'ServiceProviderName' = ANY (columns) THEN c.who END,
+           %4$s,
            'Generative AI',
-           format('%s/%s/', c.who, c.model) || p.meter,
-           p.meter,
-           p.details,
-           format('%s/%s/', c.who, c.model) || p.meter || p.price,
+           c.sku,
+           coalesce(c.meter, 'charge'),
+           CASE WHEN c.time_window IS NOT NULL
+                THEN jsonb_build_object('x_ServiceTier', c.service_tier, 'x_ContextFrom', c.context_from, 'x_TimeWindow', c.time_window)
+                WHEN c.unit IS NOT NULL
+                THEN jsonb_build_object('x_ServiceTier', c.service_tier, 'x_ContextFrom', c.context_from) END,
+           CASE WHEN c.unit IS NOT NULL
+                THEN c.sku || '/' || c.service_tier || '/' || c.context_from::text || coalesce('/' || c.time_window, '') ELSE c.sku END,
            c.project,
            c.project,
            CASE WHEN c.project IS NOT NULL THEN 'Project' END,
@@ -256,32 +255,30 @@ BEGIN
            c.corrects,
            c.department,
            c.requests
-      FROM charge AS c
-      JOIN time AS t ON t.day = c.day
-     CROSS JOIN LATERAL (
-         SELECT format('%s, %s', c.model, replace(c.meter, '_', ' ')) AS description,
-                c.meter,
-                'Standard' AS category,
-                c.quantity AS consumed, _usage_monitor._meter_unit(c.meter) AS consumed_unit,
-                c.quantity, _usage_monitor._meter_unit(c.meter) AS unit,
-                c.list_unit_price AS list, trim_scale(c.unit_price * coalesce((100 - c.discount) * 0.01, 1)) AS contracted,
-                c.list_cost,
-                concat('/', c.service_tier, '/', c.context_from, '/' || c.time_window) AS price,
-                jsonb_strip_nulls(jsonb_build_object('x_ServiceTier', c.service_tier, 'x_ContextFrom', c.context_from,
-                                                     'x_TimeWindow', c.time_window)) AS details
-          WHERE c.kind = 'usage'
-         UNION ALL
-         -- what was not priced by the price book is so many units of money, at one each
-         SELECT CASE c.kind WHEN 'reported' THEN format('%s, as the provider charged', c.model)
-                            WHEN 'correction' THEN format('%s, correction of %s', c.model, c.corrects)
-                            WHEN 'archived' THEN format('%s, archived', c.model)
-                            ELSE format('%s, by the prices that held when the calls were recorded', c.model) END,
-                'charge', 'Other',
-                CASE WHEN NOT c.is_adjustment THEN c.requests END, CASE WHEN NOT c.is_adjustment THEN 'Requests' END,
-                c.price_cost, 'Units', 1, 1, c.cost, '', NULL
-          WHERE c.kind NOT IN ('usage', 'unpriced')) AS p
-     ORDER BY c.day, c.org, c.department, c.project, c.who, c.model, p.meter, p.price, c.kind, c.corrects, c.tags,
-              c.exchange_rate, c.discount, c.list_unit_price, c.unit_price;
+      FROM (
+          SELECT c.*,
+                 w.who,
+                 w.who || '/' || c.model || '/' || coalesce(c.meter, 'charge') AS sku,
+                 CASE WHEN c.meter IS NOT NULL THEN _usage_monitor._meter_unit(c.meter) END AS unit,
+                 CASE WHEN c.meter IS NOT NULL THEN c.list_unit_price ELSE 1 END AS list,
+                 CASE WHEN c.discount IS NOT NULL THEN trim_scale(c.unit_price * ((100 - c.discount) * 0.01))
+                      WHEN c.meter IS NOT NULL THEN c.unit_price
+                      ELSE 1 END AS contracted,
+                 -- a correction is one of an earlier billing period
+                 c.kind = 'correction' AND left(c.corrects, 7) <> to_char(c.day, 'YYYY-MM') AS is_correction,
+                 c.kind IN ('correction', 'difference') AND coalesce(left(c.corrects, 7) = to_char(c.day, 'YYYY-MM'), true) AS is_adjustment
+            FROM (%5$s) AS c
+           CROSS JOIN LATERAL (SELECT coalesce(c.provider, 'Unknown') AS who) AS w
+           WHERE c.kind <> 'unpriced'
+          OFFSET 0  -- each once
+      ) AS c
+    $query$,
+    CASE WHEN 'HostProviderName' = ANY (columns) THEN 'c.who' ELSE 'NULL' END,
+    CASE WHEN 'ProviderName' = ANY (columns) THEN 'c.who' ELSE 'NULL' END,
+    CASE WHEN 'PublisherName' = ANY (columns) THEN 'c.who' ELSE 'NULL' END,
+    CASE WHEN 'ServiceProviderName' = ANY (columns) THEN 'c.who' ELSE 'NULL' END,
+    _usage_monitor._charge_query(org, tags))
+    USING _usage_monitor._instant("from"), _usage_monitor._instant("to"), org, "from", "to", tags, currency;
 
     -- a cost is never NULL in FOCUS, and never made up here
     SELECT s.unpriced_requests INTO unpriced

@@ -5,8 +5,8 @@
  *
  * A cost is linear in the quantity while the rate, the discount and the
  * exchange rate are the same.  So the quantities are added up, as integers,
- * and multiplied by whoever asked: that is exact, and much quicker than to
- * price ten million calls meter by meter.
+ * and multiplied at the end: that is exact, and much quicker than to price ten
+ * million calls meter by meter.
  */
 #include "postgres.h"
 
@@ -58,6 +58,15 @@ typedef struct ChargeList
 	int			room;
 	Charge	   *charges;
 } ChargeList;
+
+/* The columns of _charge_part. */
+enum
+{
+	PART_METER, PART_QUANTITY, PART_AMOUNT, PART_PER, PART_LIST_UNIT_PRICE, PART_UNIT_PRICE,
+	PART_DISCOUNT, PART_CURRENCY, PART_EXCHANGE_RATE, PART_PRICE_ID, PART_SERVICE_TIER,
+	PART_CONTEXT_FROM, PART_TIME_WINDOW, PART_LIST_COST, PART_PRICE_COST, PART_COST,
+	PART_REQUESTS, PART_NCOLUMNS
+};
 
 static ChargeList *
 list_of(FunctionCallInfo fcinfo, MemoryContext *context)
@@ -229,57 +238,119 @@ usage_monitor_charge_add(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(list);
 }
 
-/* An array of _charge_part. */
+/* By meter, as their names are sorted, and price. */
+static int
+compare_charges(const void *a, const void *b)
+{
+	const Charge *one = a;
+	const Charge *other = b;
+	int			order = strcmp(um_meters[one->meter].name, um_meters[other->meter].name);
+
+	if (order == 0)
+		order = strcmp(um_tiers[one->tier], um_tiers[other->tier]);
+	if (order == 0)
+		order = (one->context_from > other->context_from) - (one->context_from < other->context_from);
+	if (order == 0)
+		order = (one->window.start > other->window.start) - (one->window.start < other->window.start);
+	if (order == 0)
+		order = (one->price_id > other->price_id) - (one->price_id < other->price_id);
+	if (order == 0)
+		order = compare(one->list_unit_price, other->list_unit_price);
+	return order;
+}
+
+static Datum
+optional(Numeric value, bool *isnull)
+{
+	*isnull = value == NULL;
+	return *isnull ? (Datum) 0 : NumericGetDatum(trimmed(value));
+}
+
+/* A row of _charge_part; *cost becomes what it costs. */
+static Datum
+charge_part(const Charge *charge, TupleDesc desc, Numeric *cost)
+{
+	Numeric		quantity = um_decimal_to_numeric(charge->whole, 0);
+	Numeric		list_price = charge->list_unit_price;
+	Numeric		unit_price = charge->unit_price;
+	Numeric		list_cost;
+	Numeric		price_cost;
+	Datum		values[PART_NCOLUMNS] = {0};
+	bool		nulls[PART_NCOLUMNS] = {0};
+
+	if (charge->fraction != NULL)
+		quantity = plus(quantity, charge->fraction);
+	if (charge->multiplier != NULL)
+	{
+		list_price = times(list_price, charge->multiplier);
+		unit_price = times(unit_price, charge->multiplier);
+	}
+	list_cost = times(quantity, list_price);
+	price_cost = times(quantity, unit_price);
+	if (charge->discount != NULL)
+		price_cost = times(times(price_cost, minus(int64_to_numeric(100), charge->discount)),
+						   um_decimal_to_numeric(1, 2));
+	*cost = price_cost;
+	if (charge->exchange_rate != NULL)
+	{
+		list_cost = times(list_cost, charge->exchange_rate);
+		*cost = times(*cost, charge->exchange_rate);
+	}
+
+	values[PART_METER] = CStringGetTextDatum(um_meters[charge->meter].name);
+	values[PART_QUANTITY] = NumericGetDatum(trimmed(quantity));
+	values[PART_AMOUNT] = NumericGetDatum(trimmed(charge->amount));
+	values[PART_PER] = NumericGetDatum(trimmed(charge->per));
+	values[PART_LIST_UNIT_PRICE] = NumericGetDatum(trimmed(list_price));
+	values[PART_UNIT_PRICE] = NumericGetDatum(trimmed(unit_price));
+	values[PART_DISCOUNT] = optional(charge->discount, &nulls[PART_DISCOUNT]);
+	values[PART_CURRENCY] = CStringGetTextDatum(charge->currency);
+	values[PART_EXCHANGE_RATE] = optional(charge->exchange_rate, &nulls[PART_EXCHANGE_RATE]);
+	values[PART_PRICE_ID] = Int64GetDatum(charge->price_id);
+	values[PART_SERVICE_TIER] = CStringGetTextDatum(um_tiers[charge->tier]);
+	values[PART_CONTEXT_FROM] = Int64GetDatum(charge->context_from);
+	nulls[PART_TIME_WINDOW] = !charge->has_window;
+	if (charge->has_window)
+		values[PART_TIME_WINDOW] = CStringGetTextDatum(um_window_text(&charge->window));
+	values[PART_LIST_COST] = NumericGetDatum(trimmed(list_cost));
+	values[PART_PRICE_COST] = NumericGetDatum(trimmed(price_cost));
+	values[PART_COST] = NumericGetDatum(trimmed(*cost));
+	values[PART_REQUESTS] = Int64GetDatum(charge->requests);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/*
+ * An array of _charge_part: the charges, and at last what all of them cost,
+ * which has no meter.
+ */
 Datum
 usage_monitor_charge_final(PG_FUNCTION_ARGS)
 {
-	enum
-	{
-		METER, QUANTITY, AMOUNT, PER, UNIT_PRICE, LIST_UNIT_PRICE, MULTIPLIER, DISCOUNT,
-		CURRENCY, EXCHANGE_RATE, PRICE_ID, SERVICE_TIER, CONTEXT_FROM, TIME_WINDOW,
-		REQUESTS, NCOLUMNS
-	};
 	ChargeList *list = list_of(fcinfo, NULL);
 	Oid			element = get_element_type(get_fn_expr_rettype(fcinfo->flinfo));
+	Numeric		total = zero();
 	TupleDesc	desc;
 	Datum	   *rows;
+	Datum		values[PART_NCOLUMNS] = {0};
+	bool		nulls[PART_NCOLUMNS];
 
 	if (list == NULL)
 		PG_RETURN_NULL();
 	desc = lookup_rowtype_tupdesc(element, -1);
-	Assert(desc->natts == NCOLUMNS);
-	rows = palloc(sizeof(Datum) * list->count);
+	Assert(desc->natts == PART_NCOLUMNS);
+	qsort(list->charges, list->count, sizeof(Charge), compare_charges);
+	rows = palloc(sizeof(Datum) * (list->count + 1));
 	for (int i = 0; i < list->count; i++)
 	{
-		const Charge *charge = &list->charges[i];
-		Numeric		quantity = um_decimal_to_numeric(charge->whole, 0);
-		Datum		values[NCOLUMNS];
-		bool		nulls[NCOLUMNS] = {0};
+		Numeric		cost;
 
-		if (charge->fraction != NULL)
-			quantity = plus(quantity, charge->fraction);
-		values[METER] = CStringGetTextDatum(um_meters[charge->meter].name);
-		values[QUANTITY] = NumericGetDatum(quantity);
-		values[AMOUNT] = NumericGetDatum(charge->amount);
-		values[PER] = NumericGetDatum(charge->per);
-		values[UNIT_PRICE] = NumericGetDatum(charge->unit_price);
-		values[LIST_UNIT_PRICE] = NumericGetDatum(charge->list_unit_price);
-		values[MULTIPLIER] = NumericGetDatum(charge->multiplier);
-		nulls[MULTIPLIER] = charge->multiplier == NULL;
-		values[DISCOUNT] = NumericGetDatum(charge->discount);
-		nulls[DISCOUNT] = charge->discount == NULL;
-		values[CURRENCY] = CStringGetTextDatum(charge->currency);
-		values[EXCHANGE_RATE] = NumericGetDatum(charge->exchange_rate);
-		nulls[EXCHANGE_RATE] = charge->exchange_rate == NULL;
-		values[PRICE_ID] = Int64GetDatum(charge->price_id);
-		values[SERVICE_TIER] = CStringGetTextDatum(um_tiers[charge->tier]);
-		values[CONTEXT_FROM] = Int64GetDatum(charge->context_from);
-		nulls[TIME_WINDOW] = !charge->has_window;
-		if (charge->has_window)
-			values[TIME_WINDOW] = CStringGetTextDatum(um_window_text(&charge->window));
-		values[REQUESTS] = Int64GetDatum(charge->requests);
-		rows[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+		rows[i] = charge_part(&list->charges[i], desc, &cost);
+		total = plus(total, cost);
 	}
+	memset(nulls, true, sizeof(nulls));
+	nulls[PART_COST] = false;
+	values[PART_COST] = NumericGetDatum(trimmed(total));
+	rows[list->count] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	ReleaseTupleDesc(desc);
-	PG_RETURN_ARRAYTYPE_P(construct_array(rows, list->count, element, -1, false, TYPALIGN_DOUBLE));
+	PG_RETURN_ARRAYTYPE_P(construct_array(rows, list->count + 1, element, -1, false, TYPALIGN_DOUBLE));
 }
