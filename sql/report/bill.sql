@@ -453,6 +453,9 @@ WITH bill AS (
         ON u.provider = d.vendor
        AND u.ts >= d.day::timestamp AT TIME ZONE 'UTC'
        AND u.ts < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
+       -- known before the ledger is read, so that other days' partitions are not
+       AND u.ts >= (SELECT min(b.day) FROM bill b)::timestamp AT TIME ZONE 'UTC'
+       AND u.ts < (SELECT max(b.day) + 1 FROM bill b)::timestamp AT TIME ZONE 'UTC'
        AND NOT (u.cached AND u.cost = 0)
        AND u.operation IS DISTINCT FROM 'correction'
      GROUP BY 1, 2, 3

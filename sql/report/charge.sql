@@ -47,7 +47,7 @@ CREATE AGGREGATE _usage_monitor._charge_parts(
 ) (
     SFUNC = _usage_monitor._charge_add,
     STYPE = internal,
-    SSPACE = 1000,
+    SSPACE = 500,
     FINALFUNC = _usage_monitor._charge_final
 );
 

@@ -27,26 +27,51 @@
 PG_FUNCTION_INFO_V1(usage_monitor_charge_add);
 PG_FUNCTION_INFO_V1(usage_monitor_charge_final);
 
-/*
- * A quantity at a price.  All of it is copied: the price book may be read anew
- * between two calls.
- */
-typedef struct Charge
+/* The columns of _charge_part. */
+enum
 {
+	PART_METER, PART_QUANTITY, PART_AMOUNT, PART_PER, PART_LIST_UNIT_PRICE, PART_UNIT_PRICE,
+	PART_DISCOUNT, PART_CURRENCY, PART_EXCHANGE_RATE, PART_PRICE_ID, PART_SERVICE_TIER,
+	PART_CONTEXT_FROM, PART_TIME_WINDOW, PART_LIST_COST, PART_PRICE_COST, PART_COST,
+	PART_REQUESTS, PART_NCOLUMNS
+};
+
+/*
+ * A rate at which calls were priced.  It is kept once a query, for what is
+ * charged together has few and there may be a million of such.  All of it is
+ * copied: the price book may be read anew between two calls.
+ */
+typedef struct ChargeRate
+{
+	struct ChargeRate *next;
 	UmMeter		meter;
 	UmTier		tier;
 	int64		price_id;
 	int64		context_from;
 	bool		has_window;
 	UmWindow	window;
-	Numeric		amount;
-	Numeric		per;
 	Numeric		unit_price;
 	Numeric		list_unit_price;	/* everybody's, where the price is a contract's */
 	Numeric		multiplier;		/* NULL: none */
 	Numeric		discount;		/* percent, NULL: none */
 	Numeric		exchange_rate;	/* NULL: the same currency */
-	char	   *currency;
+	Numeric		billed;			/* of a unit, with surcharge and discount */
+	Numeric		listed;			/* of a unit, with surcharge */
+	Datum		part[PART_NCOLUMNS];	/* what a row of _charge_part has of it */
+	bool		nulls[PART_NCOLUMNS];
+} ChargeRate;
+
+#define RATE_BUCKETS 256
+
+typedef struct RateBook
+{
+	ChargeRate *buckets[RATE_BUCKETS];
+} RateBook;
+
+/* How much was used at a rate. */
+typedef struct Charge
+{
+	ChargeRate *rate;
 	int64		requests;
 	int128		whole;			/* sum of the whole quantities */
 	Numeric		fraction;		/* sum of those with decimals, NULL: none */
@@ -58,15 +83,6 @@ typedef struct ChargeList
 	int			room;
 	Charge	   *charges;
 } ChargeList;
-
-/* The columns of _charge_part. */
-enum
-{
-	PART_METER, PART_QUANTITY, PART_AMOUNT, PART_PER, PART_LIST_UNIT_PRICE, PART_UNIT_PRICE,
-	PART_DISCOUNT, PART_CURRENCY, PART_EXCHANGE_RATE, PART_PRICE_ID, PART_SERVICE_TIER,
-	PART_CONTEXT_FROM, PART_TIME_WINDOW, PART_LIST_COST, PART_PRICE_COST, PART_COST,
-	PART_REQUESTS, PART_NCOLUMNS
-};
 
 static ChargeList *
 list_of(FunctionCallInfo fcinfo, MemoryContext *context)
@@ -119,34 +135,99 @@ list_unit_price(const UmCall *call, const UmUse *use, const UmItem *item)
 }
 
 static bool
-is_charge(const Charge *charge, const UmItem *item, const UmCost *cost,
-		  Numeric list_price, Numeric multiplier)
+is_rate(const ChargeRate *rate, const UmItem *item, const UmCost *cost,
+		Numeric list_price, Numeric multiplier)
 {
 	const UmWindow *window = item->rate->window;
 
-	return charge->price_id == item->price->price_id &&
-		charge->meter == item->meter &&
-		charge->context_from == item->rate->context_from &&
-		charge->has_window == (window != NULL) &&
+	return rate->price_id == item->price->price_id &&
+		rate->meter == item->meter &&
+		rate->context_from == item->rate->context_from &&
+		rate->has_window == (window != NULL) &&
 		(window == NULL ||
-		 (charge->window.start == window->start && charge->window.end == window->end &&
-		  charge->window.days == window->days && charge->window.zone == window->zone)) &&
-		is_same(charge->unit_price, item->rate->unit_price) &&
-		is_same(charge->list_unit_price, list_price) &&
-		is_same(charge->multiplier, multiplier) &&
-		is_same(charge->discount, cost->discount) &&
-		is_same(charge->exchange_rate, cost->exchange_rate);
+		 (rate->window.start == window->start && rate->window.end == window->end &&
+		  rate->window.days == window->days && rate->window.zone == window->zone)) &&
+		is_same(rate->unit_price, item->rate->unit_price) &&
+		is_same(rate->list_unit_price, list_price) &&
+		is_same(rate->multiplier, multiplier) &&
+		is_same(rate->discount, cost->discount) &&
+		is_same(rate->exchange_rate, cost->exchange_rate);
+}
+
+static Datum
+optional(Numeric value, bool *isnull)
+{
+	*isnull = value == NULL;
+	return *isnull ? (Datum) 0 : NumericGetDatum(trimmed(value));
+}
+
+/* The rate of the item, a new one if need be; in the memory of the query. */
+static ChargeRate *
+find_rate(RateBook *book, const UmItem *item, const UmCost *cost,
+		  Numeric list_price, Numeric multiplier)
+{
+	uint64		hash = ((uint64) item->price->price_id * 31 + item->meter) * 31 + item->rate->context_from;
+	ChargeRate **bucket = &book->buckets[hash % RATE_BUCKETS];
+	ChargeRate *rate;
+
+	for (rate = *bucket; rate != NULL; rate = rate->next)
+		if (is_rate(rate, item, cost, list_price, multiplier))
+			return rate;
+
+	rate = palloc0(sizeof(ChargeRate));
+	rate->meter = item->meter;
+	rate->tier = item->price->tier;
+	rate->price_id = item->price->price_id;
+	rate->context_from = item->rate->context_from;
+	rate->has_window = item->rate->window != NULL;
+	if (rate->has_window)
+		rate->window = *item->rate->window;
+	rate->unit_price = copy_numeric(item->rate->unit_price);
+	rate->list_unit_price = copy_numeric(list_price);
+	rate->multiplier = copy_numeric(multiplier);
+	rate->discount = copy_numeric(cost->discount);
+	rate->exchange_rate = copy_numeric(cost->exchange_rate);
+
+	rate->listed = rate->list_unit_price;
+	rate->billed = rate->unit_price;
+	if (multiplier != NULL)
+	{
+		rate->listed = times(rate->listed, multiplier);
+		rate->billed = times(rate->billed, multiplier);
+	}
+	rate->part[PART_METER] = CStringGetTextDatum(um_meters[rate->meter].name);
+	rate->part[PART_AMOUNT] = NumericGetDatum(trimmed(item->rate->amount));
+	rate->part[PART_PER] = NumericGetDatum(trimmed(item->rate->per));
+	rate->part[PART_LIST_UNIT_PRICE] = NumericGetDatum(trimmed(rate->listed));
+	rate->part[PART_UNIT_PRICE] = NumericGetDatum(trimmed(rate->billed));
+	rate->part[PART_DISCOUNT] = optional(rate->discount, &rate->nulls[PART_DISCOUNT]);
+	rate->part[PART_CURRENCY] = CStringGetTextDatum(item->price->currency);
+	rate->part[PART_EXCHANGE_RATE] = optional(rate->exchange_rate, &rate->nulls[PART_EXCHANGE_RATE]);
+	rate->part[PART_PRICE_ID] = Int64GetDatum(rate->price_id);
+	rate->part[PART_SERVICE_TIER] = CStringGetTextDatum(um_tiers[rate->tier]);
+	rate->part[PART_CONTEXT_FROM] = Int64GetDatum(rate->context_from);
+	rate->nulls[PART_TIME_WINDOW] = !rate->has_window;
+	if (rate->has_window)
+		rate->part[PART_TIME_WINDOW] = CStringGetTextDatum(um_window_text(&rate->window));
+	if (rate->discount != NULL)
+		rate->billed = times(times(rate->billed, minus(int64_to_numeric(100), rate->discount)),
+							 um_decimal_to_numeric(1, 2));
+
+	rate->next = *bucket;
+	*bucket = rate;
+	return rate;
 }
 
 /* The charge that the item belongs to, a new one if need be. */
 static Charge *
-find_charge(ChargeList *list, const UmItem *item, const UmCost *cost,
-			Numeric list_price, Numeric multiplier)
+find_charge(ChargeList *list, RateBook *book, MemoryContext query, const UmItem *item,
+			const UmCost *cost, Numeric list_price, Numeric multiplier)
 {
+	MemoryContext before;
 	Charge	   *charge;
 
 	for (int i = 0; i < list->count; i++)
-		if (is_charge(&list->charges[i], item, cost, list_price, multiplier))
+		if (is_rate(list->charges[i].rate, item, cost, list_price, multiplier))
 			return &list->charges[i];
 
 	if (list->count == list->room)
@@ -156,21 +237,9 @@ find_charge(ChargeList *list, const UmItem *item, const UmCost *cost,
 	}
 	charge = &list->charges[list->count++];
 	memset(charge, 0, sizeof(Charge));
-	charge->meter = item->meter;
-	charge->tier = item->price->tier;
-	charge->price_id = item->price->price_id;
-	charge->context_from = item->rate->context_from;
-	charge->has_window = item->rate->window != NULL;
-	if (charge->has_window)
-		charge->window = *item->rate->window;
-	charge->amount = copy_numeric(item->rate->amount);
-	charge->per = copy_numeric(item->rate->per);
-	charge->unit_price = copy_numeric(item->rate->unit_price);
-	charge->list_unit_price = copy_numeric(list_price);
-	charge->multiplier = copy_numeric(multiplier);
-	charge->discount = copy_numeric(cost->discount);
-	charge->exchange_rate = copy_numeric(cost->exchange_rate);
-	charge->currency = pstrdup(item->price->currency);
+	before = MemoryContextSwitchTo(query);
+	charge->rate = find_rate(book, item, cost, list_price, multiplier);
+	MemoryContextSwitchTo(before);
 	return charge;
 }
 
@@ -192,7 +261,7 @@ usage_monitor_charge_add(PG_FUNCTION_ARGS)
 	if (fcinfo->flinfo->fn_extra == NULL)
 	{
 		AcceptInvalidationMessages();
-		fcinfo->flinfo->fn_extra = fcinfo->flinfo;
+		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(RateBook));
 	}
 
 	if (list == NULL)
@@ -211,7 +280,8 @@ usage_monitor_charge_add(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nitems; i++)
 	{
 		bool		is_token = um_meters[items[i].meter].side != UM_SIDE_OTHER;
-		Charge	   *charge = find_charge(list, &items[i], &cost, list_price[i],
+		Charge	   *charge = find_charge(list, fcinfo->flinfo->fn_extra, fcinfo->flinfo->fn_mcxt,
+										 &items[i], &cost, list_price[i],
 										 is_token ? cost.multiplier : NULL);
 
 		charge->requests++;
@@ -242,8 +312,8 @@ usage_monitor_charge_add(PG_FUNCTION_ARGS)
 static int
 compare_charges(const void *a, const void *b)
 {
-	const Charge *one = a;
-	const Charge *other = b;
+	const ChargeRate *one = ((const Charge *) a)->rate;
+	const ChargeRate *other = ((const Charge *) b)->rate;
 	int			order = strcmp(um_meters[one->meter].name, um_meters[other->meter].name);
 
 	if (order == 0)
@@ -259,64 +329,31 @@ compare_charges(const void *a, const void *b)
 	return order;
 }
 
-static Datum
-optional(Numeric value, bool *isnull)
-{
-	*isnull = value == NULL;
-	return *isnull ? (Datum) 0 : NumericGetDatum(trimmed(value));
-}
-
 /* A row of _charge_part; *cost becomes what it costs. */
 static Datum
 charge_part(const Charge *charge, TupleDesc desc, Numeric *cost)
 {
+	ChargeRate *rate = charge->rate;
 	Numeric		quantity = um_decimal_to_numeric(charge->whole, 0);
-	Numeric		list_price = charge->list_unit_price;
-	Numeric		unit_price = charge->unit_price;
 	Numeric		list_cost;
 	Numeric		price_cost;
-	Datum		values[PART_NCOLUMNS] = {0};
-	bool		nulls[PART_NCOLUMNS] = {0};
 
 	if (charge->fraction != NULL)
 		quantity = plus(quantity, charge->fraction);
-	if (charge->multiplier != NULL)
-	{
-		list_price = times(list_price, charge->multiplier);
-		unit_price = times(unit_price, charge->multiplier);
-	}
-	list_cost = times(quantity, list_price);
-	price_cost = times(quantity, unit_price);
-	if (charge->discount != NULL)
-		price_cost = times(times(price_cost, minus(int64_to_numeric(100), charge->discount)),
-						   um_decimal_to_numeric(1, 2));
+	list_cost = times(quantity, rate->listed);
+	price_cost = times(quantity, rate->billed);
 	*cost = price_cost;
-	if (charge->exchange_rate != NULL)
+	if (rate->exchange_rate != NULL)
 	{
-		list_cost = times(list_cost, charge->exchange_rate);
-		*cost = times(*cost, charge->exchange_rate);
+		list_cost = times(list_cost, rate->exchange_rate);
+		*cost = times(*cost, rate->exchange_rate);
 	}
-
-	values[PART_METER] = CStringGetTextDatum(um_meters[charge->meter].name);
-	values[PART_QUANTITY] = NumericGetDatum(trimmed(quantity));
-	values[PART_AMOUNT] = NumericGetDatum(trimmed(charge->amount));
-	values[PART_PER] = NumericGetDatum(trimmed(charge->per));
-	values[PART_LIST_UNIT_PRICE] = NumericGetDatum(trimmed(list_price));
-	values[PART_UNIT_PRICE] = NumericGetDatum(trimmed(unit_price));
-	values[PART_DISCOUNT] = optional(charge->discount, &nulls[PART_DISCOUNT]);
-	values[PART_CURRENCY] = CStringGetTextDatum(charge->currency);
-	values[PART_EXCHANGE_RATE] = optional(charge->exchange_rate, &nulls[PART_EXCHANGE_RATE]);
-	values[PART_PRICE_ID] = Int64GetDatum(charge->price_id);
-	values[PART_SERVICE_TIER] = CStringGetTextDatum(um_tiers[charge->tier]);
-	values[PART_CONTEXT_FROM] = Int64GetDatum(charge->context_from);
-	nulls[PART_TIME_WINDOW] = !charge->has_window;
-	if (charge->has_window)
-		values[PART_TIME_WINDOW] = CStringGetTextDatum(um_window_text(&charge->window));
-	values[PART_LIST_COST] = NumericGetDatum(trimmed(list_cost));
-	values[PART_PRICE_COST] = NumericGetDatum(trimmed(price_cost));
-	values[PART_COST] = NumericGetDatum(trimmed(*cost));
-	values[PART_REQUESTS] = Int64GetDatum(charge->requests);
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	rate->part[PART_QUANTITY] = NumericGetDatum(trimmed(quantity));
+	rate->part[PART_LIST_COST] = NumericGetDatum(trimmed(list_cost));
+	rate->part[PART_PRICE_COST] = NumericGetDatum(trimmed(price_cost));
+	rate->part[PART_COST] = NumericGetDatum(trimmed(*cost));
+	rate->part[PART_REQUESTS] = Int64GetDatum(charge->requests);
+	return HeapTupleGetDatum(heap_form_tuple(desc, rate->part, rate->nulls));
 }
 
 /*
