@@ -111,7 +111,8 @@ FROM (VALUES ('deepseek-chat', '2025-01-10 12:00Z'), ('deepseek-chat', '2025-06-
              ('deepseek-reasoner', '2025-12-01 12:00Z'), ('deepseek-chat', '2026-06-01 12:00Z'), ('deepseek-v4-flash', '2026-08-18 02:00Z'), ('deepseek-v4-flash', '2026-11-18 02:00Z'),
              ('deepseek-v4-flash', '2026-11-18 20:00Z'), ('deepseek-flash', '2026-11-21 02:00Z'),
              ('mistral-large-latest', '2025-11-01Z'), ('mistral-large-latest', '2026-01-01Z'), ('mistral-medium-latest', '2026-01-01Z'), ('mistral-medium-latest', '2026-08-01Z'),
-             ('gemini-4-argon', '2026-11-20Z'), ('gemini-4-argon', '2026-12-02Z'), ('claude-sonnet-5-5', '2026-10-10Z')) AS c (m, t);
+             ('gemini-4-argon', '2026-11-20Z'), ('gemini-4-argon', '2026-12-02Z'), ('claude-sonnet-5-5', '2026-10-10Z'),
+             ('gemini-pro-latest', '2026-01-01Z'), ('gemini-pro-latest', '2026-02-01Z'), ('gemini-flash-latest', '2026-01-01Z'), ('gemini-flash-latest', '2026-02-01Z'), ('gemini-flash-latest', '2026-08-01Z')) AS c (m, t);
 
 -- a price of one's own, of whatever name leads there
 SELECT usage_monitor.set_price('gpt-4o', 1, 1, provider => 'openai') > 0 AS set;
