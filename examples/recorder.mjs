@@ -25,6 +25,8 @@ export class Recorder {
     this.pool = pool
     this.limit = limit
     this.retryAfter = retryAfter
+    // a database that goes away ends idle connections: without a listener that would end the process
+    pool.on?.('error', (error) => { this.counts.error = error })
   }
 
   // response: the body, its usage object, or the array of a stream's chunks; who: arguments of record()

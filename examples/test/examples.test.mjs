@@ -289,6 +289,20 @@ test('OpenTelemetry: what the receiver says', async () => {
   away.close()
 })
 
+test('the database ends idle connections: neither a call nor the process is lost', async () => {
+  const own = new pg.Pool({ application_name: 'js_ends' })
+  const recording = new Recorder(own, { retryAfter: 20 })
+  for (let i = 0; i < 3; i++) {
+    recording.record({ id: `js-ends-${i}`, model: 'gpt-4o', usage: { prompt_tokens: 10, completion_tokens: 1 } })
+    assert.equal(await recording.flush(), 0)
+    const ended = new Promise((resolve) => own.once('error', resolve))
+    await pool.query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'js_ends'")
+    await ended
+  }
+  assert.deepEqual([recording.counts.recorded, recording.counts.refused, recording.counts.error.code], [3, 0, '57P01'])
+  await own.end()
+})
+
 test('the database is away: calls wait, and what is too much is dropped and counted', async () => {
   let away = true
   const fickle = { query: (...args) => away ? Promise.reject(Object.assign(new Error('connection refused'), { code: 'ECONNREFUSED' })) : pool.query(...args) }

@@ -1,6 +1,8 @@
 """The Python examples, with responses as OpenAI's and LiteLLM's clients return
 them; by PGHOST, PGDATABASE, ..."""
 import asyncio
+import logging
+import os
 import sys
 import types
 import unittest
@@ -20,6 +22,10 @@ import litellm_callback  # noqa: E402
 import track_ai_usage as tracking  # noqa: E402
 from track_ai_usage import track_ai_usage  # noqa: E402
 from usage_recorder import UsageRecorder  # noqa: E402
+
+
+logging.getLogger("usage_recorder").propagate = False  # what it warns of is asserted below
+logging.getLogger("usage_recorder").addHandler(logging.NullHandler())
 
 
 class Response:
@@ -150,6 +156,46 @@ class Examples(unittest.TestCase):
         recorder.conninfo = ""
         self.assertEqual(recorder.flush(), 0)
         self.assertEqual(recorder.recorded + recorder.dropped, 5)
+
+    def test_connection_ends(self):
+        """A database that goes away for a while loses none, and delays nothing."""
+        recorder = tracking.recorder = UsageRecorder("application_name=py_ends", retry_after=0.05)
+        for number in range(30):
+            if number % 10 == 5:
+                recorder.flush()
+                self.connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'py_ends'")
+            with track_ai_usage("summarise", "gpt-4o") as call:
+                call.response = completion(f"py-ends-{number}")
+        self.assertEqual(recorder.flush(30), 0)
+        self.assertEqual((recorder.recorded, recorder.refused, recorder.dropped), (30, 0, 0))
+        count = self.connection.execute("SELECT count(*) FROM usage_monitor.usage WHERE request_id LIKE 'py-ends-%'").fetchone()[0]
+        self.assertEqual(count, 30)
+
+    def test_standby(self):
+        """One that was the primary takes no rows until it is, and none is lost."""
+        recorder = tracking.recorder = UsageRecorder("options='-c default_transaction_read_only=on'", retry_after=0.05)
+        recorder.record(completion("py-standby"))
+        with self.assertLogs("usage_recorder", "WARNING") as warned:
+            self.assertEqual(recorder.flush(0.5), 1)
+        self.assertIn("1 calls wait to be recorded: cannot execute INSERT in a read-only transaction", warned.output[0])
+        recorder.conninfo = ""
+        self.assertEqual(recorder.flush(30), 0)
+        self.assertEqual((recorder.recorded, recorder.refused), (1, 0))
+
+    def test_fork(self):
+        """A child records its own calls, and the parent those that waited."""
+        recorder = tracking.recorder = UsageRecorder("host=/nowhere", retry_after=0.05)
+        recorder.record(completion("py-parent"))
+        child = os.fork()
+        if child == 0:
+            recorder.conninfo = ""
+            recorder.record(completion("py-child"))
+            os._exit(recorder.flush(30))
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        recorder.conninfo = ""
+        self.assertEqual(recorder.flush(30), 0)
+        rows = self.connection.execute("SELECT request_id FROM usage_monitor.usage WHERE request_id IN ('py-parent', 'py-child') ORDER BY 1").fetchall()
+        self.assertEqual(rows, [("py-child",), ("py-parent",)])
 
     def test_litellm(self):
         handler = litellm_callback.UsageLogger(self.recorder)
