@@ -74,7 +74,7 @@ SELECT 'reader', 'table', c.oid::regclass::text, 'SELECT', true, true
   FROM pg_class c
  WHERE c.relnamespace = '_usage_monitor'::regnamespace
    AND c.relkind IN ('r', 'v', 'f')
-   AND (c.relname ~ '^_(live|open|tail|archived)_'
+   AND (c.relname ~ '^_(live|tail|archived)_'
         OR c.relname IN (SELECT '_rollup_' || d.name FROM _usage_monitor._rollup_dimension d));
 
 -- tables that are written; of his own organisation's a manager sets quotas alone, for prices are the platform's

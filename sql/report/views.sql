@@ -38,7 +38,10 @@ DECLARE
     measure_names text;
     grouped text;
     ungrouped text;
+    rollup_measures CONSTANT text := (SELECT string_agg('r.' || quote_ident(m.name), ', ') FROM _usage_monitor._rollup_measures() m (name));
+    is_any CONSTANT text := '_usage_monitor._sum(r.requests) > 0 OR _usage_monitor._sum(r.cost) <> 0';
     view record;
+    parts text;
     sums text;
 BEGIN
     SELECT string_agg(format('%s AS %s', m.expression, m.name), ', ' ORDER BY m.place),
@@ -77,6 +80,7 @@ BEGIN
 
     FOR view IN
         SELECT v.*,
+               v.name LIKE '%\_total' AS is_total,
                concat_ws(', ',
                    CASE v.bucket
                        WHEN 'hour' THEN 'r.hour'
@@ -115,32 +119,42 @@ BEGIN
             ('service_tier_total', 'operation_total', false, 'day', 'r.key3 AS service_tier', 'Usage by day and service tier.')
         ) AS v (name, rollup, is_whole, bucket, dimensions, comment)
     LOOP
-        sums := format('SELECT %s, %s FROM _usage_monitor.%I r GROUP BY %s HAVING _usage_monitor._sum(r.requests) > 0 OR _usage_monitor._sum(r.cost) <> 0',
-                       view.keys, grouped, '_live_' || view.rollup, view.places);
+        -- of keys the columns that they are made of, and below the name that follows the last space or dot
+        parts := _usage_monitor._rollup_parts(
+            view.rollup,
+            (SELECT string_agg(DISTINCT k.name[1], ', ') FROM regexp_matches('r.day, ' || view.keys, '\mr\.\w+', 'g') k (name))
+            || ', ' || rollup_measures);
         -- A row of the rollup that nothing is to be added to is a row of the
-        -- view.  The condition is outside, for the planner makes one scan of a
-        -- part of a UNION ALL only if that has none.
+        -- view; to who is confined to one organisation, of the rollup by
+        -- organisation.
         IF view.is_whole THEN
-            sums := format('SELECT %1$s FROM ('
-                           'SELECT %7$s AS is_read, true AS is_rollup, r.day AS rollup_day, %2$s, %3$s FROM _usage_monitor.%4$I r %6$s'
-                           'UNION ALL SELECT true, false, NULL, o.* FROM (%5$s) o) u '
+            sums := format('SELECT %1$s, %2$s FROM ('
+                           'SELECT %3$s AS is_read, true AS is_rollup, r.day AS rollup_day, %4$s, %5$s FROM _usage_monitor.%6$I r '
+                           '%7$sUNION ALL SELECT true, false, NULL, %4$s, %8$s FROM (%9$s) r '
+                           'WHERE r.is_read AND (NOT r.is_whole OR r.day = ANY (ARRAY(SELECT o.day FROM _usage_monitor._open_days o))) '
+                           'GROUP BY %10$s HAVING %11$s) u '
                            'WHERE u.is_read AND (NOT u.is_rollup OR u.rollup_day NOT IN (SELECT o.day FROM _usage_monitor._open_days o))',
-                           -- of keys the name that follows the last space or dot
-                           regexp_replace(view.keys, '[^,]*[ .](\w+)', ' \1', 'g') || ', ' || measure_names,
+                           regexp_replace(view.keys, '[^,]*[ .](\w+)', ' \1', 'g'),
+                           measure_names,
+                           CASE WHEN view.is_total THEN '_usage_monitor._confinement() = 0' ELSE 'true' END,
                            view.keys,
                            ungrouped,
                            '_rollup_' || view.rollup,
-                           replace(sums, '_live_', '_open_'),
-                           -- to who is confined to one organisation the rollup by organisation is as good
-                           CASE WHEN view.rollup LIKE '%\_total' THEN
+                           CASE WHEN view.is_total THEN
                                format('UNION ALL SELECT _usage_monitor._confinement() = 1, true, r.day, %s, %s FROM _usage_monitor.%I r ',
                                       view.keys, ungrouped, '_rollup_' || replace(view.rollup, '_total', ''))
                                 ELSE '' END,
-                           CASE WHEN view.rollup LIKE '%\_total' THEN '_usage_monitor._confinement() = 0' ELSE 'true' END);
+                           grouped,
+                           parts,
+                           (SELECT string_agg((p.place::integer + 3)::text, ', ') FROM unnest(string_to_array(view.places, ', ')) p (place)),
+                           is_any);
+        ELSE
+            sums := format('SELECT %s, %s FROM (%s) r WHERE r.is_read GROUP BY %s HAVING %s',
+                           view.keys, grouped, parts, view.places, is_any);
         END IF;
         EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS %s', view.name, sums);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name,
-                       view.comment || CASE WHEN view.name LIKE '%\_total' THEN ' All organisations together.' ELSE '' END);
+                       view.comment || CASE WHEN view.is_total THEN ' All organisations together.' ELSE '' END);
     END LOOP;
 
     EXECUTE format($view$

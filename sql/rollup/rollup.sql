@@ -477,60 +477,66 @@ COMMENT ON VIEW _usage_monitor._open_days IS
 DO $$
 DECLARE
     dimension _usage_monitor._rollup_dimension;
-    measures  text;
-    parts     text;
-    everybody text;
-    own       text;
-    own_open  text;
 BEGIN
-    SELECT string_agg(quote_ident(m.name), ', ')
-      INTO measures
-      FROM _usage_monitor._rollup_measures() m (name);
-
     EXECUTE 'ALTER TABLE _usage_monitor._correction ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY';
     EXECUTE 'CREATE POLICY rollups_apply ON _usage_monitor._correction USING (_usage_monitor._rolled_up(org))';
 
-    FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension d ORDER BY d.by_org DESC, d.name LOOP
+    FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
         EXECUTE format('ALTER TABLE _usage_monitor.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', '_rollup_' || dimension.name);
         EXECUTE format('CREATE POLICY rollups_apply ON _usage_monitor.%I USING (%s)', '_rollup_' || dimension.name,
                        CASE WHEN dimension.by_org THEN '_usage_monitor._rolled_up(org)' ELSE '_usage_monitor._rollups_apply()' END);
+    END LOOP;
+END
+$$;
 
-        parts := format('UNION ALL SELECT a.day, a.hour, a.org, a.key1, a.key2, a.key3, %1$s FROM _usage_monitor.%2$I a '
-                        'UNION ALL SELECT t.day, t.hour, t.org, t.key1, t.key2, t.key3, %1$s FROM _usage_monitor.%3$I t ',
-                        measures, '_archived_' || dimension.name, '_tail_' || dimension.name);
-        everybody := 'true';
-        own := '';
-        own_open := '';
-        -- Who is confined to organisations has no total but that of his organisations; what is not to be read
-        -- by one or the other is constantly false to the planner.
-        IF NOT dimension.by_org THEN
-            everybody := '_usage_monitor._confinement() = 0';
-            parts := parts || 'WHERE ' || everybody;
-            own := format(' UNION ALL SELECT o.day, o.hour, NULL, o.key1, o.key2, o.key3, %s FROM _usage_monitor.%I o WHERE _usage_monitor._confinement() ',
-                          measures, '_live_' || replace(dimension.name, '_total', ''));
-            -- the rows of one organisation need no adding up, where nothing is to be added
-            own_open := own || '> 1' || replace(own, '_live_', '_open_') || '= 1';
-            own := own || '> 0';
-        END IF;
-        EXECUTE format($view$
-            CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS
-            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
-              FROM _usage_monitor.%I r %s %s
-            $view$,
-            '_live_' || dimension.name, measures, '_rollup_' || dimension.name, 'WHERE ' || nullif(everybody, 'true'), parts || own);
-        EXECUTE format($view$
-            CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS
-            SELECT r.day, r.hour, r.org, r.key1, r.key2, r.key3, %s
-              FROM _usage_monitor.%I r
-             WHERE %s
-               AND r.day IN (SELECT o.day FROM _usage_monitor._open_days o)
-            %s
-            $view$,
-            '_open_' || dimension.name, measures, '_rollup_' || dimension.name, everybody, parts || own_open);
+/*
+ * The parts of a rollup, as text of which views are made.
+ *
+ * Who is confined to organisations has no total but that of his organisations;
+ * the tail's is of what he sees anyway.  Which parts the reader has is said by
+ * a column, for whoever reads them to ask "WHERE r.is_read": to the planner it
+ * is constant, so it drops the others before it plans them, and scans each of
+ * those that are left by itself.  A condition in a part would make a query of
+ * it, which is planned even if it is not read.
+ */
+CREATE FUNCTION _usage_monitor._rollup_parts(rollup text, columns text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT string_agg(format('SELECT %s AS is_read, %s AS is_whole, %s FROM _usage_monitor.%I r',
+                             CASE WHEN d.by_org OR p.is_read IS NULL THEN 'true' ELSE '_usage_monitor._confinement() ' || p.is_read END,
+                             CASE WHEN p.place = 2 THEN '_usage_monitor._confinement() = 1' ELSE (p.place = 1)::text END,
+                             _rollup_parts.columns,
+                             p.kind || CASE WHEN p.of_orgs THEN replace(d.name, '_total', '') ELSE d.name END),
+                      ' UNION ALL ' ORDER BY p.place)
+      FROM _usage_monitor._rollup_dimension d
+     CROSS JOIN (VALUES
+                 (1, '_rollup_', '= 0', false),
+                 (2, '_rollup_', '> 0', true),
+                 (3, '_archived_', '= 0', false),
+                 (4, '_archived_', '> 0', true),
+                 (5, '_tail_', NULL, false)) AS p (place, kind, is_read, of_orgs)
+     WHERE d.name = _rollup_parts.rollup
+       AND NOT (d.by_org AND p.of_orgs);
+END;
+
+COMMENT ON FUNCTION _usage_monitor._rollup_parts(text, text) IS
+    'The query of a rollup''s columns (of r) as the reader sees it, in parts that are to be summed up: rollup, archive and tail. is_read: is the part for him? is_whole: is it the rollup, with one row where one is shown?';
+
+DO $$
+DECLARE
+    dimension _usage_monitor._rollup_dimension;
+    columns   text;
+BEGIN
+    SELECT string_agg('r.' || quote_ident(c.name), ', ')
+      INTO columns
+      FROM (SELECT unnest('{day, hour, org, key1, key2, key3}'::name[]) UNION ALL SELECT _usage_monitor._rollup_measures()) c (name);
+
+    FOR dimension IN SELECT * FROM _usage_monitor._rollup_dimension LOOP
+        EXECUTE format('CREATE VIEW _usage_monitor.%I WITH (security_invoker = true) AS SELECT %s FROM (%s) r WHERE r.is_read',
+                       '_live_' || dimension.name, columns, _usage_monitor._rollup_parts(dimension.name, columns));
         EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_live_' || dimension.name,
                        format('The rollup %s with the archive and the tail: sum it up.', '_rollup_' || dimension.name));
-        EXECUTE format('COMMENT ON VIEW _usage_monitor.%I IS %L', '_open_' || dimension.name,
-                       'What _live_' || dimension.name || ' has of the days that tail or archive add to.');
     END LOOP;
 END
 $$;

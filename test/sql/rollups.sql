@@ -151,7 +151,7 @@ DECLARE
 BEGIN
     EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
     RETURN (SELECT string_agg(DISTINCT node ->> 'Index Name', ', ')
-            FROM jsonb_path_query(plan, '$.** ? (@."Index Cond" like_regex ".")') AS node
+            FROM jsonb_path_query(plan, '$.** ? (@."Index Cond" like_regex "." && !(@."Index Cond" like_regex "day = ANY"))') AS node
             WHERE node ->> 'Index Name' ~ '^_rollup');
 END
 $$;
