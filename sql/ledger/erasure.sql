@@ -76,6 +76,21 @@ BEGIN
     -- who makes counters from the ledger has the name in all of it, or in none
     LOCK TABLE _usage_monitor._quota_birth IN SHARE ROW EXCLUSIVE MODE;
 
+    -- What is held goes with the person.  In the order of settle(): the reservation, its parts, the ledger; what is being
+    -- settled is waited for, and renamed with the rest.
+    UPDATE usage_monitor.reservation r
+       SET user_id = pseudonym
+     WHERE r.user_id = person
+       AND (only_org IS NULL OR r.org = only_org);
+    UPDATE _usage_monitor._reservation_part p
+       SET subject = pseudonym
+      FROM usage_monitor.reservation r, usage_monitor.quota q
+     WHERE p.subject = person
+       AND r.reservation_id = p.reservation_id
+       AND q.quota_id = p.quota_id
+       AND q.scope = 'user'
+       AND (only_org IS NULL OR r.org = only_org);
+
     UPDATE usage_monitor.usage u
        SET user_id = pseudonym
      WHERE u.user_id = person
@@ -107,19 +122,7 @@ BEGIN
           USING pseudonym, person, only_org;
     END LOOP;
 
-    -- what is held, and what was adjusted, goes with the person
-    UPDATE _usage_monitor._reservation_part p
-       SET subject = pseudonym
-      FROM usage_monitor.reservation r, usage_monitor.quota q
-     WHERE p.subject = person
-       AND r.reservation_id = p.reservation_id
-       AND q.quota_id = p.quota_id
-       AND q.scope = 'user'
-       AND (only_org IS NULL OR r.org = only_org);
-    UPDATE usage_monitor.reservation r
-       SET user_id = pseudonym
-     WHERE r.user_id = person
-       AND (only_org IS NULL OR r.org = only_org);
+    -- what was adjusted goes with the person
     UPDATE usage_monitor.quota_adjustment a
        SET subject = pseudonym,
            -- of a quota that counts that person alone
