@@ -161,9 +161,11 @@ const operation = dashboard('usage-monitor-operation', 'AI spend: the ledger', [
             greatest(c.reltuples, 0)::bigint AS calls, s.last_autovacuum
        FROM pg_catalog.pg_partition_tree('usage_monitor.usage') AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.relid
        LEFT JOIN pg_catalog.pg_stat_all_tables AS s ON s.relid = c.oid WHERE p.isleaf ORDER BY 1`, { overrides: [column('bytes', 'bytes')] }),
+  // what no rollup knows; unpriced_usage has no column that leads to the calls of a time
   table('Why calls have no cost', { h: 9, w: 12, x: 12, y: 16 },
-    `SELECT provider, model, unpriced_reason AS reason, sum(requests) AS calls, max(last_ts) AS latest FROM usage_monitor.unpriced_usage
-      WHERE $__timeFilter(day) GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 100`),
+    `SELECT provider, model, CASE WHEN unread IS NULL THEN unpriced_reason ELSE 'unread field: see unread_fields' END AS reason,
+            count(*) AS calls, max(ts) AS latest
+       FROM usage_monitor.usage WHERE $__timeFilter(ts) AND cost IS NULL GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 100`),
   table('Alerts raised', { h: 9, w: 12, x: 0, y: 25 },
     `SELECT raised_at AS "time", level, alert_type AS type, message, resolved_at FROM usage_monitor.alert WHERE $__timeFilter(raised_at) ORDER BY raised_at DESC LIMIT 100`),
   table('Who changed what', { h: 9, w: 12, x: 12, y: 25 },

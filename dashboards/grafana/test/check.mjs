@@ -70,8 +70,15 @@ for (const d of dashboards) {
           const rows = ask(fill(t.rawSql, chosen, all));
           if (choice === 'all' && rows.length === 0 && !['Alerts raised'].includes(p.title)) throw new Error('it shows nothing');
         }));
+        // what is read from the ledger is read of the time that is shown
+        if (choice === 'all' && t.rawSql.includes('usage_monitor.usage ')) {
+          check(`${d.uid}, ${p.title}: by the ledger's index`, attempt(() => {
+            const plan = ask('EXPLAIN (COSTS OFF) ' + fill(t.rawSql, chosen, all), 'SET enable_seqscan = off;').map(r => r[0]);
+            if (!plan.some(l => /(Index|Recheck) Cond: .*ts >= /.test(l))) throw new Error(plan.join('\n'));
+          }));
+        }
         // a condition on the day reaches the rollup's index
-        if (choice !== 'one' && t.rawSql.includes('$__timeFilter(day)') && !t.rawSql.includes('unpriced_usage')) {
+        if (choice !== 'one' && t.rawSql.includes('$__timeFilter(day)')) {
           check(`${d.uid}, ${p.title}, ${choice}: by the rollup's index`, attempt(() => {
             const plan = ask('EXPLAIN (COSTS OFF) ' + fill(t.rawSql, chosen, all), 'SET enable_seqscan = off;').map(r => r[0]);
             if (!plan.some(l => /(Index|Recheck) Cond: .*day >= /.test(l))) throw new Error(plan.join('\n'));
@@ -103,6 +110,16 @@ same('This month', 'cost', "(usage_monitor.report('monthly') #>> '{summary,cost}
 same('Last month', 'cost', "(usage_monitor.report('monthly') #>> '{comparison,previous,cost}')::numeric");
 for (const [title, column] of [['In the range', 'cost'], ['Cost by model', 'value'], ['Cost by project', 'value'], ['Models', 'cost'], ['Projects', 'cost'], ['Users', 'cost']])
   same(title, column, `SELECT sum(cost) FROM usage_monitor.daily_total WHERE day BETWEEN '${iso(from)}' AND '${iso(to)}'`);
+
+// unpriced_usage has the same calls, by day
+check('Why calls have no cost, of every one that has none', attempt(() => {
+  const first = iso(from).slice(0, 10);
+  const reasons = fill(dashboards[1].panels.find(p => p.title === 'Why calls have no cost').targets[0].rawSql, none, {})
+    .replace(iso(from), first + 'T00:00:00Z');
+  const [[equal, is, should]] = ask(`SELECT w.calls = u.requests, w.calls, u.requests FROM (SELECT sum(calls) AS calls FROM (${reasons}) AS w) AS w,
+    (SELECT sum(requests) AS requests FROM usage_monitor.unpriced_usage WHERE day >= '${first}') AS u`);
+  if (equal !== 't') throw new Error(`${is} is not ${should}`);
+}));
 
 // whichever views they come from: those of everything, and of everything by name
 const offered = v => ask(fill(v.query, none, all)).map(r => r.at(-1));
