@@ -46,6 +46,19 @@ typedef struct Chunk
 	int			depth;
 } Chunk;
 
+/* Is there anything in it that is not null? */
+static bool
+says_something(UmNode *node)
+{
+	check_stack_depth();
+	if (!um_node_is_container(node))
+		return node->value.type != jbvNull;
+	for (UmNode *child = um_node_child(node); child != NULL; child = child->next)
+		if (says_something(child))
+			return true;
+	return false;
+}
+
 /* Looks at a response, and at what is in its envelopes. */
 static void
 look_at_level(UmReader *r, UmNode *root, Chunk *chunk)
@@ -76,16 +89,13 @@ look_at_level(UmReader *r, UmNode *root, Chunk *chunk)
 		if (is_object)
 		{
 			UmObject   *usage;
-			bool		seen = false;
 
 			/* once, though two lines lead to it */
 			if (node->is_usage)
 				continue;
 			node->is_usage = true;
 			/* counts that are all null are not told either */
-			for (UmNode *child = um_node_child(node); child != NULL && !seen; child = child->next)
-				seen = child->value.type != jbvNull;
-			r->empty_usage = r->empty_usage || !seen;
+			r->empty_usage = r->empty_usage || !says_something(node);
 			usage = um_look_at_object(r, node, false, level->depth);
 			usage->family = Min(um_family_line(r, usage, false), round);
 			add_object(r, node->folded ? node->folded : "", node->folded_length, usage);
