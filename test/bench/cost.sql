@@ -1,6 +1,7 @@
 /*
  * How fast cost() is: a million rows on one core, against a plain sum() and
- * against what one would write in PL/pgSQL.
+ * against what one would write in PL/pgSQL.  And how fast it is told which calls
+ * are unusual among the 200 before, against ordering these anew for each.
  *
  *     psql -f test/bench/cost.sql
  */
@@ -67,3 +68,17 @@ SELECT round((1 / :plain)::numeric, 1) AS "sum(numeric), M rows/s",
        round((1 / :engine)::numeric, 2) AS "sum(cost()), M rows/s",
        round((:plain / :engine)::numeric, 2) AS "ratio",
        round((:looked_up / :engine)::numeric) AS "times PL/pgSQL";
+
+SELECT pg_temp.best_of_three('SELECT count(u.unusual)
+                                FROM (SELECT _usage_monitor._unusual(c.input_tokens, 3, 30) OVER (ROWS 200 PRECEDING) AS unusual
+                                        FROM (SELECT * FROM call LIMIT 20000) AS c) AS u') AS aggregate,
+       pg_temp.best_of_three('SELECT count(d.deviation)
+                                FROM (SELECT array_agg(c.input_tokens::double precision) OVER (ROWS BETWEEN 200 PRECEDING AND 1 PRECEDING) AS before
+                                        FROM (SELECT * FROM call LIMIT 20000) AS c) AS w
+                               CROSS JOIN LATERAL (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY b) AS median FROM unnest(w.before) AS b) AS m
+                               CROSS JOIN LATERAL (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(b - m.median)) AS deviation
+                                                     FROM unnest(w.before) AS b) AS d') AS ordered
+\gset
+
+SELECT round((20 / :aggregate)::numeric, 1) AS "unusual calls, K rows/s",
+       round((:ordered / :aggregate)::numeric) AS "times percentile_cont()";
