@@ -5,8 +5,8 @@
  * The log records are those of PostgreSQL's generic_xlog.c, which replays them:
  * offset, length and bytes of each part that changes.  GenericXLogFinish()
  * finds the parts by itself, but copies the page twice and compares all of it,
- * with the page locked: of an INSERT that two counters are to know of, that
- * took a third of the time.
+ * with the page locked: an INSERT that two counters are to know of takes 306,400
+ * instructions with it, and 237,700 so (test/bench/instructions).
  */
 #include "postgres.h"
 
