@@ -118,7 +118,7 @@ outer_node(UmNode *parent, const char *key, int length)
 
 	CHECK_FOR_INTERRUPTS();
 	for (node = parent->child; node != NULL; node = node->next)
-		if (node->key_length == length && memcmp(node->key, key, length) == 0 &&
+		if (um_string_equal((UmString) {node->key, node->key_length}, (UmString) {key, length}) &&
 			um_node_is_container(node) && !node->is_array)
 		{
 			(void) um_node_child(node);
