@@ -38,4 +38,4 @@ CREATE FUNCTION _usage_monitor.check_quota(
 SELECT _usage_monitor._run_as_owner('check_quota');
 
 COMMENT ON FUNCTION usage_monitor.check_quota(text, text, text, text, text, text, text, jsonb, numeric, bigint, bigint) IS
-    'Says whether a call of that cost, in the ledger''s currency, and that many tokens fits: a row for each quota that it touches, refusals first. allowed says whether it fits, reason why not. enforcement block means that the INSERT would be refused. A cost of NULL (a model without a price) fits no quota of cost. It only reads, and never waits. Error: UM004 for names and tags that an INSERT would refuse.';
+    'Says whether a call of that cost, in the ledger''s currency, and that many tokens fits: a row for each quota that it touches, refusals first. allowed says whether it fits, reason why not. enforcement block means that the INSERT would be refused. A cost of NULL (a model without a price) fits no quota of cost. It only reads, and never waits. Errors: UM001 negative or infinite amounts, UM004 for names and tags that an INSERT would refuse.';

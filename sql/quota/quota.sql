@@ -274,6 +274,12 @@ BEGIN
             MESSAGE = 'column "name" of a quota must not be empty',
             HINT = 'Alerts name the quota: call it what people will recognise.';
     END IF;
+    IF octet_length(NEW.name) > 1000 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM004',
+            MESSAGE = format('column "name" of a quota is too long: %s bytes, at most 1000', octet_length(NEW.name)),
+            HINT = 'Every alert has it in its text: call it what people will recognise.';
+    END IF;
     IF NEW.scope IS NULL OR NEW.scope NOT IN ('all', 'org', 'department', 'project', 'user', 'session', 'model', 'provider', 'tag') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',

@@ -9,6 +9,7 @@
 #include "admission/asked_call.h"
 #include "admission/check_quota.h"
 #include "base/amount.h"
+#include "base/error.h"
 #include "base/setting.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_row.h"
@@ -163,6 +164,21 @@ wanted_of(FunctionCallInfo fcinfo, UmMetric metric)
 	return int64_to_numeric(PG_ARGISNULL(argument) ? 0 : PG_GETARG_INT64(argument));
 }
 
+/* Refuses amounts that no call can want. */
+static void
+check_amounts(FunctionCallInfo fcinfo)
+{
+	Numeric		cost = PG_ARGISNULL(ARG_COST) ? zero() : PG_GETARG_NUMERIC(ARG_COST);
+
+	if (numeric_is_nan(cost) || numeric_is_inf(cost) || compare(cost, zero()) < 0 ||
+		(!PG_ARGISNULL(ARG_TOKENS) && PG_GETARG_INT64(ARG_TOKENS) < 0) ||
+		(!PG_ARGISNULL(ARG_REQUESTS) && PG_GETARG_INT64(ARG_REQUESTS) < 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("a call cannot want a negative or infinite amount"),
+				 errhint("Give the cost, the tokens and the requests that it may need.")));
+}
+
 /* Adds an answer to the result. */
 static void
 put(ReturnSetInfo *result, const Answer *answer, const UmCounted *row)
@@ -207,6 +223,7 @@ usage_monitor_check_quota(PG_FUNCTION_ARGS)
 	Answer	   *answers;
 
 	InitMaterializedSRF(fcinfo, 0);
+	check_amounts(fcinfo);
 	um_asked_call(fcinfo, UM_TO_SEE, GetCurrentTransactionStartTimestamp(), &call);
 	um_quotas_load();
 	um_quotas_touched(&call.row, &touched);

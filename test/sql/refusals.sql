@@ -107,6 +107,7 @@ SELECT s.call, r.*
 FROM (VALUES
     ($$'', 'all', NULL, 1$$),
     ($$NULL, 'all', NULL, 1$$),
+    ($$repeat('é', 501), 'all', NULL, 1$$),
     ($$'q', 'all', NULL, 0$$),
     ($$'q', 'all', NULL, -1$$),
     ($$'q', 'all', NULL, 'NaN'$$),
@@ -133,6 +134,16 @@ FROM (VALUES
     ($$'q', 'all', NULL, 1, warning => NULL$$)
 ) AS s (call)
 CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.set_quota(%s)', s.call)) AS r;
+SELECT s.call, r.*
+FROM (VALUES
+    ($$cost => 'NaN'$$),
+    ($$cost => 'Infinity'$$),
+    ($$cost => '-Infinity'$$),
+    ($$cost => -0.01$$),
+    ($$cost => 1, tokens => -1$$),
+    ($$cost => 1, requests => -1$$)
+) AS s (call)
+CROSS JOIN LATERAL pg_temp.refusal(format('SELECT * FROM usage_monitor.check_quota(%s)', s.call)) AS r;
 SELECT s.statement, r.*
 FROM (VALUES
     ($$INSERT INTO usage_monitor.quota (name, scope, amount) VALUES ('q', 'all', 1)$$),
