@@ -34,6 +34,13 @@
 #define MIN_AUTO_REFRESH_ROWS		0
 #define MAX_AUTO_REFRESH_ROWS		INT_MAX
 
+/*
+ * Folds of a tenth of that are worth it where they are at least so far apart:
+ * then they cost little, and readers have little to add up.
+ */
+#define SHORT_TAIL(rows)		((rows) / 10)
+#define SHORT_TAIL_INTERVAL_MS	10000
+
 /* In minutes. */
 #define DEFAULT_MAINTENANCE_INTERVAL	MINS_PER_HOUR
 #define MIN_MAINTENANCE_INTERVAL	0
@@ -67,7 +74,7 @@ um_refresh_worker_init(void)
 	/* a writer must not start workers by the thousand: for the administrator */
 	DefineCustomIntVariable("usage_monitor.auto_refresh_rows",
 							"Sets the number of rows recorded since the last refresh at which a background worker refreshes the rollups.",
-							"Zero turns it off: then call usage_monitor.refresh() yourself.",
+							"A tenth of it suffices ten seconds after the last refresh. Zero turns it off: then call usage_monitor.refresh() yourself.",
 							&auto_refresh_rows,
 							DEFAULT_AUTO_REFRESH_ROWS,
 							MIN_AUTO_REFRESH_ROWS,
@@ -129,6 +136,15 @@ due_after(TimestampTz maintained_at)
 	return maintained_at + (int64) maintenance_interval * SECS_PER_MINUTE * USECS_PER_SEC;
 }
 
+/* Has the tail grown so long that a worker should fold it? */
+static bool
+is_long(int64 rows, TimestampTz refreshed_at)
+{
+	return rows >= auto_refresh_rows ||
+		(rows >= SHORT_TAIL(auto_refresh_rows) &&
+		 TimestampDifferenceExceeds(refreshed_at, GetCurrentTimestamp(), SHORT_TAIL_INTERVAL_MS));
+}
+
 /*
  * Just before commit: asks for a worker if the transaction recorded something
  * and the tail is long, or maintenance is due.
@@ -145,10 +161,10 @@ um_refresh_start(void)
 	if (usage_id == 0 || !(look_at_tail || look_at_time) ||
 		!OidIsValid(um_relation(UM_ROLLUP_STATE)))
 		return;
-	rows_until_look = auto_refresh_rows / 16;
+	rows_until_look = SHORT_TAIL(auto_refresh_rows) / 16;
 	read_mark(&mark);
 	look_at = due_after(mark.maintained_at);
-	look_at_tail = look_at_tail && usage_id - mark.usage_id >= auto_refresh_rows;
+	look_at_tail = look_at_tail && is_long(usage_id - mark.usage_id, mark.refreshed_at);
 	look_at_time = look_at_time && GetCurrentTransactionStartTimestamp() >= look_at;
 	if (!(look_at_tail || look_at_time) ||
 		!TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), ASK_AGAIN_MS))

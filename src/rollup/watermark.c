@@ -41,11 +41,12 @@ enum
 	COL_NEXT_XID,
 	COL_RUNNING_XIDS,
 	COL_USAGE_ID,
+	COL_REFRESHED_AT,
 	COL_MAINTAINED_AT,
 	COL_COUNT
 };
 
-static const char *const names[COL_COUNT] = {"next_xid", "running_xids", "usage_id", "maintained_at"};
+static const char *const names[COL_COUNT] = {"next_xid", "running_xids", "usage_id", "refreshed_at", "maintained_at"};
 
 static UmTableColumns columns = {
 	.table = UM_ROLLUP_STATE,
@@ -79,6 +80,7 @@ um_watermark_read(UmWatermark *mark, Snapshot snapshot)
 
 		mark->xmax = DatumGetInt64(slot_getattr(slot, columns.attnum[COL_NEXT_XID], &isnull));
 		mark->usage_id = DatumGetInt64(slot_getattr(slot, columns.attnum[COL_USAGE_ID], &isnull));
+		mark->refreshed_at = DatumGetTimestampTz(slot_getattr(slot, columns.attnum[COL_REFRESHED_AT], &isnull));
 		mark->maintained_at = DatumGetTimestampTz(slot_getattr(slot, columns.attnum[COL_MAINTAINED_AT], &isnull));
 		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, columns.attnum[COL_RUNNING_XIDS], &isnull)),
 						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,

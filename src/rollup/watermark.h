@@ -19,6 +19,7 @@ typedef struct UmWatermark
 	int			nxip;
 	int64	   *xip;			/* ascending */
 	int64		usage_id;		/* the last one that was given out before the fold */
+	TimestampTz refreshed_at;	/* when the fold was; 0: never */
 	TimestampTz maintained_at;	/* beside it: when maintain() was last begun */
 } UmWatermark;
 

@@ -11,19 +11,24 @@ use Test::More;
 my $node = new_node('main', 'usage_monitor.auto_refresh_rows = 1000',
 	"default_transaction_isolation = 'serializable'", "default_transaction_read_only = 'off'");
 my $folded = 'SELECT coalesce(sum(requests), 0) FROM _usage_monitor._rollup_day';
+my $no_worker = "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh'";
 my $insert = "INSERT INTO usage_monitor.usage (model, input_tokens) SELECT 'm', n FROM generate_series(1, %d) n";
 
-$node->safe_psql('postgres', sprintf($insert, 900));
+my $refreshed = "UPDATE _usage_monitor._rollup_state SET refreshed_at = now() + '%s'";
+$node->safe_psql('postgres', sprintf($refreshed, '1 hour') . ';' . sprintf($insert, 900));
 is(value($node, $folded), 0, 'a short tail stays');
 # one transaction, which the worker must not miss though it asks for it
 $node->safe_psql('postgres', sprintf($insert, 200));
 ok($node->poll_query_until('postgres', "SELECT ($folded) = 1100"), 'a long tail is folded');
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh'"), 'the worker ends');
+ok($node->poll_query_until('postgres', $no_worker), 'the worker ends');
 
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION usage_monitor CASCADE');
 $node->safe_psql('other', sprintf($insert, 5000));
 ok($node->poll_query_until('other', "SELECT ($folded) = 5000"), 'each database has its own');
+ok($node->poll_query_until('postgres', $no_worker), 'it ends, too');
+$node->safe_psql('other', sprintf($refreshed, '-11 seconds') . ';' . sprintf($insert, 150));
+ok($node->poll_query_until('other', "SELECT ($folded) = 5150"), 'a short tail is folded, if the last time was not just now');
 
 # who drops the extension locks its tables in another order than a fold
 $node->append_conf('postgresql.conf', "deadlock_timeout = '10s'");
@@ -38,7 +43,7 @@ $dropper->query_safe('COMMIT');
 $dropper->quit;
 $node->safe_psql('postgres', sprintf($insert, 1000));
 ok($node->poll_query_until('postgres', "SELECT ($folded) = 4100"), 'the next one folds what is left');
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh'"), 'and ends');
+ok($node->poll_query_until('postgres', $no_worker), 'and ends');
 
 $node->append_conf('postgresql.conf', 'usage_monitor.auto_refresh_rows = 0');
 $node->reload;
