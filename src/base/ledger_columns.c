@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -113,14 +114,24 @@ static void
 check_is_ledger(Relation relation)
 {
 	Oid			ledger = um_relation(UM_USAGE);
+	List	   *ancestors;
 
-	if (RelationGetRelid(relation) != ledger &&
-		!(relation->rd_rel->relispartition &&
-		  list_member_oid(get_partition_ancestors(RelationGetRelid(relation)), ledger)))
+	if (RelationGetRelid(relation) == ledger)
+		return;
+	ancestors = relation->rd_rel->relispartition ?
+		get_partition_ancestors(RelationGetRelid(relation)) : NIL;
+	if (!list_member_oid(ancestors, ledger))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("table \"%s\" is not part of the ledger", RelationGetRelationName(relation)),
 				 errhint("The triggers of usage_monitor are for its own tables alone.")));
+	/* a request is looked for in the ledger's own partitions */
+	if (linitial_oid(ancestors) != ledger)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" is a partition of the ledger's partition \"%s\"",
+						RelationGetRelationName(relation), get_rel_name(linitial_oid(ancestors))),
+				 errhint("Attach it to %s.usage itself, for a range of ts.", UM_SCHEMA)));
 }
 
 /* The columns of the ledger or of one of its partitions. */

@@ -36,6 +36,7 @@
 
 int			um_max_tags = DEFAULT_MAX_TAGS;
 int			um_max_reservation_ttl = DEFAULT_MAX_RESERVATION_TTL;
+int			um_request_id_window = 0;
 
 /* What maintain() reads of these it reads by name. */
 static int	partitions_ahead;
@@ -74,6 +75,13 @@ um_limits_init(void)
 							MAX_MAX_RESERVATION_TTL,
 							PGC_SUSET,
 							GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("usage_monitor.request_id_window",
+							"Sets how far apart in time two calls of one request_id can be, in different partitions, to be one call.",
+							"Zero: as far as the ledger goes. Else a call is looked for in those partitions only that are so near.",
+							&um_request_id_window,
+							0, 0, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomIntVariable("usage_monitor.partitions_ahead",
 							"Sets the number of months after the running one for which maintain() makes partitions.",
 							"Zero turns it off, where something else makes them.",

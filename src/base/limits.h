@@ -7,6 +7,7 @@
 
 extern int	um_max_tags;
 extern int	um_max_reservation_ttl; /* seconds */
+extern int	um_request_id_window;	/* minutes; 0: no end */
 
 extern void um_limits_init(void);
 

@@ -13,13 +13,15 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/catalog.h"
 #include "base/ledger_columns.h"
-#include "catalog/partition.h"
+#include "base/limits.h"
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "ledger/duplicate_request.h"
 #include "miscadmin.h"
+#include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -31,6 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* record() is inserting: it replaces whatever call has the request. */
 bool		um_request_any_is_retry = false;
@@ -213,19 +216,48 @@ same_call(const UmRow *row, Relation sibling, HeapTuple twin)
 	return true;
 }
 
-/* The other partitions beside this one that may have rows, opened; none where there is but one. */
-static List *
-open_siblings(Relation relation)
+/* Is a time before the end of a partition, the boundary after which is the one of that number? */
+static bool
+ends_after(PartitionBoundInfo bounds, int boundary, TimestampTz ts)
 {
-	Relation	parent = table_open(get_partition_parent(RelationGetRelid(relation), false),
-									AccessShareLock);
-	PartitionDesc partitions = RelationGetPartitionDesc(parent, true);
+	return boundary == bounds->ndatums ||
+		bounds->kind[boundary][0] == PARTITION_RANGE_DATUM_MAXVALUE ||
+		(bounds->kind[boundary][0] == PARTITION_RANGE_DATUM_VALUE &&
+		 ts < DatumGetTimestampTz(bounds->datums[boundary][0]));
+}
+
+/* Opens a partition that has rows of its own, if it is another one. */
+static List *
+open_sibling(List *siblings, Oid relid, Relation relation)
+{
+	if (relid != RelationGetRelid(relation) && get_rel_relkind(relid) == RELKIND_RELATION)
+		siblings = lappend(siblings, table_open(relid, AccessShareLock));
+	return siblings;
+}
+
+/*
+ * The other partitions beside this one that have times within the window of
+ * that one, opened; none where there is but one.
+ */
+static List *
+open_siblings(Relation relation, TimestampTz ts)
+{
+	Relation	ledger = table_open(um_relation(UM_USAGE), AccessShareLock);
+	PartitionDesc partitions = RelationGetPartitionDesc(ledger, true);
+	PartitionBoundInfo bounds = partitions->boundinfo;
+	int64		window = (int64) um_request_id_window * SECS_PER_MINUTE * USECS_PER_SEC;
+	TimestampTz from = window == 0 ? DT_NOBEGIN : ts - window;
+	TimestampTz until = window == 0 ? DT_NOEND : ts + window;
 	List	   *siblings = NIL;
 
-	for (int i = 0; i < partitions->nparts; i++)
-		if (partitions->oids[i] != RelationGetRelid(relation))
-			siblings = lappend(siblings, table_open(partitions->oids[i], AccessShareLock));
-	table_close(parent, NoLock);
+	/* between two boundaries is a partition, or nothing */
+	for (int i = 0; i <= bounds->ndatums; i++)
+		if (bounds->indexes[i] >= 0 && ends_after(bounds, i, from) &&
+			!(i > 0 && ends_after(bounds, i - 1, until)))
+			siblings = open_sibling(siblings, partitions->oids[bounds->indexes[i]], relation);
+	if (partition_bound_has_default(bounds))
+		siblings = open_sibling(siblings, partitions->oids[bounds->default_index], relation);
+	table_close(ledger, NoLock);
 	return siblings;
 }
 
@@ -246,7 +278,7 @@ um_request_is_retry(Relation relation, const UmRow *row)
 	if (request_id.data == NULL || !relation->rd_rel->relispartition)
 		return false;
 
-	siblings = open_siblings(relation);
+	siblings = open_siblings(relation, DatumGetTimestampTz(VALUE(row, TS)));
 	if (siblings != NIL)
 		lock_request(org, request_id);
 	foreach(lc, siblings)
@@ -289,12 +321,12 @@ um_request_moves(Relation relation, const UmRow *row)
 {
 	UmString	org = um_row_text(row, UM_COL_ORG);
 	UmString	request_id = um_row_text(row, UM_COL_REQUEST_ID);
-	Relation	parent;
+	Relation	ledger;
 
 	if (request_id.data == NULL || !relation->rd_rel->relispartition)
 		return;
-	parent = table_open(get_partition_parent(RelationGetRelid(relation), false), AccessShareLock);
-	if (RelationGetPartitionDesc(parent, true)->nparts > 1)
+	ledger = table_open(um_relation(UM_USAGE), AccessShareLock);
+	if (RelationGetPartitionDesc(ledger, true)->nparts > 1)
 		lock_request(org, request_id);
-	table_close(parent, NoLock);
+	table_close(ledger, NoLock);
 }

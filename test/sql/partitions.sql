@@ -114,6 +114,42 @@ CALL usage_monitor.drain_default_partition();
 RESET default_transaction_isolation;
 SELECT tableoid::regclass FROM usage_monitor.usage WHERE request_id = 'later';
 
+-- a request is looked for in those partitions only that are within the window, if there is one
+CREATE TABLE pairs AS
+SELECT n, first, first + (n % 97 - 48) * interval '1 day 7 hours' AS again FROM (
+    SELECT n, timestamptz '2023-11-03 00:00+00' + n * 7919 % 200 * interval '1 day' + n % 24 * interval '1 hour' AS first FROM generate_series(1, 400) n) r;
+SET usage_monitor.request_id_window = '31d';
+INSERT INTO usage_monitor.usage (ts, model, cost, request_id) SELECT first, 'm', 0, 'pair ' || n FROM pairs;
+INSERT INTO usage_monitor.usage (ts, model, cost, request_id) SELECT again, 'm', 0, 'pair ' || n FROM pairs ON CONFLICT DO NOTHING;
+-- those that are no further apart count once; others twice where the first one's partition is further away
+WITH counted AS (
+    SELECT p.first, p.again, count(*) AS rows FROM pairs p JOIN usage_monitor.usage u ON u.request_id = 'pair ' || p.n GROUP BY 1, 2, p.n
+)
+SELECT count(*) FILTER (WHERE near) > 0 AS near, bool_and(rows = 1) FILTER (WHERE near) AS once, count(*) FILTER (WHERE far) > 0 AS far, bool_and(rows = 2) FILTER (WHERE far) AS twice
+  FROM counted c
+  LEFT JOIN _usage_monitor._partitions() f ON c.first >= f.from_ts AND c.first < f.to_ts,
+       LATERAL (SELECT abs(extract(epoch FROM c.first - c.again)) <= 31 * 86400 AS near,
+                       f.from_ts > c.again + interval '31 days' OR f.to_ts <= c.again - interval '31 days' AS far) d;
+SELECT count(*) > 0 AND bool_and(expected = 'one row') AS told FROM usage_monitor.verify();
+RESET usage_monitor.request_id_window;
+DELETE FROM usage_monitor.usage WHERE request_id LIKE 'pair %';
+INSERT INTO usage_monitor.usage (ts, model, cost, request_id) SELECT first, 'm', 0, 'pair ' || n FROM pairs;
+INSERT INTO usage_monitor.usage (ts, model, cost, request_id) SELECT again, 'm', 0, 'pair ' || n FROM pairs ON CONFLICT DO NOTHING;
+SELECT count(*) = count(DISTINCT request_id) AS once FROM usage_monitor.usage WHERE request_id LIKE 'pair %';
+DELETE FROM usage_monitor.usage WHERE request_id LIKE 'pair %';
+DROP TABLE pairs;
+-- a partition of a partition would not be looked into
+CREATE TABLE usage_2010 (LIKE usage_monitor.usage_default) PARTITION BY LIST (org);
+CREATE TABLE usage_2010_acme PARTITION OF usage_2010 FOR VALUES IN ('acme');
+ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_2010 FOR VALUES FROM ('2010-01-01 00:00+00') TO ('2011-01-01 00:00+00');
+SET usage_monitor.earliest_ts = '2010-01-01';
+INSERT INTO usage_monitor.usage (ts, org, model, cost) VALUES ('2010-05-01', 'acme', 'm', 0);
+RESET usage_monitor.earliest_ts;
+INSERT INTO usage_monitor.usage (org, model, cost, request_id) VALUES ('acme', 'm', 0, 'beside it');
+DELETE FROM usage_monitor.usage WHERE request_id = 'beside it';
+ALTER TABLE usage_monitor.usage DETACH PARTITION usage_2010;
+DROP TABLE usage_2010;
+
 -- the running month is left to it
 INSERT INTO usage_monitor.usage (ts, model, input_tokens) VALUES ('2024-06-20', 'm', 1);
 SELECT * FROM usage_monitor.verify();
