@@ -39,7 +39,7 @@
  * then they cost little, and readers have little to add up.
  */
 #define SHORT_TAIL(rows)		((rows) / 10)
-#define SHORT_TAIL_INTERVAL_MS	10000
+#define SHORT_TAIL_INTERVAL_MS	30000
 
 /* In minutes. */
 #define DEFAULT_MAINTENANCE_INTERVAL	MINS_PER_HOUR
@@ -74,7 +74,7 @@ um_refresh_worker_init(void)
 	/* a writer must not start workers by the thousand: for the administrator */
 	DefineCustomIntVariable("usage_monitor.auto_refresh_rows",
 							"Sets the number of rows recorded since the last refresh at which a background worker refreshes the rollups.",
-							"A tenth of it suffices ten seconds after the last refresh. Zero turns it off: then call usage_monitor.refresh() yourself.",
+							"A tenth of it suffices half a minute after the last refresh. Zero turns it off: then call usage_monitor.refresh() yourself.",
 							&auto_refresh_rows,
 							DEFAULT_AUTO_REFRESH_ROWS,
 							MIN_AUTO_REFRESH_ROWS,

@@ -27,7 +27,7 @@ $node->safe_psql('other', 'CREATE EXTENSION usage_monitor CASCADE');
 $node->safe_psql('other', sprintf($insert, 5000));
 ok($node->poll_query_until('other', "SELECT ($folded) = 5000"), 'each database has its own');
 ok($node->poll_query_until('postgres', $no_worker), 'it ends, too');
-$node->safe_psql('other', sprintf($refreshed, '-11 seconds') . ';' . sprintf($insert, 150));
+$node->safe_psql('other', sprintf($refreshed, '-31 seconds') . ';' . sprintf($insert, 150));
 ok($node->poll_query_until('other', "SELECT ($folded) = 5150"), 'a short tail is folded, if the last time was not just now');
 
 # who drops the extension locks its tables in another order than a fold
