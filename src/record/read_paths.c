@@ -188,11 +188,13 @@ um_look_at_object(UmReader *r, UmNode *root, bool as_response, int depth)
 
 	object->nhits = r->nhits;
 	object->hits = palloc(sizeof(UmHit) * (r->nhits + 1));
-	memcpy(object->hits, r->hits, sizeof(UmHit) * r->nhits);
+	if (r->nhits > 0)
+		memcpy(object->hits, r->hits, sizeof(UmHit) * r->nhits);
 	qsort(object->hits, object->nhits, sizeof(UmHit), compare_hits);
 	object->nleaves = r->nleaves;
 	object->leaves = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(UmNode *) * (Size) (r->nleaves + 1));
-	memcpy(object->leaves, r->leaves, sizeof(UmNode *) * r->nleaves);
+	if (r->nleaves > 0)
+		memcpy(object->leaves, r->leaves, sizeof(UmNode *) * r->nleaves);
 	return object;
 }
 

@@ -229,6 +229,5 @@ SELECT * FROM usage_monitor.focus('2026-01-01', '2026-02-01', version => '1.0');
 SELECT * FROM usage_monitor.focus('2026-01-01', '2026-02-01', version => NULL);
 SELECT * FROM usage_monitor.focus_csv('2026-01-01', '2026-02-01', version => '2');
 SELECT * FROM usage_monitor.focus('2026-01-01', '2026-02-01', tags => '{""}');
-SELECT _usage_monitor._charge_final(NULL::internal);
 
 DROP EXTENSION usage_monitor CASCADE;
