@@ -168,9 +168,7 @@ wanted_of(FunctionCallInfo fcinfo, UmMetric metric)
 static void
 check_amounts(FunctionCallInfo fcinfo)
 {
-	Numeric		cost = PG_ARGISNULL(ARG_COST) ? zero() : PG_GETARG_NUMERIC(ARG_COST);
-
-	if (numeric_is_nan(cost) || numeric_is_inf(cost) || compare(cost, zero()) < 0 ||
+	if ((!PG_ARGISNULL(ARG_COST) && !is_amount(PG_GETARG_NUMERIC(ARG_COST))) ||
 		(!PG_ARGISNULL(ARG_TOKENS) && PG_GETARG_INT64(ARG_TOKENS) < 0) ||
 		(!PG_ARGISNULL(ARG_REQUESTS) && PG_GETARG_INT64(ARG_REQUESTS) < 0))
 		ereport(ERROR,

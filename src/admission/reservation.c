@@ -284,8 +284,7 @@ check_amounts(FunctionCallInfo fcinfo, Numeric cost)
 		least = Min(least, count_argument(fcinfo, counts[i]));
 		greatest = Max(greatest, count_argument(fcinfo, counts[i]));
 	}
-	if (least < 0 ||
-		(cost != NULL && (numeric_is_nan(cost) || numeric_is_inf(cost) || compare(cost, zero()) < 0)))
+	if (least < 0 || (cost != NULL && !is_amount(cost)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COUNT),
 				 errmsg("a reservation must not be of a negative or infinite amount"),

@@ -46,6 +46,13 @@ zero(void)
 	return int64_to_numeric(0);
 }
 
+/* Can it be what a call costs: a number, and not below zero? */
+static inline bool
+is_amount(Numeric value)
+{
+	return !numeric_is_nan(value) && !numeric_is_inf(value) && compare(value, zero()) >= 0;
+}
+
 /* Without trailing zeros. */
 static inline Numeric
 trimmed(Numeric value)

@@ -165,7 +165,7 @@ largest_cost(void)
 void
 um_check_cost(const char *column, Numeric cost)
 {
-	if (numeric_is_nan(cost) || numeric_is_inf(cost) || compare(cost, zero()) < 0)
+	if (!is_amount(cost))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_COST),
 				 errmsg("column \"%s\" must be zero or more, but is %s",

@@ -226,13 +226,12 @@ ends_after(PartitionBoundInfo bounds, int boundary, TimestampTz ts)
 		 ts < DatumGetTimestampTz(bounds->datums[boundary][0]));
 }
 
-/* Opens a partition that has rows of its own, if it is another one. */
+/* Opens a partition, if it is another one. */
 static List *
 open_sibling(List *siblings, Oid relid, Relation relation)
 {
-	if (relid != RelationGetRelid(relation) && get_rel_relkind(relid) == RELKIND_RELATION)
-		siblings = lappend(siblings, table_open(relid, AccessShareLock));
-	return siblings;
+	return relid == RelationGetRelid(relation) ? siblings :
+		lappend(siblings, table_open(relid, AccessShareLock));
 }
 
 /*
@@ -284,11 +283,14 @@ um_request_is_retry(Relation relation, const UmRow *row)
 	foreach(lc, siblings)
 	{
 		Relation	sibling = lfirst(lc);
-		Oid			index = um_columns(sibling)->request_index;
+		Oid			index;
 		HeapTuple	twin;
 
-		if (is_retry || RelationGetNumberOfBlocks(sibling) == 0)
+		/* what is no table has no rows that are ours: see um_columns() */
+		if (is_retry || sibling->rd_rel->relkind != RELKIND_RELATION ||
+			RelationGetNumberOfBlocks(sibling) == 0)
 			continue;
+		index = um_columns(sibling)->request_index;
 		if (!OidIsValid(index))
 			refuse_partition(sibling);
 		twin = find_request(sibling, index, org, request_id);
