@@ -79,7 +79,7 @@ COMMENT ON TABLE usage_monitor.usage IS
     'The ledger: one row for each call to a model. INSERT is all that an application needs; model alone is mandatory. Counts are inclusive.';
 COMMENT ON COLUMN usage_monitor.usage.usage_id IS 'Number of the row; filled by the extension.';
 COMMENT ON COLUMN usage_monitor.usage.ts IS 'When the call was made; the instant by which it is priced and counted. From usage_monitor.earliest_ts to usage_monitor.max_future from now.';
-COMMENT ON COLUMN usage_monitor.usage.request_id IS 'The caller''s or the provider''s name of the request; in one org it counts once, however often it is retried.';
+COMMENT ON COLUMN usage_monitor.usage.request_id IS 'The caller''s or the provider''s name of the request; in one org it counts once, however often it is retried (in other partitions as far as usage_monitor.request_id_window reaches).';
 COMMENT ON COLUMN usage_monitor.usage.org IS 'Organisation, or tenant.';
 COMMENT ON COLUMN usage_monitor.usage.department IS 'Department of the organisation.';
 COMMENT ON COLUMN usage_monitor.usage.project IS 'Project that the call was made for.';
