@@ -23,23 +23,29 @@ SQL_PARTS = \
 	sql/base/audit.sql \
 	sql/base/access.sql \
 	sql/base/progress.sql \
+	sql/base/calendar.sql \
 	sql/pricing/price.sql \
+	sql/pricing/alias.sql \
 	pricing/catalogue.sql \
-	sql/pricing/names.sql \
+	sql/pricing/model_names.sql \
 	sql/pricing/cost.sql \
 	sql/pricing/price_rules.sql \
+	sql/pricing/set_price.sql \
+	sql/pricing/exchange_rate.sql \
+	sql/pricing/discount.sql \
 	sql/ledger/ledger.sql \
 	sql/rollup/rollup.sql \
 	sql/quota/quota.sql \
-	sql/base/calendar.sql \
+	sql/quota/quota_raise.sql \
+	sql/quota/credit.sql \
 	sql/quota/alert.sql \
+	sql/ledger/unpriced_alert.sql \
 	sql/counter/counter.sql \
 	sql/admission/reservation.sql \
 	sql/quota/quota_views.sql \
 	sql/ledger/verify.sql \
 	sql/ledger/retention.sql \
 	sql/ledger/partitions.sql \
-	sql/quota/quota_adjust.sql \
 	sql/admission/check_quota.sql \
 	sql/quota/budget.sql \
 	sql/report/views.sql \
@@ -52,6 +58,7 @@ SQL_PARTS = \
 	sql/pricing/estimate.sql \
 	sql/pricing/import_format.sql \
 	sql/pricing/import.sql \
+	sql/ledger/close_period.sql \
 	sql/pricing/reprice.sql \
 	sql/ledger/void.sql \
 	sql/ledger/erasure.sql \
@@ -149,7 +156,7 @@ $(OBJS): $(wildcard $(SOURCE)/src/*/*.h)
 # Elsewhere than in the source there are no folders yet (a rule would find those
 # of the source), and pg_regress looks for what is expected where it runs.
 ifneq ($(SOURCE),.)
-FOLDERS := $(shell mkdir -p pricing $(sort $(dir $(OBJS))))
+FOLDERS := $(shell mkdir -p pricing sql/record $(sort $(dir $(OBJS))))
 EXTRA_CLEAN += expected
 .PHONY: link-expected
 installcheck: link-expected

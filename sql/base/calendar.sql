@@ -1,6 +1,20 @@
 /*
- * Days and instants of the ledger's calendar, as people write them.
+ * Periods, and days and instants of the ledger's calendar as people write them.
  */
+CREATE FUNCTION usage_monitor.period_start(ts timestamptz, period text, time_zone text, billing_day integer DEFAULT 1) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_period_start';
+
+COMMENT ON FUNCTION usage_monitor.period_start(timestamptz, text, text, integer) IS
+    'When the hour, day, week (Monday), month (from the billing day on) or year of that instant began in the time zone; -infinity for lifetime. Error: UM008 unknown period.';
+
+CREATE FUNCTION usage_monitor.period_end(ts timestamptz, period text, time_zone text, billing_day integer DEFAULT 1) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_period_end';
+
+COMMENT ON FUNCTION usage_monitor.period_end(timestamptz, text, text, integer) IS
+    'When the next hour, day, week, month or year begins; infinity for lifetime. Error: UM008 unknown period.';
+
 CREATE FUNCTION _usage_monitor._day_start(day date) RETURNS timestamptz
     LANGUAGE sql STABLE PARALLEL SAFE
 -- every day has a noon, and no day has two

@@ -1,7 +1,49 @@
 /*
- * The counters seen from SQL: what the ledger says they must be, and what the
- * running transaction is about to add.
+ * What quotas have used: where that is kept, what the ledger says it must be,
+ * and what the running transaction is about to add.
  */
+CREATE TABLE _usage_monitor._counter_row (
+    quota_id       bigint NOT NULL,
+    subject        text COLLATE "C" NOT NULL,
+    period_start   timestamptz NOT NULL,
+    slot           smallint NOT NULL DEFAULT 0,
+    used           numeric NOT NULL,
+    share          numeric NOT NULL DEFAULT 0,
+    next_threshold numeric,
+    revision       bigint NOT NULL,
+    raised         text,
+    recent         bytea NOT NULL DEFAULT decode(repeat('00', 128), 'hex'),
+    CONSTRAINT _counter_row_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
+    -- few rows a page: each write of one locks it, and compares all of it with what it was
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- it is overwritten where it is
+ALTER TABLE _usage_monitor._counter_row ALTER recent SET STORAGE PLAIN;
+
+COMMENT ON TABLE _usage_monitor._counter_row IS
+    'The rows that counters are made of: a header and, where many write at once, slots. Derived from the ledger, written by the extension alone, and not dumped.';
+COMMENT ON COLUMN _usage_monitor._counter_row.quota_id IS 'The quota.';
+COMMENT ON COLUMN _usage_monitor._counter_row.subject IS 'The subject; empty for a quota of scope all.';
+COMMENT ON COLUMN _usage_monitor._counter_row.period_start IS 'When the period began; -infinity for lifetime.';
+COMMENT ON COLUMN _usage_monitor._counter_row.slot IS '0: the header; 1 to 64: the slots that concurrent writers use.';
+COMMENT ON COLUMN _usage_monitor._counter_row.used IS 'What was counted in this row when it was stored, in the unit of the quota''s metric; _added() knows what was since.';
+COMMENT ON COLUMN _usage_monitor._counter_row.share IS 'What might then be used here before anybody else need be asked: the room up to the next threshold, shared out.';
+COMMENT ON COLUMN _usage_monitor._counter_row.raised IS 'The levels whose thresholds the usage has reached, as the counter was last looked at exactly, with commas between them; NULL: not known, alerts tell.';
+COMMENT ON COLUMN _usage_monitor._counter_row.next_threshold IS 'Of the header: the usage at which the next alert is due; NULL: no further one.';
+COMMENT ON COLUMN _usage_monitor._counter_row.revision IS 'The quota''s revision that share and next_threshold were computed for.';
+COMMENT ON COLUMN _usage_monitor._counter_row.recent IS 'What was added to used and share since the row was stored, and by whom; overwritten in place.';
+
+CREATE TABLE _usage_monitor._quota_birth (
+    quota_id      bigint NOT NULL,
+    counted_since timestamptz NOT NULL,
+    CONSTRAINT _quota_birth_pkey PRIMARY KEY (quota_id)
+);
+
+COMMENT ON TABLE _usage_monitor._quota_birth IS
+    'Since when a quota''s counters are complete. A counter of an earlier period starts from the ledger''s sum, a later one from zero. Not dumped: a restored quota is born anew.';
+COMMENT ON COLUMN _usage_monitor._quota_birth.quota_id IS 'The quota.';
+COMMENT ON COLUMN _usage_monitor._quota_birth.counted_since IS 'The start of the first period whose counters are complete.';
+
 CREATE FUNCTION _usage_monitor._adjusted(quota_ids bigint[])
 RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
     LANGUAGE sql STABLE
@@ -185,3 +227,84 @@ COMMENT ON COLUMN usage_monitor.quota_usage.quota_id IS 'The quota.';
 COMMENT ON COLUMN usage_monitor.quota_usage.subject IS 'The subject; empty for a quota of scope all.';
 COMMENT ON COLUMN usage_monitor.quota_usage.period_start IS 'When the period began; -infinity for lifetime.';
 COMMENT ON COLUMN usage_monitor.quota_usage.used IS 'What was counted, in the unit of the quota''s metric. Where a snapshot is so old that the counter does not know any more, rollups or ledger are asked instead.';
+
+CREATE FUNCTION _usage_monitor._recount_quota(quota_id bigint) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'usage_monitor_recount_quota';
+
+COMMENT ON FUNCTION _usage_monitor._recount_quota(bigint) IS
+    'Has a quota''s counters made anew just before the transaction commits.';
+
+CREATE FUNCTION usage_monitor.rebuild_counters() RETURNS bigint
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT count(*)
+      FROM (SELECT _usage_monitor._recount_quota(q.quota_id) FROM usage_monitor.quota q OFFSET 0) r;
+END;
+
+COMMENT ON FUNCTION usage_monitor.rebuild_counters() IS
+    'Makes all counters anew from the ledger, just before the transaction commits, and returns the number of quotas. Alerts that were raised are not raised again. Writers wait meanwhile.';
+
+CREATE FUNCTION _usage_monitor._lock_counters() RETURNS void
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'usage_monitor_lock_counters';
+
+COMMENT ON FUNCTION _usage_monitor._lock_counters() IS
+    'Waits until nobody writes counters, and keeps others from it until the transaction ends. Error: 25001 the transaction has reserved.';
+
+/*
+ * SECURITY DEFINER, so that managers, who may not write to the counters, can
+ * have them folded: it changes no sum, and shows nothing but a number.
+ */
+CREATE FUNCTION usage_monitor.fold_counters() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    folded bigint;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'active_sql_transaction',
+            MESSAGE = 'fold_counters() must be called in a READ COMMITTED transaction',
+            HINT = 'What others have counted since the transaction''s snapshot would be lost.';
+    END IF;
+
+    -- writers, who hold the lock that this one excludes until they end, wait
+    PERFORM _usage_monitor._lock_counters();
+
+    WITH counter AS (
+        SELECT r.quota_id, r.subject, r.period_start, sum(r.used + _usage_monitor._added(r.ctid)) AS used
+          FROM _usage_monitor._counter_row r
+          JOIN usage_monitor.quota q ON q.quota_id = r.quota_id
+         WHERE q.period <> 'lifetime'
+           AND usage_monitor.period_end(r.period_start, q.period, q.time_zone, q.billing_day) <= now()
+         GROUP BY r.quota_id, r.subject, r.period_start
+        HAVING max(r.slot) > 0
+           AND sum(r.used + _usage_monitor._added(r.ctid)) <> 'NaN'
+    ), slot AS (
+        DELETE FROM _usage_monitor._counter_row s
+         USING counter c
+         WHERE s.quota_id = c.quota_id
+           AND s.subject = c.subject
+           AND s.period_start = c.period_start
+           AND s.slot > 0
+        RETURNING s.slot
+    ), header AS (
+        -- revision 0: a late row looks at the thresholds anew
+        UPDATE _usage_monitor._counter_row h
+           SET used = c.used, share = 0, revision = 0, recent = DEFAULT
+          FROM counter c
+         WHERE h.quota_id = c.quota_id
+           AND h.subject = c.subject
+           AND h.period_start = c.period_start
+           AND h.slot = 0
+    )
+    SELECT count(*) INTO folded FROM slot;
+    RETURN folded;
+END
+$$;
+
+COMMENT ON FUNCTION usage_monitor.fold_counters() IS
+    'Folds the slots of counters whose period is over into one row each, and returns how many slots that were. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 not at READ COMMITTED, or after reserve().';

@@ -156,6 +156,29 @@ ALTER TABLE usage_monitor.usage ENABLE ALWAYS TRIGGER usage_after;
 ALTER TABLE usage_monitor.usage REPLICA IDENTITY FULL;
 ALTER TABLE usage_monitor.usage_default REPLICA IDENTITY FULL;
 
+CREATE FUNCTION _usage_monitor._refuse_truncate() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'UM011',
+        MESSAGE = format('table "%s" cannot be truncated', TG_TABLE_NAME),
+        HINT = 'Counters would not follow. DELETE does the same, with counters.';
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._refuse_truncate() IS
+    'Statement trigger: TRUNCATE fires no row trigger, so what follows the rows would not follow (UM011).';
+
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON usage_monitor.usage
+    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._refuse_truncate();
+
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON usage_monitor.usage_default
+    FOR EACH STATEMENT EXECUTE FUNCTION _usage_monitor._refuse_truncate();
+
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_default', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_usage_id_seq', '');

@@ -1,6 +1,5 @@
 /*
- * Nothing to lose: what is derived can be compared with the ledger, and made
- * anew from it.
+ * Nothing to lose: what is derived can be compared with the ledger.
  */
 CREATE FUNCTION _usage_monitor._subjects(u usage_monitor.usage)
 RETURNS TABLE (scope text, subject text, key text, spelling text)
@@ -389,84 +388,3 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.verify() IS
     'Compares the counters and the rollups with the ledger, and the ledger with itself: a row for each difference, none if all is well. what: counter, rollup, ledger, alert: levels that a counter holds for reached, or not, against its usage; trigger: one that is not enabled as it was installed, for example after ENABLE TRIGGER ALL; ALTER TABLE ... ENABLE ALWAYS TRIGGER mends it; or access, where who is confined to organisations could see others. Reads the whole ledger several times, and blocks nobody. rebuild_counters() and rebuild_rollups() mend what they can. Error: 42501 row security hides some of the ledger.';
-
-CREATE FUNCTION _usage_monitor._recount_quota(quota_id bigint) RETURNS void
-    LANGUAGE c STRICT
-    AS 'MODULE_PATHNAME', 'usage_monitor_recount_quota';
-
-COMMENT ON FUNCTION _usage_monitor._recount_quota(bigint) IS
-    'Has a quota''s counters made anew just before the transaction commits.';
-
-CREATE FUNCTION usage_monitor.rebuild_counters() RETURNS bigint
-    LANGUAGE sql
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT count(*)
-      FROM (SELECT _usage_monitor._recount_quota(q.quota_id) FROM usage_monitor.quota q OFFSET 0) r;
-END;
-
-COMMENT ON FUNCTION usage_monitor.rebuild_counters() IS
-    'Makes all counters anew from the ledger, just before the transaction commits, and returns the number of quotas. Alerts that were raised are not raised again. Writers wait meanwhile.';
-
-CREATE FUNCTION _usage_monitor._lock_counters() RETURNS void
-    LANGUAGE c
-    AS 'MODULE_PATHNAME', 'usage_monitor_lock_counters';
-
-COMMENT ON FUNCTION _usage_monitor._lock_counters() IS
-    'Waits until nobody writes counters, and keeps others from it until the transaction ends. Error: 25001 the transaction has reserved.';
-
-/*
- * SECURITY DEFINER, so that managers, who may not write to the counters, can
- * have them folded: it changes no sum, and shows nothing but a number.
- */
-CREATE FUNCTION usage_monitor.fold_counters() RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    folded bigint;
-BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'active_sql_transaction',
-            MESSAGE = 'fold_counters() must be called in a READ COMMITTED transaction',
-            HINT = 'What others have counted since the transaction''s snapshot would be lost.';
-    END IF;
-
-    -- writers, who hold the lock that this one excludes until they end, wait
-    PERFORM _usage_monitor._lock_counters();
-
-    WITH counter AS (
-        SELECT r.quota_id, r.subject, r.period_start, sum(r.used + _usage_monitor._added(r.ctid)) AS used
-          FROM _usage_monitor._counter_row r
-          JOIN usage_monitor.quota q ON q.quota_id = r.quota_id
-         WHERE q.period <> 'lifetime'
-           AND usage_monitor.period_end(r.period_start, q.period, q.time_zone, q.billing_day) <= now()
-         GROUP BY r.quota_id, r.subject, r.period_start
-        HAVING max(r.slot) > 0
-           AND sum(r.used + _usage_monitor._added(r.ctid)) <> 'NaN'
-    ), slot AS (
-        DELETE FROM _usage_monitor._counter_row s
-         USING counter c
-         WHERE s.quota_id = c.quota_id
-           AND s.subject = c.subject
-           AND s.period_start = c.period_start
-           AND s.slot > 0
-        RETURNING s.slot
-    ), header AS (
-        -- revision 0: a late row looks at the thresholds anew
-        UPDATE _usage_monitor._counter_row h
-           SET used = c.used, share = 0, revision = 0, recent = DEFAULT
-          FROM counter c
-         WHERE h.quota_id = c.quota_id
-           AND h.subject = c.subject
-           AND h.period_start = c.period_start
-           AND h.slot = 0
-    )
-    SELECT count(*) INTO folded FROM slot;
-    RETURN folded;
-END
-$$;
-
-COMMENT ON FUNCTION usage_monitor.fold_counters() IS
-    'Folds the slots of counters whose period is over into one row each, and returns how many slots that were. Call it now and then where quotas are of hours or days; nothing depends on it. Error: 25001 not at READ COMMITTED, or after reserve().';

@@ -1,5 +1,5 @@
 /*
- * What a price must be, and set_price().
+ * What a price must be.
  */
 CREATE FUNCTION _usage_monitor._meter_side(meter text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -174,96 +174,6 @@ $$;
 
 COMMENT ON FUNCTION _usage_monitor._check_price_rate() IS 'Row trigger: what a rate must be.';
 
-CREATE FUNCTION _usage_monitor._check_exchange_rate() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM _usage_monitor._check_currency('from_currency', NEW.from_currency);
-    PERFORM _usage_monitor._check_currency('to_currency', NEW.to_currency);
-    IF NEW.rate IS NULL OR NEW.rate <= 0 OR NEW.rate IN ('NaN', 'Infinity')
-       OR NEW.from_currency = NEW.to_currency
-    THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('column "rate" from %s to %s must be above zero and between two currencies, but is %s',
-                             NEW.from_currency, NEW.to_currency, coalesce(NEW.rate::text, 'NULL')),
-            HINT = 'It is what one unit of from_currency is worth in to_currency.';
-    END IF;
-    IF abs(NEW.rate) >= 1e100 OR scale(NEW.rate) > 100 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('column "rate" from %s to %s has too many digits', NEW.from_currency, NEW.to_currency),
-            HINT = 'It may have 100 digits before the point and 100 behind it.';
-    END IF;
-    PERFORM _usage_monitor._check_valid(NEW.valid);
-    RETURN NEW;
-END
-$$;
-
-COMMENT ON FUNCTION _usage_monitor._check_exchange_rate() IS 'Row trigger: what an exchange rate must be.';
-
-CREATE FUNCTION _usage_monitor._check_discount() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NEW.org = '' OR NEW.provider = '' OR NEW.model = '' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM004',
-            MESSAGE = format('column "%s" must not be empty',
-                             CASE WHEN NEW.org = '' THEN 'org'
-                                  WHEN NEW.provider = '' THEN 'provider'
-                                  ELSE 'model' END),
-            HINT = 'Leave provider or model NULL for any.';
-    END IF;
-    IF NEW.percent IS NULL OR NOT NEW.percent BETWEEN 0 AND 100 OR scale(NEW.percent) > 100 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('column "percent" must be from 0 to 100, but is %s', coalesce(left(NEW.percent::text, 60), 'NULL')),
-            HINT = 'It is what the organisation pays less: 15 stands for 15 %.';
-    END IF;
-    PERFORM _usage_monitor._check_valid(NEW.valid);
-    NEW.provider := _usage_monitor._canonical_provider(NEW.provider);
-    NEW.model := _usage_monitor._resolved_model(NEW.provider, NEW.model);
-    RETURN NEW;
-END
-$$;
-
-COMMENT ON FUNCTION _usage_monitor._check_discount() IS 'Row trigger: what a discount must be.';
-
-CREATE FUNCTION _usage_monitor._check_alias() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NEW.origin <> 'user' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('column "origin" must be user, but is "%s"', NEW.origin),
-            HINT = 'Leave it out: your own aliases are of origin user.';
-    END IF;
-    -- not in one condition: the other table has no such columns
-    IF TG_TABLE_NAME = 'model_alias' THEN
-        IF NEW.pattern = '' OR num_nulls(NEW.provider, NEW.model) = 2 THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'UM004',
-                MESSAGE = format('alias "%s" must have a pattern, and a provider or a model that it stands for', NEW.pattern),
-                HINT = 'For example pattern acme-chat, provider openai, model gpt-4o.';
-        END IF;
-        NEW.provider := _usage_monitor._canonical_provider(NEW.provider);
-    ELSIF NEW.alias = '' OR NEW.provider = '' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM004',
-            MESSAGE = format('alias "%s" must have a name, and a provider that it stands for', NEW.alias),
-            HINT = 'For example alias our-openai, provider openai.';
-    END IF;
-    RETURN NEW;
-END
-$$;
-
-COMMENT ON FUNCTION _usage_monitor._check_alias() IS 'Row trigger: what an alias must be.';
-
 CREATE TRIGGER check_price
     BEFORE INSERT OR UPDATE ON usage_monitor.price
     FOR EACH ROW WHEN (NEW.origin IS DISTINCT FROM 'shipped')
@@ -272,24 +182,6 @@ CREATE TRIGGER check_price
 CREATE TRIGGER check_price_rate
     BEFORE INSERT OR UPDATE ON usage_monitor.price_rate
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_price_rate();
-
-CREATE TRIGGER check_exchange_rate
-    BEFORE INSERT OR UPDATE ON usage_monitor.exchange_rate
-    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_exchange_rate();
-
-CREATE TRIGGER check_discount
-    BEFORE INSERT OR UPDATE ON usage_monitor.discount
-    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_discount();
-
-CREATE TRIGGER check_alias
-    BEFORE INSERT OR UPDATE ON usage_monitor.model_alias
-    FOR EACH ROW WHEN (NEW.origin IS DISTINCT FROM 'shipped')
-    EXECUTE FUNCTION _usage_monitor._check_alias();
-
-CREATE TRIGGER check_alias
-    BEFORE INSERT OR UPDATE ON usage_monitor.provider_alias
-    FOR EACH ROW WHEN (NEW.origin IS DISTINCT FROM 'shipped')
-    EXECUTE FUNCTION _usage_monitor._check_alias();
 
 CREATE TRIGGER protect_shipped
     BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.price
@@ -325,106 +217,3 @@ CREATE TRIGGER keep_children_truncate
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.price', 'WHERE origin <> ''shipped''');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.price_price_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.price_rate', 'WHERE price_id > 0');
-SELECT pg_catalog.pg_extension_config_dump('usage_monitor.model_alias', 'WHERE origin <> ''shipped''');
-SELECT pg_catalog.pg_extension_config_dump('usage_monitor.provider_alias', 'WHERE origin <> ''shipped''');
-SELECT pg_catalog.pg_extension_config_dump('usage_monitor.exchange_rate', '');
-SELECT pg_catalog.pg_extension_config_dump('usage_monitor.discount', '');
-
-CREATE FUNCTION usage_monitor.set_price(
-    model text,
-    input numeric,
-    output numeric,
-    cache_read numeric DEFAULT NULL,
-    cache_write numeric DEFAULT NULL,
-    per numeric DEFAULT 1000000,
-    currency text DEFAULT NULL,
-    provider text DEFAULT NULL,
-    service_tier text DEFAULT 'standard',
-    valid_from timestamptz DEFAULT NULL,
-    org text DEFAULT NULL,
-    cache_write_1h numeric DEFAULT NULL,
-    other jsonb DEFAULT NULL
-) RETURNS bigint
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    own_provider text := coalesce(_usage_monitor._canonical_provider(provider), '*');
-    starts       timestamptz := coalesce(valid_from, now());
-    ends         timestamptz;
-    is_first     boolean;
-    new_id       bigint;
-BEGIN
-    -- two calls at once for one model: one after the other
-    LOCK TABLE usage_monitor.price IN SHARE ROW EXCLUSIVE MODE;
-
-    SELECT count(*) = 0, min(lower(p.valid)) FILTER (WHERE lower(p.valid) > starts)
-      INTO is_first, ends
-      FROM usage_monitor.price p
-     WHERE p.model = set_price.model
-       AND p.provider = own_provider
-       AND p.service_tier = set_price.service_tier
-       AND p.origin = 'user'
-       AND coalesce(p.org, '') = coalesce(set_price.org, '');
-
-    -- the price that held until then ends there; one that began right then is replaced
-    DELETE FROM usage_monitor.price p
-     WHERE p.model = set_price.model
-       AND p.provider = own_provider
-       AND p.service_tier = set_price.service_tier
-       AND p.origin = 'user'
-       AND coalesce(p.org, '') = coalesce(set_price.org, '')
-       AND lower(p.valid) = starts;
-    UPDATE usage_monitor.price p
-       SET valid = tstzrange(lower(p.valid), starts)
-     WHERE p.model = set_price.model
-       AND p.provider = own_provider
-       AND p.service_tier = set_price.service_tier
-       AND p.origin = 'user'
-       AND coalesce(p.org, '') = coalesce(set_price.org, '')
-       AND p.valid @> starts;
-
-    INSERT INTO usage_monitor.price (provider, model, service_tier, org, currency, valid)
-    VALUES (own_provider,
-            set_price.model,
-            set_price.service_tier,
-            set_price.org,
-            coalesce(set_price.currency, usage_monitor.ledger_currency()),
-            tstzrange(CASE WHEN is_first THEN set_price.valid_from ELSE starts END, ends))
-    RETURNING price_id INTO new_id;
-
-    INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per)
-    SELECT new_id, r.meter, r.amount, set_price.per
-      FROM (VALUES ('input', set_price.input),
-                   ('output', set_price.output),
-                   ('cache_read', set_price.cache_read),
-                   ('cache_write', set_price.cache_write),
-                   ('cache_write_1h', set_price.cache_write_1h)) AS r (meter, amount)
-     WHERE r.amount IS NOT NULL;
-
-    -- everything else is counted by the piece
-    IF jsonb_typeof(set_price.other) <> 'object'
-       OR jsonb_path_exists(set_price.other, 'strict $.* ? (@.type() != "number")')
-    THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('the other rates of model "%s" must be an object of numbers, but are %s',
-                             set_price.model, set_price.other),
-            HINT = 'Write for example {"web_search": 0.01}: money for one unit of the meter.';
-    END IF;
-    INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per)
-    SELECT new_id, r.key, r.value::numeric, 1
-      FROM jsonb_each_text(set_price.other) AS r;
-
-    IF NOT EXISTS (SELECT FROM usage_monitor.price_rate r WHERE r.price_id = new_id) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM009',
-            MESSAGE = format('the price of model "%s" has no rate', set_price.model),
-            HINT = 'Give at least one of input, output or other; 0 stands for free.';
-    END IF;
-    RETURN new_id;
-END
-$$;
-
-COMMENT ON FUNCTION usage_monitor.set_price(text, numeric, numeric, numeric, numeric, numeric, text, text, text, timestamptz, text, numeric, jsonb) IS
-    'Sets a price of your own and returns its price_id: money for "per" tokens (default 1000000) of input, output, cache reads and writes; other: {"meter": money for one unit}. currency: default the ledger''s; provider NULL: at any provider; model *: any model; valid_from NULL: for all time if it is the first of its kind, else from now on; the price before ends there. Errors: UM004, UM005, UM008, UM009.';

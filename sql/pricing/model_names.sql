@@ -5,69 +5,6 @@
  * prefix, without the region, without version and date; at last a price for
  * any model (*).  Nothing is guessed across model families.
  */
-CREATE FUNCTION _usage_monitor._canonical_provider(provider text) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT coalesce(
-        (SELECT a.provider
-           FROM usage_monitor.provider_alias a
-          WHERE a.alias = lower(_canonical_provider.provider)
-          ORDER BY a.origin DESC  -- user before shipped
-          LIMIT 1),
-        -- client libraries name the interface as well: openai.responses, google.vertex.chat
-        CASE WHEN _canonical_provider.provider LIKE '_%.%' THEN
-            coalesce((SELECT a.provider
-                        FROM usage_monitor.provider_alias a
-                       WHERE a.alias = split_part(lower(_canonical_provider.provider), '.', 1)
-                       ORDER BY a.origin DESC
-                       LIMIT 1),
-                     (SELECT p.provider
-                        FROM usage_monitor.price p
-                       WHERE p.provider = split_part(lower(_canonical_provider.provider), '.', 1)
-                         AND NOT EXISTS (SELECT
-                                           FROM usage_monitor.price own
-                                          WHERE own.provider = lower(_canonical_provider.provider))
-                       LIMIT 1))
-        END,
-        nullif(lower(_canonical_provider.provider), ''));
-END;
-
-COMMENT ON FUNCTION _usage_monitor._canonical_provider(text) IS
-    'The price book''s name of a provider; what stands behind a dot names an interface of his (openai.responses).';
-
-CREATE FUNCTION _usage_monitor._like_pattern(pattern text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN replace(replace(replace(replace(pattern, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%');
-
-COMMENT ON FUNCTION _usage_monitor._like_pattern(text) IS
-    'A pattern of model_alias, where * stands for any run of characters, as LIKE writes it.';
-
-/*
- * A user's * is any run of characters.  In a shipped pattern that leads to a
- * price it is less: in front a region or the maker's name, elsewhere a date
- * or a release, never the number of the family's next version.
- */
-CREATE FUNCTION _usage_monitor._alias_matches(
-    name text,
-    pattern text,
-    model text,
-    origin text
-) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-    WHEN name NOT LIKE _usage_monitor._like_pattern(pattern) THEN false
-    WHEN origin = 'user' OR model IS NULL OR strpos(pattern, '*') = 0 THEN true
-    WHEN right(pattern, 5) = '.ft-*' THEN true    -- the name of a tuned model
-    ELSE name ~ ('^'
-                 || CASE WHEN left(pattern, 1) = '*' THEN '([A-Za-z-]+[./-])?' ELSE '' END
-                 || replace(regexp_replace(ltrim(pattern, '*'), '[^A-Za-z0-9*]', '\\\&', 'g'), '*',
-                            '([-@:._]?(20[0-9]{2}-?[0-9]{2}-?[0-9]{2}|[0-9]{2}-[0-9]{2}(-20[0-9]{2}|-[0-9]{2})?|[0-9]{2}-20[0-9]{2}|[0-9]{4}|[0-9]{6}|00[0-9]|latest|default|preview|exp|experimental|beta|stable|nightly)|-v[0-9]+|:[0-9]+k?)*')
-                 || '$')
-END;
-
-COMMENT ON FUNCTION _usage_monitor._alias_matches(text, text, text, text) IS
-    'Whether a name is one of those that an alias stands for: in a user''s pattern * is anything, in a shipped one only a region in front, a date or release behind.';
 
 /*
  * Takes one thing off a name that does not change what the model costs; no
