@@ -28,6 +28,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -47,13 +48,21 @@ typedef struct Change
 	bool		restored;		/* from a dump, or in a copy: its alerts are there already */
 	int			level;			/* the nesting level that did it */
 	struct Change *next;
+	struct Change *outer;		/* of the same quota, at an outer level */
 } Change;
 
+typedef struct QuotaEntry
+{
+	int64		quota_id;
+	Change	   *change;			/* of the deepest level, which has it all */
+} QuotaEntry;
+
 /*
- * In TopTransactionContext, the deepest level first.  A quota that several
- * levels changed is there once for each; the first has it all.
+ * In TopTransactionContext: the changes of each level, the deepest first, and
+ * the quotas that they are of.
  */
 static Change *changes;
+static HTAB *quotas;
 
 static UmQuery drop_counters = {
 	.text = "DELETE FROM _usage_monitor._counter_row WHERE quota_id = ANY ($1)",
@@ -87,13 +96,31 @@ static UmQuery read_counters = {
 	.argtypes = {INT8ARRAYOID}
 };
 
+/* What was done to a quota; NULL: nothing. */
 static Change *
 find_change(int64 quota_id)
 {
-	for (Change *change = changes; change != NULL; change = change->next)
-		if (change->quota_id == quota_id)
-			return change;
-	return NULL;
+	QuotaEntry *entry = quotas == NULL ? NULL : hash_search(quotas, &quota_id, HASH_FIND, NULL);
+
+	return entry == NULL ? NULL : entry->change;
+}
+
+/* Makes a change the one that has it all, or forgets the quota. */
+static void
+set_change(int64 quota_id, Change *change)
+{
+	QuotaEntry *entry = hash_search(quotas, &quota_id, change == NULL ? HASH_REMOVE : HASH_ENTER, NULL);
+
+	if (change != NULL)
+		entry->change = change;
+}
+
+static void
+make_table(void)
+{
+	HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(QuotaEntry), .hcxt = TopTransactionContext};
+
+	quotas = hash_create("usage_monitor changed quotas", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /* Notes that a quota was changed. */
@@ -118,6 +145,10 @@ note_change(int64 quota_id)
 		*change = *before;
 	change->quota_id = quota_id;
 	change->level = level;
+	change->outer = before;
+	if (quotas == NULL)
+		make_table();
+	set_change(quota_id, change);
 	change->next = changes;
 	changes = change;
 	return change;
@@ -431,8 +462,8 @@ um_quota_change_end_level(bool committed)
 			 change = change->next)
 			change->level = level - 1;
 	else
-		while (changes != NULL && changes->level == level)
-			changes = changes->next;
+		for (; changes != NULL && changes->level == level; changes = changes->next)
+			set_change(changes->quota_id, changes->outer);
 }
 
 /* The transaction is over. */
@@ -440,4 +471,5 @@ void
 um_quota_change_forget(void)
 {
 	changes = NULL;
+	quotas = NULL;
 }
