@@ -35,8 +35,11 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* record() is inserting: it replaces whatever call has the request. */
-bool		um_request_any_is_retry = false;
+/*
+ * record() is inserting, at this depth of triggers: it replaces whatever call
+ * has the request.  What a user's trigger inserts meanwhile is deeper.
+ */
+static int	replacing = -1;
 
 /*
  * A row that is about to be stored in one partition is not seen by who looks
@@ -60,6 +63,23 @@ static int
 trigger_depth(void)
 {
 	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+/* The caller's INSERT replaces whatever call has the request; returns what to give to um_request_replaced(). */
+int
+um_request_replace(void)
+{
+	int			outer = replacing;
+
+	replacing = trigger_depth() + 1;
+	return outer;
+}
+
+/* It has been done. */
+void
+um_request_replaced(int outer)
+{
+	replacing = outer;
 }
 
 /* Lets go of the last lock. */
@@ -296,7 +316,7 @@ um_request_is_retry(Relation relation, const UmRow *row)
 		twin = find_request(sibling, index, org, request_id);
 		if (twin != NULL)
 		{
-			if (!um_request_any_is_retry && !same_call(row, sibling, twin))
+			if (replacing != trigger_depth() && !same_call(row, sibling, twin))
 				ereport(ERROR,
 						(errcode(ERRCODE_UNIQUE_VIOLATION),
 						 errmsg("request \"%s\" of organisation \"%s\" is already recorded, as another call",

@@ -218,14 +218,15 @@ returned_row(MemoryContext context)
 static Datum
 insert_row(Row *row, MemoryContext context)
 {
-	um_request_any_is_retry = true;
+	int			outer = um_request_replace();
+
 	PG_TRY();
 	{
 		um_spi_modify(&insert_call, row->values, row->nulls);
 	}
 	PG_FINALLY();
 	{
-		um_request_any_is_retry = false;
+		um_request_replaced(outer);
 	}
 	PG_END_TRY();
 	return returned_row(context);

@@ -230,6 +230,30 @@ SELECT * FROM pg_temp.refusal('TRUNCATE usage_monitor.usage');
 SELECT * FROM pg_temp.refusal('TRUNCATE usage_monitor.usage_default');
 SELECT * FROM pg_temp.refusal('TRUNCATE usage_monitor.quota');
 SELECT * FROM pg_temp.counted();
+-- What a trigger of the user's own records, while record() replaces a call, stands for itself
+CREATE FUNCTION pg_temp.aside() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.user_id = 'ivan' THEN
+        INSERT INTO usage_monitor.usage (request_id, model, input_tokens, output_tokens, ts)
+        VALUES ('r-10', 'ledger-b', 1, 0, '2026-04-10');
+    ELSIF NEW.user_id = 'judy' THEN
+        PERFORM usage_monitor.record('{"id": "r-12", "model": "ledger-b", "usage": {"prompt_tokens": 1, "completion_tokens": 0}}',
+                                     ts => '2026-04-10');
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER aside BEFORE INSERT ON usage_monitor.usage FOR EACH ROW EXECUTE FUNCTION pg_temp.aside();
+SELECT request_id, output_tokens
+FROM usage_monitor.record('{"id": "r-10", "model": "ledger-a", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}', ts => '2026-03-10');
+SELECT * FROM pg_temp.refusal($$
+    SELECT usage_monitor.record('{"id": "r-11", "model": "ledger-a", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+                                user_id => 'ivan', ts => '2026-04-10')$$);
+SELECT request_id, user_id, output_tokens
+FROM usage_monitor.record('{"id": "r-10", "model": "ledger-a", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}',
+                          user_id => 'judy', ts => '2026-04-10');
+SELECT request_id, model, output_tokens, ts FROM usage_monitor.usage WHERE request_id ~ '^r-1[0-9]$' ORDER BY request_id;
+DROP TRIGGER aside ON usage_monitor.usage;
 -- a partition needs the unique index by which retries are recognised
 CREATE TABLE regress_usage_2026_06 (LIKE usage_monitor.usage_default);
 ALTER TABLE usage_monitor.usage ATTACH PARTITION regress_usage_2026_06 FOR VALUES FROM ('2026-06-01') TO ('2026-07-01');
