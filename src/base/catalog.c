@@ -427,6 +427,46 @@ um_text_column(HeapTuple row, TupleDesc desc, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
+/* The same of a number, which is not null and copied. */
+Numeric
+um_numeric_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	Assert(!isnull);
+	return DatumGetNumericCopy(value);
+}
+
+/* The same of a bigint, or an instant; 0 where it is null. */
+int64
+um_int64_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(row, desc, column, &isnull));
+}
+
+/* Reads all rows of a query into an array, each by a function, in that memory; returns how many. */
+int
+um_spi_load(UmQuery *query, MemoryContext context, void **rows, Size size, UmRowReader read_row)
+{
+	MemoryContext old;
+	int			count;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_query(query, NULL, NULL);
+	old = MemoryContextSwitchTo(context);
+	count = (int) SPI_processed;
+	*rows = palloc(size * (count + 1));
+	for (int i = 0; i < count; i++)
+		read_row((char *) *rows + size * i, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	MemoryContextSwitchTo(old);
+	um_spi_end(&spi);
+	return count;
+}
+
 /*
  * Trigger of every cached table: tells all backends.  One of statements, and
  * for what comes by replication, which fires none of these, one of rows.

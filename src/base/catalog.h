@@ -9,6 +9,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "utils/numeric.h"
 #include "utils/snapshot.h"
 
 /* What users see, and what begins with an underscore. */
@@ -70,6 +71,9 @@ typedef struct UmQuery
 /* Gets a row of a query. */
 typedef void (*UmRowVisitor) (void *arg, TupleTableSlot *slot);
 
+/* Makes something of a row of a query. */
+typedef void (*UmRowReader) (void *to, HeapTuple row, TupleDesc desc);
+
 /* Who the user was before um_spi_begin. */
 typedef struct UmSpi
 {
@@ -94,7 +98,11 @@ extern void um_spi_set(const char *name, const char *value);
 extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
 extern Datum um_spi_value(UmQuery *query, Datum *values);
+extern int	um_spi_load(UmQuery *query, MemoryContext context, void **rows, Size size,
+						UmRowReader read_row);
 extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
+extern Numeric um_numeric_column(HeapTuple row, TupleDesc desc, int column);
+extern int64 um_int64_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,
 								Snapshot snapshot);

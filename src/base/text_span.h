@@ -45,6 +45,15 @@ um_string_equal(UmString a, UmString b)
 		(a.data == NULL || b.data == NULL ? a.data == b.data : memcmp(a.data, b.data, a.length) == 0);
 }
 
+/* Compares the bytes with a string that ends with a zero. */
+static inline int
+um_string_order(UmString string, const char *other)
+{
+	int			order = strncmp(string.data, other, string.length);
+
+	return order != 0 ? order : other[string.length] == '\0' ? 0 : -1;
+}
+
 /* A text of those bytes. */
 static inline Datum
 um_string_text(UmString string)

@@ -11,7 +11,6 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/access.h"
-#include "base/amount.h"
 #include "base/catalog.h"
 #include "base/decimal.h"
 #include "base/error.h"
@@ -24,14 +23,13 @@
 #include "counter/counter_recount.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "ledger/bounds.h"
 #include "ledger/duplicate_request.h"
 #include "ledger/ledger.h"
 #include "ledger/published.h"
 #include "ledger/row_check.h"
+#include "ledger/row_cost.h"
 #include "ledger/unpriced_alert.h"
 #include "miscadmin.h"
-#include "pricing/cost.h"
 #include "rollup/correction.h"
 #include "rollup/refresh_worker.h"
 #include "utils/acl.h"
@@ -105,17 +103,17 @@ confine(UmRow *row)
 		SET(row, ORG, PointerGetDatum(instead));
 }
 
-static void
-set_numeric_or_null(UmRow *row, UmColumn column, Numeric value)
-{
-	um_row_set(row, column, NumericGetDatum(value), value == NULL);
-}
-
-/* Is this a correction, whose cost may be negative? */
 static bool
 is_correction(const UmRow *row)
 {
 	return um_is_correction(um_row_text(row, UM_COL_OPERATION));
+}
+
+/* Is it one that a function of ours writes?  Its cost may be negative. */
+static bool
+may_be_negative(const UmRow *row)
+{
+	return write_corrections && is_correction(row);
 }
 
 /*
@@ -132,204 +130,6 @@ check_operation(const UmRow *row, const UmRow *old)
 			(errcode(ERRCODE_UM_READ_ONLY),
 			 errmsg("operation \"%s\" is written by usage_monitor alone", UM_OPERATION_CORRECTION),
 			 errhint("Give money back with usage_monitor.refund_call(usage_id, amount, reason); call an operation of your own otherwise, for example text_correction.")));
-}
-
-/* Fills what the price book calls the model, and if wanted its provider where the client names none. */
-static void
-fill_names(UmRow *row, bool with_provider)
-{
-	UmString	org = um_row_text(row, UM_COL_ORG);
-	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
-	UmString	model = um_row_text(row, UM_COL_MODEL);
-	const UmPriceList *list = um_price_list(org, provider, model);
-
-	if (list->model != NULL)
-		SET(row, RESOLVED_MODEL, CStringGetTextDatum(list->model));
-	else
-		SET(row, RESOLVED_MODEL, VALUE(row, MODEL));
-	if (with_provider && provider.data == NULL && list->provider != NULL)
-		SET(row, PROVIDER, CStringGetTextDatum(list->provider));
-}
-
-/*
- * The rate by which a reported cost becomes one in the ledger's currency;
- * NULL where it is one.  The prices have been looked up.
- */
-static Numeric
-rate_of_reported(const UmRow *row)
-{
-	char	   *currency;
-	const char *own = um_setting()->currency;
-	Numeric		rate;
-
-	if (IS_NULL(row, CURRENCY))
-		return NULL;
-	currency = TextDatumGetCString(VALUE(row, CURRENCY));
-	if (strcmp(currency, own) == 0)
-		return NULL;
-	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),
-				 errmsg("column \"currency\" must be a currency code, but is \"%s\"", currency),
-				 errhint("Write the ISO 4217 code in capitals, for example USD or CNY.")));
-	if (!um_exchange_rate(currency, own, DatumGetTimestampTz(VALUE(row, TS)), &rate))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COST),
-				 errmsg("there is no exchange rate from %s to %s at %s",
-						currency, own, timestamptz_to_str(DatumGetTimestampTz(VALUE(row, TS)))),
-				 errhint("Add it to usage_monitor.exchange_rate, or give the cost in %s.", own)));
-	return rate;
-}
-
-/* A cost in the ledger's currency. */
-static Numeric
-converted(Numeric cost, Numeric rate)
-{
-	return rate == NULL ? cost : trimmed(times(cost, rate));
-}
-
-/* The call as the price book asks for it. */
-static void
-set_call(const UmRow *row, UmCall *call)
-{
-	UmString	tier = um_row_text(row, UM_COL_SERVICE_TIER);
-
-	call->provider = um_row_text(row, UM_COL_PROVIDER);
-	call->model = um_row_text(row, UM_COL_MODEL);
-	call->org = um_row_text(row, UM_COL_ORG);
-	call->tier = um_tier_checked(tier.data, tier.length);
-	call->ts = DatumGetTimestampTz(VALUE(row, TS));
-}
-
-/* Sets what a call with a reported cost would cost by the price book. */
-static void
-set_list_cost(UmRow *row, const UmUse *use)
-{
-	UmCall		call;
-	UmCost		cost;
-
-	SET_NULL(row, LIST_COST);
-	if (!IS_NULL(row, UNREAD) || DatumGetBool(VALUE(row, CACHED)))
-		return;
-	set_call(row, &call);
-	um_cost(&call, use, &cost);
-	set_numeric_or_null(row, UM_COL_LIST_COST, cost.priced ? cost.total : NULL);
-}
-
-/*
- * Keeps the cost that the client gave, in the ledger's currency, with what the
- * price book says beside it; old as in um_row_check.
- */
-static void
-keep_reported_cost(const UmRow *old, UmRow *row, const UmUse *use)
-{
-	static const UmColumn given[] = {UM_COL_COST, UM_COL_INPUT_COST, UM_COL_OUTPUT_COST};
-	bool		may_be_negative = write_corrections && is_correction(row);
-	Numeric		reported = DatumGetNumeric(VALUE(row, COST));
-	bool		has_other = old == NULL ? !IS_NULL(row, OTHER_COST) :
-		um_row_changed(old, row, UM_COL_OTHER_COST);
-	Numeric		other = NULL;
-	Numeric		rate;
-
-	fill_names(row, true);
-	rate = rate_of_reported(row);
-	for (int i = 0; i < (int) lengthof(given); i++)
-	{
-		int			att = row->columns->attnum[given[i]] - 1;
-		Numeric		value = row->nulls[att] ? zero() :
-			converted(DatumGetNumeric(row->values[att]), rate);
-
-		if (!may_be_negative)
-			um_check_cost(um_column_name(given[i]), value);
-		um_row_set(row, given[i], NumericGetDatum(value), false);
-		other = i == 0 ? value : minus(other, value);
-	}
-	if (compare(other, zero()) < 0 && !may_be_negative)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COST),
-				 errmsg("\"input_cost\" and \"output_cost\" exceed \"cost\""),
-				 errhint("They are parts of it; leave them out if you know only the whole.")));
-	if (has_other && compare(other, converted(DatumGetNumeric(VALUE(row, OTHER_COST)), rate)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COST),
-				 errmsg("\"input_cost\", \"output_cost\" and \"other_cost\" together are not \"cost\""),
-				 errhint("They are parts of it; leave \"other_cost\" out, and it is what remains.")));
-
-	SET(row, OTHER_COST, NumericGetDatum(other));
-	SET(row, COST_SOURCE, CStringGetTextDatum("reported"));
-	SET_NULL(row, UNPRICED_REASON);
-	SET_NULL(row, PRICE_ID);
-	set_numeric_or_null(row, UM_COL_PRICE_COST, rate != NULL ? reported : NULL);
-	set_numeric_or_null(row, UM_COL_EXCHANGE_RATE, rate);
-	um_row_set(row, UM_COL_PRICE_CURRENCY, VALUE(row, CURRENCY), rate == NULL);
-	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
-	if (may_be_negative)
-		SET_NULL(row, LIST_COST);
-	else
-		set_list_cost(row, use);
-}
-
-/* Prices the row by the price book. */
-static void
-compute_cost(UmRow *row, const UmUse *use)
-{
-	UmCall		call;
-	UmCost		cost;
-	UmString	provider = um_row_text(row, UM_COL_PROVIDER);
-	UmString	model = um_row_text(row, UM_COL_MODEL);
-	char	   *unread = um_row_unread(row);
-
-	set_call(row, &call);
-	if (DatumGetBool(VALUE(row, CACHED)))
-	{
-		/* answered by the application's own cache: nobody was asked */
-		memset(&cost, 0, sizeof(cost));
-		cost.priced = true;
-		for (int s = 0; s < UM_SIDES; s++)
-			cost.side[s] = int64_to_numeric(0);
-		cost.total = int64_to_numeric(0);
-	}
-	else if (unread != NULL)
-		memset(&cost, 0, sizeof(cost));
-	else
-		um_cost(&call, use, &cost);
-
-	if (!cost.priced && unread != NULL && um_setting()->refuse_unpriced)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_UNPRICED),
-				 errmsg("the call to model \"%s\" cannot be priced: %s",
-						pnstrdup(model.data, model.length), unread),
-				 errhint("Say what it means by a line of usage_monitor.usage_field, or record such calls unpriced with usage_monitor.configure(unpriced => 'record').")));
-	if (!cost.priced && um_setting()->refuse_unpriced)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_UNPRICED),
-				 errmsg("there is no price for model \"%s\"%s%s%s",
-						pnstrdup(model.data, model.length),
-						provider.data ? " of provider \"" : "",
-						provider.data ? pnstrdup(provider.data, provider.length) : "",
-						provider.data ? "\"" : ""),
-				 errhint("Set one with usage_monitor.set_price(), or record such calls unpriced with usage_monitor.configure(unpriced => 'record').")));
-
-	/* where the application's own cache has answered, no provider was asked */
-	fill_names(row, !DatumGetBool(VALUE(row, CACHED)));
-	um_row_set(row, UM_COL_PRICE_ID, Int64GetDatum(cost.price_id), cost.price_id == 0);
-	set_numeric_or_null(row, UM_COL_PRICE_COST, cost.priced ? cost.price_total : NULL);
-	set_numeric_or_null(row, UM_COL_EXCHANGE_RATE, cost.priced ? cost.exchange_rate : NULL);
-	if (cost.priced && cost.exchange_rate != NULL)
-		SET(row, PRICE_CURRENCY, CStringGetTextDatum(cost.price_currency));
-	else
-		SET_NULL(row, PRICE_CURRENCY);
-	set_numeric_or_null(row, UM_COL_INPUT_COST, cost.priced ? cost.side[UM_SIDE_INPUT] : NULL);
-	set_numeric_or_null(row, UM_COL_OUTPUT_COST, cost.priced ? cost.side[UM_SIDE_OUTPUT] : NULL);
-	set_numeric_or_null(row, UM_COL_OTHER_COST, cost.priced ? cost.side[UM_SIDE_OTHER] : NULL);
-	set_numeric_or_null(row, UM_COL_COST, cost.priced ? cost.total : NULL);
-	SET(row, CURRENCY, CStringGetTextDatum(um_setting()->currency));
-	SET(row, COST_SOURCE, CStringGetTextDatum(cost.priced ? "computed" : "unpriced"));
-	if (cost.priced)
-		SET_NULL(row, UNPRICED_REASON);
-	else
-		SET(row, UNPRICED_REASON, CStringGetTextDatum(unread ? unread : um_unpriced_reason(&cost)));
-	SET_NULL(row, LIST_COST);
 }
 
 /* The transaction's number, of 64 bits. */
@@ -398,7 +198,7 @@ before_insert(UmRow *row, Relation relation)
 	um_row_check(row, NULL, &use);
 	check_operation(row, NULL);
 	/* who corrects has looked at that */
-	if (!(write_corrections && is_correction(row)))
+	if (!may_be_negative(row))
 		confine(row);
 	um_request_check_partition(relation);
 	if (um_request_is_retry(relation, row))
@@ -411,9 +211,9 @@ before_insert(UmRow *row, Relation relation)
 	SET(row, RECORDED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
 	if (!IS_NULL(row, COST))
-		keep_reported_cost(NULL, row, &use);
+		um_row_keep_cost(row, NULL, &use, may_be_negative(row));
 	else
-		compute_cost(row, &use);
+		um_row_price(row, &use);
 	return true;
 }
 
@@ -460,15 +260,12 @@ before_update(UmRow *old, UmRow *row, Relation relation)
 	was_reported = !IS_NULL(old, COST_SOURCE) &&
 		strcmp(TextDatumGetCString(VALUE(old, COST_SOURCE)), "reported") == 0;
 	if (is_reported)
-		keep_reported_cost(old, row, &use); /* somebody corrects the cost */
+		um_row_keep_cost(row, old, &use, may_be_negative(row)); /* somebody corrects the cost */
 	else if (IS_NULL(row, COST) ||	/* not priced yet, or SET cost = NULL asks for it */
 			 (!was_reported && changed(old, row, priced_by, lengthof(priced_by))))
-		compute_cost(row, &use);
+		um_row_price(row, &use);
 	else if (was_reported && changed(old, row, priced_by, lengthof(priced_by)))
-	{
-		fill_names(row, true);
-		set_list_cost(row, &use);
-	}
+		um_row_fill_list_cost(row, &use);
 }
 
 /* If ts moves a changed row to another partition, INSERT triggers will see it. */

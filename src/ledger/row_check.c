@@ -10,12 +10,13 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/setting.h"
+#include "base/tag.h"
 #include "common/int.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
 #include "ledger/row_check.h"
 #include "mb/pg_wchar.h"
-#include "base/tag.h"
+#include "pricing/service_tier.h"
 #include "utils/timestamp.h"
 
 /* longer names would not fit into an index */
@@ -273,10 +274,7 @@ check_ts(const UmRow *row, const UmRow *old)
 static bool
 is_ledger_currency(const UmRow *row)
 {
-	UmString	given = um_row_text(row, UM_COL_CURRENCY);
-	const char *own = um_setting()->currency;
-
-	return given.length == (int) strlen(own) && memcmp(given.data, own, given.length) == 0;
+	return um_string_order(um_row_text(row, UM_COL_CURRENCY), um_setting()->currency) == 0;
 }
 
 /* Has the client given the column? */

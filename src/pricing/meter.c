@@ -1,11 +1,17 @@
 /*
  * meter.c
- *		The billable quantities and the service tiers, by name.
+ *		The billable quantities, by name.
  */
 #include "postgres.h"
 
+#include "base/text_span.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "pricing/meter.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(usage_monitor_meter_names);
+PG_FUNCTION_INFO_V1(usage_monitor_meter_side);
 
 const UmMeterInfo um_meters[UM_METER_COUNT] = {
 #define M(symbol, name, side, fallback, kind) {name, UM_SIDE_##side, UM_METER_##fallback, UM_KIND_##kind},
@@ -13,23 +19,12 @@ const UmMeterInfo um_meters[UM_METER_COUNT] = {
 #undef M
 };
 
-const char *const um_tiers[UM_TIER_COUNT] = {
-	"standard", "batch", "flex", "priority", "fast", "ultrafast"
-};
-
-/* Does a string of a given length spell the name? */
-static bool
-is_name(const char *name, const char *string, int length)
-{
-	return strncmp(name, string, length) == 0 && name[length] == '\0';
-}
-
 /* The meter of that name, or UM_METER_NONE. */
 UmMeter
 um_meter_by_name(const char *name, int length)
 {
 	for (int m = 0; m < UM_METER_COUNT; m++)
-		if (is_name(um_meters[m].name, name, length))
+		if (um_string_order((UmString) {name, length}, um_meters[m].name) == 0)
 			return (UmMeter) m;
 	return UM_METER_NONE;
 }
@@ -46,15 +41,20 @@ um_meter_names(void)
 	return names.data;
 }
 
-/* The tier of that name; false if there is none. */
-bool
-um_tier_by_name(const char *name, int length, UmTier *tier)
+Datum
+usage_monitor_meter_side(PG_FUNCTION_ARGS)
 {
-	for (int t = 0; t < UM_TIER_COUNT; t++)
-		if (is_name(um_tiers[t], name, length))
-		{
-			*tier = (UmTier) t;
-			return true;
-		}
-	return false;
+	static const char *const side[UM_SIDES] = {"input", "output", "other"};
+	text	   *name = PG_GETARG_TEXT_PP(0);
+	UmMeter		meter = um_meter_by_name(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+
+	if (meter == UM_METER_NONE)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(side[um_meters[meter].side]));
+}
+
+Datum
+usage_monitor_meter_names(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(um_meter_names()));
 }

@@ -1,6 +1,6 @@
 /*
  * meter.h
- *		The billable quantities, how they nest, and the service tiers.
+ *		The billable quantities, and how they nest.
  */
 #ifndef UM_METER_H
 #define UM_METER_H
@@ -103,20 +103,5 @@ typedef struct UmMeterInfo
 extern const UmMeterInfo um_meters[UM_METER_COUNT];
 extern UmMeter um_meter_by_name(const char *name, int length);
 extern const char *um_meter_names(void);
-
-/* The service tiers; standard is the one that the others fall back to. */
-typedef enum UmTier
-{
-	UM_TIER_STANDARD,
-	UM_TIER_BATCH,
-	UM_TIER_FLEX,
-	UM_TIER_PRIORITY,
-	UM_TIER_FAST,
-	UM_TIER_ULTRAFAST,
-	UM_TIER_COUNT
-} UmTier;
-
-extern const char *const um_tiers[UM_TIER_COUNT];
-extern bool um_tier_by_name(const char *name, int length, UmTier *tier);
 
 #endif							/* UM_METER_H */

@@ -10,9 +10,12 @@
 
 #include "base/amount.h"
 #include "base/catalog.h"
+#include "base/grow.h"
 #include "base/setting.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "pricing/discount.h"
+#include "pricing/exchange_rate.h"
 #include "pricing/price.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -42,34 +45,11 @@ typedef struct NameEntry
 	UmPriceList list;
 } NameEntry;
 
-typedef struct ExchangeRate
-{
-	char	   *from;
-	char	   *to;
-	TimestampTz valid_from;
-	TimestampTz valid_to;
-	Numeric		rate;
-} ExchangeRate;
-
-typedef struct Discount
-{
-	char	   *org;
-	char	   *provider;		/* NULL: any */
-	char	   *model;			/* NULL: any */
-	TimestampTz valid_from;
-	TimestampTz valid_to;
-	Numeric		percent;
-} Discount;
-
 static MemoryContext cache_context;
 static HTAB *names;
 static NameEntry *last_name;	/* calls come in runs of one model */
-static ExchangeRate *exchange_rates;
-static int	nexchange_rates;
-static Discount *discounts;		/* by organisation, the closest first */
-static int	ndiscounts;
 static char **contractors;		/* the organisations that have prices of their own, sorted */
-static int	ncontractors = -1;	/* none of the three is known */
+static int	ncontractors = -1;	/* neither they nor exchange rates and discounts are known */
 static uint64 cache_generation;
 
 static UmQuery read_rates = {
@@ -80,22 +60,6 @@ static UmQuery read_rates = {
 
 static UmQuery read_contractors = {
 	.text = "SELECT DISTINCT org COLLATE \"C\" FROM usage_monitor.price WHERE org IS NOT NULL ORDER BY 1"
-};
-
-static UmQuery read_exchange_rates = {
-	.text = "SELECT from_currency, to_currency,"
-	" coalesce(pg_catalog.lower(valid), '-infinity'),"
-	" coalesce(pg_catalog.upper(valid), 'infinity'), rate"
-	" FROM usage_monitor.exchange_rate"
-	" ORDER BY from_currency COLLATE \"C\", to_currency COLLATE \"C\", 3"
-};
-
-static UmQuery read_discounts = {
-	.text = "SELECT org, provider, model,"
-	" coalesce(pg_catalog.lower(valid), '-infinity'),"
-	" coalesce(pg_catalog.upper(valid), 'infinity'), percent"
-	" FROM usage_monitor.discount"
-	" ORDER BY org COLLATE \"C\", model IS NULL, provider IS NULL"
 };
 
 /* The columns of _applicable_rates. */
@@ -226,54 +190,73 @@ read_window(HeapTuple row, TupleDesc desc)
 	return window;
 }
 
-static Numeric
-numeric_column(HeapTuple row, TupleDesc desc, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(row, desc, column, &isnull);
-
-	Assert(!isnull);
-	return DatumGetNumericCopy(value);
-}
-
-static int64
-int64_column(HeapTuple row, TupleDesc desc, int column)
-{
-	bool		isnull;
-
-	return DatumGetInt64(SPI_getbinval(row, desc, column, &isnull));
-}
-
-/* Brings all unit prices to one scale, so that costs add up as integers. */
-static void
+/* Brings all unit prices to one scale, so that costs add up as integers; false where they do not fit. */
+static bool
 find_common_scale(UmPriceList *list)
 {
-	UmDecimal	unit;
-
-	list->scale = 0;
 	for (int pass = 0; pass < 2; pass++)
 		for (int p = 0; p < list->nprices; p++)
 			for (int r = 0; r < list->prices[p].nrates; r++)
 			{
 				UmRate	   *rate = &list->prices[p].rates[r];
+				UmDecimal	unit;
 
 				if (!um_decimal_from_numeric(rate->unit_price, &unit) ||
 					unit.scale > MAX_COMMON_SCALE)
-				{
-					list->scale = -1;
-					return;
-				}
+					return false;
 				if (pass == 0)
 					list->scale = Max(list->scale, unit.scale);
-				else if (um_decimal_rescale(&unit, list->scale))
-					rate->mantissa = unit.mantissa;
-				else
-				{
-					list->scale = -1;
-					return;
-				}
-
+				else if (!um_decimal_rescale(&unit, list->scale))
+					return false;
+				rate->mantissa = unit.mantissa;
 			}
+	return true;
+}
+
+/* Reads a price, without its rates. */
+static void
+read_price(UmPrice *price, HeapTuple row, TupleDesc desc)
+{
+	char	   *tier = um_text_column(row, desc, COL_SERVICE_TIER);
+	bool		isnull;
+
+	price->price_id = um_int64_column(row, desc, COL_PRICE_ID);
+	price->rank = (int) um_int64_column(row, desc, COL_RANK);
+	if (!um_tier_by_name(tier, strlen(tier), &price->tier))
+		elog(ERROR, "price %lld has an unknown service tier", (long long) price->price_id);
+	price->listed = DatumGetBool(SPI_getbinval(row, desc, COL_IS_LISTED, &isnull));
+	price->org = um_text_column(row, desc, COL_ORG);
+	price->provider = um_text_column(row, desc, COL_PROVIDER);
+	price->model = um_text_column(row, desc, COL_MODEL);
+	price->currency = um_text_column(row, desc, COL_CURRENCY);
+	price->from = um_int64_column(row, desc, COL_VALID_FROM);
+	price->to = um_int64_column(row, desc, COL_VALID_TO);
+}
+
+/* Adds the rate of a row to its price; one without a rate prices nothing. */
+static void
+read_rate(UmPrice *price, HeapTuple row, TupleDesc desc)
+{
+	char	   *meter = um_text_column(row, desc, COL_METER);
+	UmRate	   *rate;
+	bool		isnull;
+
+	if (meter == NULL)
+		return;
+	UM_GROW(price->rates, price->nrates);
+	rate = &price->rates[price->nrates++];
+	rate->meter = um_meter_by_name(meter, strlen(meter));
+	if (rate->meter == UM_METER_NONE)
+		elog(ERROR, "price %lld has an unknown meter", (long long) price->price_id);
+	if (rate->meter >= UM_METER_OUTPUT_THINKING && rate->meter <= UM_METER_OUTPUT_SHORT)
+		price->by_circumstance = true;
+	rate->amount = um_numeric_column(row, desc, COL_AMOUNT);
+	rate->per = um_numeric_column(row, desc, COL_PER);
+	rate->unit_price = um_numeric_column(row, desc, COL_UNIT_PRICE);
+	rate->free = compare(rate->unit_price, zero()) == 0;
+	rate->context_from = um_int64_column(row, desc, COL_CONTEXT_FROM);
+	rate->context_inclusive = DatumGetBool(SPI_getbinval(row, desc, COL_CONTEXT_INCLUSIVE, &isnull));
+	rate->window = read_window(row, desc);
 }
 
 /* Reads what the name leads to.  Rates come price by price. */
@@ -303,108 +286,27 @@ load_list(const NameKey *key, UmPriceList *list)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
-		int64		price_id = int64_column(row, desc, COL_PRICE_ID);
-		char	   *meter = um_text_column(row, desc, COL_METER);
-		UmRate	   *rate;
 		bool		isnull;
+		int64		price_id = DatumGetInt64(SPI_getbinval(row, desc, COL_PRICE_ID, &isnull));
 
 		if (i == 0)
-		{
 			list->provider = um_text_column(row, desc, COL_LEADS_TO);
-			SPI_getbinval(row, desc, COL_PRICE_ID, &isnull);
-			if (isnull)
-				break;			/* known, perhaps, but not priced */
-		}
+		if (isnull)
+			break;				/* known, perhaps, but not priced */
 		if (price == NULL || price->price_id != price_id)
 		{
-			char	   *model = um_text_column(row, desc, COL_MODEL);
-			char	   *tier = um_text_column(row, desc, COL_SERVICE_TIER);
-
 			price = &list->prices[list->nprices++];
-			price->price_id = price_id;
-			price->rank = (int) int64_column(row, desc, COL_RANK);
-			if (!um_tier_by_name(tier, strlen(tier), &price->tier))
-				elog(ERROR, "price %lld has an unknown service tier", (long long) price_id);
-			price->listed = DatumGetBool(SPI_getbinval(row, desc, COL_IS_LISTED, &isnull));
-			price->org = um_text_column(row, desc, COL_ORG);
-			price->provider = um_text_column(row, desc, COL_PROVIDER);
-			price->model = model;
-			price->currency = um_text_column(row, desc, COL_CURRENCY);
+			read_price(price, row, desc);
 			/* not a contract's: the model is the same for everybody */
-			if (list->model == NULL && price->org == NULL && strcmp(model, "*") != 0)
-				list->model = model;
-			price->from = int64_column(row, desc, COL_VALID_FROM);
-			price->to = int64_column(row, desc, COL_VALID_TO);
-			price->by_circumstance = false;
-			price->rates = palloc0(sizeof(UmRate));
+			if (list->model == NULL && price->org == NULL && strcmp(price->model, "*") != 0)
+				list->model = price->model;
 		}
-		if (meter == NULL)
-			continue;			/* a price without rates prices nothing */
-
-		price->rates = repalloc(price->rates, sizeof(UmRate) * (price->nrates + 1));
-		rate = &price->rates[price->nrates++];
-		rate->meter = um_meter_by_name(meter, strlen(meter));
-		if (rate->meter == UM_METER_NONE)
-			elog(ERROR, "price %lld has an unknown meter", (long long) price_id);
-		if (rate->meter >= UM_METER_OUTPUT_THINKING && rate->meter <= UM_METER_OUTPUT_SHORT)
-			price->by_circumstance = true;
-		rate->amount = numeric_column(row, desc, COL_AMOUNT);
-		rate->per = numeric_column(row, desc, COL_PER);
-		rate->unit_price = numeric_column(row, desc, COL_UNIT_PRICE);
-		rate->free = compare(rate->unit_price, zero()) == 0;
-		rate->context_from = int64_column(row, desc, COL_CONTEXT_FROM);
-		rate->context_inclusive =
-			DatumGetBool(SPI_getbinval(row, desc, COL_CONTEXT_INCLUSIVE, &isnull));
-		rate->window = read_window(row, desc);
+		read_rate(price, row, desc);
 	}
-	find_common_scale(list);
+	if (!find_common_scale(list))
+		list->scale = -1;
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
-}
-
-/* Reads all rows of a query into an array, each by a function; returns how many. */
-static int
-load_rows(UmQuery *query, void **rows, Size size, void (*read_row) (void *to, HeapTuple row, TupleDesc desc))
-{
-	MemoryContext old;
-	int			count;
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(query, NULL, NULL);
-	old = MemoryContextSwitchTo(cache_context);
-	count = (int) SPI_processed;
-	*rows = palloc(size * (count + 1));
-	for (int i = 0; i < count; i++)
-		read_row((char *) *rows + size * i, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
-	return count;
-}
-
-static void
-read_exchange_rate(void *to, HeapTuple row, TupleDesc desc)
-{
-	ExchangeRate *rate = to;
-
-	rate->from = um_text_column(row, desc, 1);
-	rate->to = um_text_column(row, desc, 2);
-	rate->valid_from = int64_column(row, desc, 3);
-	rate->valid_to = int64_column(row, desc, 4);
-	rate->rate = numeric_column(row, desc, 5);
-}
-
-static void
-read_discount(void *to, HeapTuple row, TupleDesc desc)
-{
-	Discount   *discount = to;
-
-	discount->org = um_text_column(row, desc, 1);
-	discount->provider = um_text_column(row, desc, 2);
-	discount->model = um_text_column(row, desc, 3);
-	discount->valid_from = int64_column(row, desc, 4);
-	discount->valid_to = int64_column(row, desc, 5);
-	discount->percent = numeric_column(row, desc, 6);
 }
 
 static void
@@ -413,33 +315,10 @@ read_contractor(void *to, HeapTuple row, TupleDesc desc)
 	*(char **) to = um_text_column(row, desc, 1);
 }
 
-/* Reads all exchange rates and discounts, sorted, and who has prices of his own. */
-static void
-load_beside(void)
-{
-	void	   *rows;
-
-	nexchange_rates = load_rows(&read_exchange_rates, &rows, sizeof(ExchangeRate), read_exchange_rate);
-	exchange_rates = rows;
-	ndiscounts = load_rows(&read_discounts, &rows, sizeof(Discount), read_discount);
-	discounts = rows;
-	ncontractors = load_rows(&read_contractors, &rows, sizeof(char *), read_contractor);
-	contractors = rows;
-}
-
-/* Compares a string with another one, byte by byte. */
-static int
-compare_bytes(UmString string, const char *other)
-{
-	int			order = strncmp(other, string.data, string.length);
-
-	return order != 0 ? -order : (other[string.length] == '\0' ? 0 : -1);
-}
-
 static int
 compare_contractor(const void *org, const void *contractor)
 {
-	return compare_bytes(*(const UmString *) org, *(char *const *) contractor);
+	return um_string_order(*(const UmString *) org, *(char *const *) contractor);
 }
 
 /* Has the organisation prices of its own? */
@@ -447,6 +326,29 @@ static bool
 has_contract(UmString org)
 {
 	return bsearch(&org, contractors, ncontractors, sizeof(char *), compare_contractor) != NULL;
+}
+
+/*
+ * Loads what calls are priced by beside their prices, unless it is good still:
+ * exchange rates, discounts, and who has prices of his own.  So nothing of it
+ * goes stale while a call is being priced.
+ */
+void
+um_price_book_load(void)
+{
+	void	   *rows;
+
+	validate_cache();
+	while (ncontractors < 0)
+	{
+		um_exchange_rates_load(cache_context);
+		um_discounts_load(cache_context);
+		ncontractors = um_spi_load(&read_contractors, cache_context, &rows, sizeof(char *),
+								   read_contractor);
+		contractors = rows;
+		/* which may have been found stale meanwhile */
+		validate_cache();
+	}
 }
 
 /*
@@ -461,16 +363,9 @@ um_price_list(UmString org, UmString provider, UmString model)
 	NameEntry  *entry;
 	UmPriceList list;
 
-	/*
-	 * Loading may find the cache stale: then load once more.  All that a call
-	 * is priced by is loaded here, so that nothing goes stale while it is
-	 * being priced.
-	 */
 	for (;;)
 	{
-		validate_cache();
-		if (ncontractors < 0)
-			load_beside();
+		um_price_book_load();
 		key.org = has_contract(org) ? org : UM_EMPTY;
 		if (last_name != NULL && name_match(&key, &last_name->key, 0) == 0)
 			return &last_name->list;
@@ -486,6 +381,7 @@ um_price_list(UmString org, UmString provider, UmString model)
 			continue;
 		}
 		load_list(&key, &list);
+		/* while it was, the cache may have become stale: then once more */
 		if (cache_generation == um_generation(UM_TOPIC_PRICE))
 			break;
 	}
@@ -518,7 +414,7 @@ um_price_choose(const UmPriceList *list, UmString org, UmTier tier, TimestampTz 
 
 		if (ts < price->from || ts >= price->to)
 			continue;
-		if (price->org != NULL && compare_bytes(org, price->org) != 0)
+		if (price->org != NULL && um_string_order(org, price->org) != 0)
 			continue;
 		if (choice->own != NULL)
 		{
@@ -623,80 +519,4 @@ um_price_rate(const UmPriceChoice *choice, UmMeter meter, int64 context,
 		}
 	}
 	return NULL;
-}
-
-/*
- * The discount of an organisation on a model of a provider, in percent: that
- * on the model before that on the provider before that on everything.
- * um_price_list has loaded them.
- */
-bool
-um_discount(UmString org, const char *provider, const char *model, TimestampTz ts, Numeric *percent)
-{
-	int			low = 0,
-				high;
-
-	/* the organisation's first */
-	high = ndiscounts;
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-
-		if (compare_bytes(org, discounts[middle].org) > 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (; low < ndiscounts; low++)
-	{
-		const Discount *discount = &discounts[low];
-
-		if (compare_bytes(org, discount->org) != 0)
-			break;
-		if (ts >= discount->valid_from && ts < discount->valid_to &&
-			(discount->provider == NULL ||
-			 (provider != NULL && strcmp(discount->provider, provider) == 0)) &&
-			(discount->model == NULL || strcmp(discount->model, model) == 0))
-		{
-			*percent = discount->percent;
-			return true;
-		}
-	}
-	return false;
-}
-
-/*
- * What one unit of a currency is worth in another; false where nobody said.
- * um_price_list has loaded the rates.
- */
-bool
-um_exchange_rate(const char *from, const char *to, TimestampTz ts, Numeric *rate)
-{
-	int			low = 0,
-				high;
-
-	/* the last range that starts at or before ts */
-	high = nexchange_rates;
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-		const ExchangeRate *probe = &exchange_rates[middle];
-		int			order = strcmp(probe->from, from);
-
-		if (order == 0)
-			order = strcmp(probe->to, to);
-		if (order < 0 || (order == 0 && probe->valid_from <= ts))
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == 0)
-		return false;
-	low--;
-	if (strcmp(exchange_rates[low].from, from) != 0 ||
-		strcmp(exchange_rates[low].to, to) != 0 ||
-		ts >= exchange_rates[low].valid_to)
-		return false;
-	*rate = exchange_rates[low].rate;
-	return true;
 }

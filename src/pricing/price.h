@@ -11,6 +11,7 @@
 #include "datatype/timestamp.h"
 #include "pgtime.h"
 #include "pricing/meter.h"
+#include "pricing/service_tier.h"
 
 #define UM_EVERY_DAY	0xFE	/* bits 1 to 7 */
 
@@ -70,6 +71,7 @@ typedef struct UmPriceChoice
 	const UmPrice *standard;	/* of the standard tier; may be NULL */
 } UmPriceChoice;
 
+extern void um_price_book_load(void);
 extern const UmPriceList *um_price_list(UmString org, UmString provider, UmString model);
 extern bool um_price_choose(const UmPriceList *list, UmString org, UmTier tier, TimestampTz ts,
 							UmPriceChoice *choice);
@@ -78,9 +80,5 @@ extern const UmRate *um_price_own_rate(const UmPrice *price, UmMeter meter,
 extern const UmRate *um_price_rate(const UmPriceChoice *choice, UmMeter meter,
 								   int64 context, TimestampTz ts,
 								   const UmPrice **price);
-extern bool um_discount(UmString org, const char *provider, const char *model, TimestampTz ts,
-						Numeric *percent);
-extern bool um_exchange_rate(const char *from, const char *to, TimestampTz ts,
-							 Numeric *rate);
 
 #endif							/* UM_PRICE_H */

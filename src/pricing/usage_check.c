@@ -14,10 +14,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 
-PG_FUNCTION_INFO_V1(usage_monitor_check_service_tier);
-PG_FUNCTION_INFO_V1(usage_monitor_meter_names);
-PG_FUNCTION_INFO_V1(usage_monitor_meter_side);
-
 const UmMeter um_count_meters[UM_COUNT_METERS] = {
 	UM_METER_INPUT, UM_METER_OUTPUT, UM_METER_CACHE_READ, UM_METER_CACHE_WRITE,
 	UM_METER_CACHE_WRITE_1H, UM_METER_REASONING, UM_METER_INPUT_AUDIO, UM_METER_OUTPUT_AUDIO
@@ -218,45 +214,4 @@ um_use_check(const UmUse *use)
 	if (!use->output_unknown)
 		CHECK_PARTS(use, UM_METER_OUTPUT, UM_METER_REASONING, UM_METER_OUTPUT_AUDIO,
 					UM_METER_OUTPUT_IMAGE, UM_METER_OUTPUT_VIDEO);
-}
-
-/* The tier of that name, or an error. */
-UmTier
-um_tier_checked(const char *name, int length)
-{
-	UmTier		tier;
-
-	if (!um_tier_by_name(name, length, &tier))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_UNKNOWN_TIER),
-				 errmsg("unknown service tier \"%s\"", pnstrdup(name, length)),
-				 errhint("Service tiers are standard, batch, flex, priority, fast and ultrafast.")));
-	return tier;
-}
-
-Datum
-usage_monitor_check_service_tier(PG_FUNCTION_ARGS)
-{
-	text	   *tier = PG_GETARG_TEXT_PP(0);
-
-	um_tier_checked(VARDATA_ANY(tier), VARSIZE_ANY_EXHDR(tier));
-	PG_RETURN_TEXT_P(tier);
-}
-
-Datum
-usage_monitor_meter_side(PG_FUNCTION_ARGS)
-{
-	static const char *const side[UM_SIDES] = {"input", "output", "other"};
-	text	   *name = PG_GETARG_TEXT_PP(0);
-	UmMeter		meter = um_meter_by_name(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-
-	if (meter == UM_METER_NONE)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(side[um_meters[meter].side]));
-}
-
-Datum
-usage_monitor_meter_names(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TEXT_P(cstring_to_text(um_meter_names()));
 }

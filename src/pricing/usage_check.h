@@ -49,6 +49,5 @@ extern bool um_meter_has_column(UmMeter meter);
 extern void um_use_set(UmUse *use, UmMeter meter, int64 count);
 extern void um_use_units(UmUse *use, Jsonb *units);
 extern void um_use_check(const UmUse *use);
-extern UmTier um_tier_checked(const char *name, int length);
 
 #endif							/* UM_USAGE_CHECK_H */

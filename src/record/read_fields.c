@@ -7,6 +7,7 @@
 #include <limits.h>
 
 #include "base/error.h"
+#include "base/grow.h"
 #include "record/reader_internal.h"
 
 /* outside a usage object, numbers of such names could be money */
@@ -50,9 +51,7 @@ tell_meter(const UmObject *object, const UmTold *meter, const UmValue *value, Um
 static void
 note(UmReader *r, UmMeaning meaning, const UmHit *hit, const UmObject *object, int family)
 {
-	if (r->nfound % 16 == 0)
-		r->found = r->found == NULL ? palloc(sizeof(UmFound) * 16) :
-			repalloc(r->found, sizeof(UmFound) * (r->nfound + 16));
+	UM_GROW(r->found, r->nfound);
 	r->found[r->nfound] = (UmFound) {meaning, hit->end, hit->node, object->depth, r->nfound, family};
 	r->nfound++;
 }

@@ -219,63 +219,6 @@ um_derive_counts(UmReader *r, UmCounts *t)
 	check_parts(r, t);
 }
 
-/* Takes over what a later chunk of a stream says: its last word wins. */
-void
-um_merge_chunk(UmCounts *told, const UmCounts *later)
-{
-	for (int m = 0; m < UM_TOLD_COUNT; m++)
-	{
-		const UmSaid *new = &later->whole[m];
-		UmSaid	   *old = &told->whole[m];
-		UmSaid	   *most = &told->before[m];
-
-		if (!new->known || !old->known || um_value_compare(&new->value, &old->value) == 0)
-			continue;
-		if (um_value_compare(&new->value, &old->value) < 0 &&
-			(!most->known || um_value_compare(&most->value, &old->value) < 0))
-			*most = *old;
-		/* what a whole that changes makes stale */
-		told->whole[UM_TOLD_TOTAL].known = false;
-		if (m == UM_METER_CACHE_WRITE)
-			told->whole[UM_TOLD_CACHE_WRITE_5M].known = told->whole[UM_METER_CACHE_WRITE_1H].known = false;
-		if (m == UM_METER_OUTPUT)
-			told->whole[UM_METER_REASONING].known = false;
-	}
-	for (int m = 0; m < UM_TOLD_COUNT; m++)
-	{
-		if (later->whole[m].known)
-			told->whole[m] = later->whole[m];
-		if (later->on_top[m].known)
-			told->on_top[m] = later->on_top[m];
-		if (later->otherwise[m].known)
-			told->otherwise[m] = later->otherwise[m];
-	}
-	if (later->whole[UM_TOLD_TOTAL].known)
-		told->rest = later->rest;
-	told->any = told->any || later->any;
-}
-
-/*
- * Counts of a stream grow.  Where one is less in the end, the call is held,
- * unless the last word is whole: its total is the most that was said, or it
- * tells of each step of the call.
- */
-void
-um_check_stream(UmReader *r, const UmCounts *told, bool is_last_word)
-{
-	const UmSaid *total = &told->whole[UM_TOLD_TOTAL];
-
-	if (is_last_word ||
-		(total->known && (!told->before[UM_TOLD_TOTAL].known ||
-						  um_value_compare(&total->value, &told->before[UM_TOLD_TOTAL].value) >= 0)))
-		return;
-	for (int m = 0; m < UM_TOLD_COUNT; m++)
-		if (told->before[m].known && told->whole[m].known &&
-			um_value_compare(&told->whole[m].value, &told->before[m].value) < 0)
-			um_hold(r, psprintf("\"%s\" went down from %s to %s in a stream", um_told_name(m),
-							 um_value_text(&told->before[m].value), um_value_text(&told->whole[m].value)), NULL);
-}
-
 /* Takes over what another usage object of the response says: they must agree; in a stream they may not. */
 void
 um_merge_usage(UmReader *r, UmCounts *all, const UmCounts *told)

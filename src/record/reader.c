@@ -10,8 +10,9 @@
  *
  * One pass over an object finds where the lines' paths lead (read_paths.c) and
  * the lines say what is there (read_fields.c), in each of the response's usage
- * objects (read_envelope.c).  What is told is then brought to the ledger's
- * normal form, which is inclusive (read_totals.c), and put together here.
+ * objects (read_envelope.c); those of a stream's chunks are put together
+ * (read_stream.c).  What is told is then brought to the ledger's normal form,
+ * which is inclusive (read_totals.c), and put together here.
  */
 #include "postgres.h"
 
@@ -19,14 +20,15 @@
 
 #include "base/amount.h"
 #include "base/error.h"
+#include "base/grow.h"
 #include "base/text_span.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
 #include "pricing/usage_check.h"
 #include "record/reader.h"
 #include "record/reader_internal.h"
 #include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 
 /* ---- What was found ----------------------------------------------------- */
 
@@ -76,14 +78,10 @@ char *
 um_provider_name(const char *name)
 {
 	const char *known = um_word_meaning(um_shapes(), UM_WORDS_PROVIDER, name, strlen(name));
-	char	   *lower;
 
 	if (known != NULL)
 		return pstrdup(known);
-	lower = pstrdup(name);
-	for (char *c = lower; *c != '\0'; c++)
-		*c = pg_tolower((unsigned char) *c);
-	return *lower == '\0' ? NULL : lower;
+	return *name == '\0' ? NULL : asc_tolower(name, strlen(name));
 }
 
 /* ---- Putting the calls together ----------------------------------------- */
@@ -174,8 +172,7 @@ model_round(UmNode *node)
 static UmCallRead *
 add_call(UmResponse *response)
 {
-	response->calls = response->calls == NULL ? palloc0(sizeof(UmCallRead)) :
-		repalloc(response->calls, sizeof(UmCallRead) * (response->ncalls + 1));
+	UM_GROW(response->calls, response->ncalls);
 	memset(&response->calls[response->ncalls], 0, sizeof(UmCallRead));
 	return &response->calls[response->ncalls++];
 }
@@ -335,16 +332,6 @@ any_tokens(const UmCounts *t)
 	return false;
 }
 
-/* Has one of the things found in between told of a step of the call? */
-static bool
-tells_steps(const UmReader *r, int from, int to)
-{
-	for (int i = from; i < to; i++)
-		if (r->found[i].meaning == UM_MEANS_STEP)
-			return true;
-	return false;
-}
-
 /*
  * Does a response that is its own usage object tell of one side only, and of
  * what its other usage objects do not?  Then it is not known whose parts they are.
@@ -373,40 +360,15 @@ is_astray(const UmCounts *told, int nplaces, int place)
 static int
 read_places(UmReader *r, UmCounts *all, bool *bare)
 {
+	UmCounts   *told = palloc(sizeof(UmCounts) * (r->nplaces + 1));
 	int			nreadings = 0;
 
-	/* input=0 and the like hold for all */
-	UmCounts   *told = palloc(sizeof(UmCounts) * (r->nplaces + 1));
-
+	/* all of them first: input=0 and the like hold for all */
 	for (int i = 0; i < r->nplaces; i++)
 	{
 		const UmObjectPlace *place = &r->places[i];
-		int			family = INT_MAX;
-		int			first = r->nfound;
-		bool		is_last_word = false;
 
-		for (int j = 0; j < place->nobjects; j++)
-			family = Min(family, place->objects[j]->family);
-		memset(&told[i], 0, sizeof(UmCounts));
-		told[i].rest = -1;
-		for (int j = 0; j < place->nobjects; j++)
-		{
-			UmCounts	t;
-			int			nfound = r->nfound;
-
-			CHECK_FOR_INTERRUPTS();
-			um_tell_object(r, place->objects[j], family, &t);
-			um_merge_chunk(&told[i], &t);
-			if (tells_steps(r, nfound, r->nfound))
-			{
-				/* they are all steps so far */
-				for (int f = first; f < nfound; f++)
-					if (r->found[f].meaning == UM_MEANS_STEP)
-						r->found[f].meaning = UM_MEANS_NOTHING;
-				is_last_word = family != INT_MAX;
-			}
-		}
-		um_check_stream(r, &told[i], is_last_word);
+		um_tell_chunks(r, place, &told[i]);
 		if (told[i].any)
 		{
 			nreadings++;

@@ -6,6 +6,7 @@
 #define UM_READER_H
 
 #include "datatype/timestamp.h"
+#include "pricing/service_tier.h"
 #include "record/shape.h"
 
 /* A call that a response tells of: the first is its own, others were made within it. */

@@ -73,6 +73,14 @@ typedef struct UmObjectPlace
 	int			nobjects;
 } UmObjectPlace;
 
+/* What a chunk of a stream, or a response, says of itself. */
+typedef struct UmChunk
+{
+	const char *id;
+	bool		counted;		/* it has usage */
+	int			depth;
+} UmChunk;
+
 /* A word, a step, ... that was found on the way. */
 typedef struct UmFound
 {
@@ -155,12 +163,14 @@ extern void um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *
 /* read_totals.c */
 extern void um_count_set(UmCounts *t, int meter, int64 count);
 extern void um_derive_counts(UmReader *r, UmCounts *t);
-extern void um_merge_chunk(UmCounts *told, const UmCounts *later);
-extern void um_check_stream(UmReader *r, const UmCounts *told, bool is_last_word);
 extern void um_merge_usage(UmReader *r, UmCounts *all, const UmCounts *told);
 
 /* read_envelope.c */
+extern void um_look_at_envelope(UmReader *r, UmNode *root, UmChunk *chunk);
+
+/* read_stream.c */
 extern UmNode *um_look_at_chunks(UmReader *r, UmNode *root);
+extern void um_tell_chunks(UmReader *r, const UmObjectPlace *place, UmCounts *told);
 
 /* read_time.c */
 extern bool um_read_time(UmNode *node, TimestampTz *time);

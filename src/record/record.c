@@ -19,6 +19,7 @@
 #include "funcapi.h"
 #include "ledger/duplicate_request.h"
 #include "miscadmin.h"
+#include "pricing/exchange_rate.h"
 #include "pricing/price.h"
 #include "pricing/usage_check.h"
 #include "record/reader.h"
@@ -151,9 +152,26 @@ set_jsonb(Row *row, int parameter, Jsonb *jsonb)
 		set(row, parameter, JsonbPGetDatum(jsonb));
 }
 
+/* Is a charge in dollars worth something here? */
+static bool
+takes_charge(const Row *row)
+{
+	const char *currency = um_setting()->currency;
+	Numeric		rate;
+
+	if (um_setting()->ignore_reported_costs)
+		return false;
+	if (strcmp(currency, "USD") == 0)
+		return true;
+	um_price_book_load();
+	return um_exchange_rate("USD", currency,
+							row->nulls[P_TS] == 'n' ? GetCurrentTransactionStartTimestamp() :
+							DatumGetTimestampTz(row->values[P_TS]), &rate);
+}
+
 /* What was used, and what the provider charged for it. */
 static void
-set_use(Row *row, const UmResponse *response, const UmCallRead *call, bool take_cost)
+set_use(Row *row, const UmResponse *response, const UmCallRead *call)
 {
 	set_text(row, P_PROVIDER, response->provider);
 	set_text(row, P_SERVICE_TIER, um_tiers[response->tier]);
@@ -170,28 +188,11 @@ set_use(Row *row, const UmResponse *response, const UmCallRead *call, bool take_
 	set_jsonb(row, P_UNITS, call->units);
 	set_jsonb(row, P_PROVIDER_USAGE, call->usage);
 	set_jsonb(row, P_UNREAD, response->unread);
-	if (call->cost != NULL && take_cost)
+	/* with a charge but not all counts the call would look whole */
+	if (call->cost != NULL && response->unread == NULL && takes_charge(row))
 		set(row, P_COST, NumericGetDatum(call->cost));
 	else
 		row->nulls[P_COST] = 'n';
-}
-
-/* Is a charge in dollars worth something here? */
-static bool
-takes_charge(const Row *row)
-{
-	const char *currency = um_setting()->currency;
-	Numeric		rate;
-
-	if (um_setting()->ignore_reported_costs)
-		return false;
-	if (strcmp(currency, "USD") == 0)
-		return true;
-	/* this loads the exchange rates */
-	(void) um_price_list(UM_EMPTY, (UmString) {NULL, 0}, um_text_string(row->values[P_MODEL], false));
-	return um_exchange_rate("USD", currency,
-							row->nulls[P_TS] == 'n' ? GetCurrentTransactionStartTimestamp() :
-							DatumGetTimestampTz(row->values[P_TS]), &rate);
 }
 
 /* ---- One row ------------------------------------------------------------ */
@@ -412,6 +413,49 @@ response_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_JSONB_P(0);
 }
 
+/* Sets who calls, and when: of the call and of its steps. */
+static void
+set_caller(Row *row, FunctionCallInfo fcinfo)
+{
+	static const struct
+	{
+		int			parameter;
+		int			argument;
+	}			taken[] = {
+		{P_DEPARTMENT, UM_RECORD_DEPARTMENT}, {P_PROJECT, UM_RECORD_PROJECT},
+		{P_USER_ID, UM_RECORD_USER_ID}, {P_SESSION_ID, UM_RECORD_SESSION_ID},
+		{P_OPERATION, UM_RECORD_OPERATION}, {P_SOURCE, UM_RECORD_SOURCE},
+		{P_TAGS, UM_RECORD_TAGS}, {P_TS, UM_RECORD_TS}
+	};
+	char	   *org = text_argument(fcinfo, UM_RECORD_ORG);
+	text	   *own_org;
+
+	if (org == NULL)
+		org = UM_DEFAULT_ORG;
+	own_org = um_check_org(UM_TO_RECORD, org, strlen(org));
+	set(row, P_ORG, PointerGetDatum(own_org != NULL ? own_org : cstring_to_text(org)));
+	for (int i = 0; i < (int) lengthof(taken); i++)
+		set_argument(row, taken[i].parameter, fcinfo, taken[i].argument);
+	row->ts_is_told = !PG_ARGISNULL(UM_RECORD_TS);
+}
+
+/* Sets what became of the call itself. */
+static void
+set_outcome(Row *row, const UmResponse *response, FunctionCallInfo fcinfo)
+{
+	bool		success = !PG_ARGISNULL(UM_RECORD_SUCCESS) ? PG_GETARG_BOOL(UM_RECORD_SUCCESS) :
+		PG_ARGISNULL(UM_RECORD_ERROR) && response->error == NULL;
+
+	set(row, P_SUCCESS, BoolGetDatum(success));
+	set_argument(row, P_DURATION_MS, fcinfo, UM_RECORD_DURATION_MS);
+	if (!PG_ARGISNULL(UM_RECORD_ERROR))
+		set_argument(row, P_ERROR, fcinfo, UM_RECORD_ERROR);
+	else
+		set_text(row, P_ERROR, success ? NULL : response->error);
+	if (!row->ts_is_told && response->has_time)
+		set(row, P_TS, TimestampTzGetDatum(response->time));
+}
+
 /*
  * record(response, provider, model, org, department, project, user_id,
  *		session_id, operation, source, request_id, ts, duration_ms, success,
@@ -426,11 +470,7 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 	UmResponse *response;
 	Row			row;
 	char	   *request_id;
-	char	   *org;
-	text	   *own_org;
-	bool		success;
 	bool		replaced = false;
-	bool		take_cost;
 	Datum		result = (Datum) 0;
 	UmSpi		spi;
 
@@ -440,66 +480,39 @@ usage_monitor_record(PG_FUNCTION_ARGS)
 	request_id = text_argument(fcinfo, UM_RECORD_REQUEST_ID);
 	if (request_id == NULL)
 		request_id = response->id;
-
 	memset(row.nulls, 'n', sizeof(row.nulls));
-	org = text_argument(fcinfo, UM_RECORD_ORG);
-	if (org == NULL)
-		org = UM_DEFAULT_ORG;
-	own_org = um_check_org(UM_TO_RECORD, org, strlen(org));
-	set(&row, P_ORG, PointerGetDatum(own_org != NULL ? own_org : cstring_to_text(org)));
-	set_argument(&row, P_DEPARTMENT, fcinfo, UM_RECORD_DEPARTMENT);
-	set_argument(&row, P_PROJECT, fcinfo, UM_RECORD_PROJECT);
-	set_argument(&row, P_USER_ID, fcinfo, UM_RECORD_USER_ID);
-	set_argument(&row, P_SESSION_ID, fcinfo, UM_RECORD_SESSION_ID);
-	set_argument(&row, P_OPERATION, fcinfo, UM_RECORD_OPERATION);
-	set_argument(&row, P_SOURCE, fcinfo, UM_RECORD_SOURCE);
-	set_argument(&row, P_TAGS, fcinfo, UM_RECORD_TAGS);
-	set_argument(&row, P_DURATION_MS, fcinfo, UM_RECORD_DURATION_MS);
-	set_argument(&row, P_TS, fcinfo, UM_RECORD_TS);
-	row.ts_is_told = !PG_ARGISNULL(UM_RECORD_TS);
-	success = !PG_ARGISNULL(UM_RECORD_SUCCESS) ? PG_GETARG_BOOL(UM_RECORD_SUCCESS) :
-		PG_ARGISNULL(UM_RECORD_ERROR) && response->error == NULL;
+	set_caller(&row, fcinfo);
 
 	um_spi_begin(&spi);
 	for (int i = 0; i < response->ncalls; i++)
 	{
-		const UmCallRead *call = &response->calls[i];
-		const char *named = i == 0 && model != NULL ? model : call->model;
-		UmCallRead	step;
+		UmCallRead	call = response->calls[i];
 		bool		replaces;
 		Datum		stored;
 
-		if (named == NULL)
+		if (i == 0 && model != NULL)
+			call.model = model;
+		if (call.model == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UM_INVALID_NAME),
 					 errmsg("the response does not name its model"),
 					 errhint("Pass it: record(..., model => '...').")));
-		set_text(&row, P_MODEL, named);
+		set_text(&row, P_MODEL, call.model);
 		if (i == 0)
 		{
 			set_text(&row, P_REQUEST_ID, request_id);
-			set(&row, P_SUCCESS, BoolGetDatum(success));
-			if (!PG_ARGISNULL(UM_RECORD_ERROR))
-				set_argument(&row, P_ERROR, fcinfo, UM_RECORD_ERROR);
-			else
-				set_text(&row, P_ERROR, success ? NULL : response->error);
-			if (PG_ARGISNULL(UM_RECORD_TS) && response->has_time)
-				set(&row, P_TS, TimestampTzGetDatum(response->time));
+			set_outcome(&row, response, fcinfo);
 		}
 		else
 		{
 			/* a step of the call: it ran within the call's time and success */
-			step = *call;
 			set_text(&row, P_REQUEST_ID, request_id ? psprintf("%s#%d", request_id, i) : NULL);
 			set(&row, P_SUCCESS, BoolGetDatum(true));
 			row.nulls[P_DURATION_MS] = row.nulls[P_ERROR] = 'n';
 			if (request_id != NULL)
-				step.usage = step_of(call->usage, request_id);
-			call = &step;
+				call.usage = step_of(call.usage, request_id);
 		}
-		/* with a charge but not all counts the call would look whole */
-		take_cost = call->cost != NULL && response->unread == NULL && takes_charge(&row);
-		set_use(&row, response, call, take_cost);
+		set_use(&row, response, &call);
 		stored = store_row(&row, request_id, i > 0, &replaces, context);
 		if (i == 0)
 		{

@@ -12,13 +12,16 @@
 #include "base/amount.h"
 #include "base/catalog.h"
 #include "base/error.h"
+#include "base/grow.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "pricing/service_tier.h"
 #include "record/shape.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -143,15 +146,15 @@ folded_copy(const char *name, int length)
 	return copy;
 }
 
+/* The next of some words with blanks between them, which are left behind it; NULL: there is none. */
 static char *
-lower_copy(const char *word, int length)
+next_word(const char **words)
 {
-	char	   *copy = pnstrdup(word, length);
+	const char *word = *words + strspn(*words, " ");
+	int			length = strcspn(word, " ");
 
-	for (char *c = copy; *c != '\0'; c++)
-		if (*c >= 'A' && *c <= 'Z')
-			*c += 'a' - 'A';
-	return copy;
+	*words = word + length;
+	return length == 0 ? NULL : pnstrdup(word, length);
 }
 
 /* Cuts a string at a separator; returns how many parts. */
@@ -200,7 +203,7 @@ compile_condition(UmCondition *condition, const char *text, int length, const ch
 	condition->nwords = cut(text + n, length - n, '|', part, part_length, MAX_NAMES, path);
 	condition->words = palloc(sizeof(char *) * condition->nwords);
 	for (int i = 0; i < condition->nwords; i++)
-		condition->words[i] = lower_copy(part[i], part_length[i]);
+		condition->words[i] = asc_tolower(part[i], part_length[i]);
 }
 
 /* The step of that name and those conditions, from here; made if it is new. */
@@ -224,8 +227,7 @@ follow(UmTrie *from, const char *name, int length, const char *conditions, int c
 			strcmp(edge->condition_text, text) == 0)
 			return edge->to;
 	}
-	*edges = *edges == NULL ? palloc(sizeof(UmEdge)) :
-		repalloc(*edges, sizeof(UmEdge) * (*nedges + 1));
+	UM_GROW(*edges, *nedges);
 	edge = &(*edges)[(*nedges)++];
 	memset(edge, 0, sizeof(UmEdge));
 	edge->name = exact ? raw : folded;
@@ -259,8 +261,7 @@ add_steps(UmTrie *trie, const char *rest, UmEnd end_of, int depth, const char *p
 
 	if (*rest == '\0')
 	{
-		trie->ends = trie->ends == NULL ? palloc(sizeof(UmEnd)) :
-			repalloc(trie->ends, sizeof(UmEnd) * (trie->nends + 1));
+		UM_GROW(trie->ends, trie->nends);
 		trie->ends[trie->nends++] = end_of;
 		return;
 	}
@@ -298,21 +299,21 @@ family_number(UmShapes *into, const char *name)
 	for (int f = 0; f < into->nfamilies; f++)
 		if (strcmp(into->families[f], name) == 0)
 			return f;
-	into->families = repalloc(into->families, sizeof(char *) * (into->nfamilies + 1));
+	UM_GROW(into->families, into->nfamilies);
 	into->families[into->nfamilies] = pstrdup(name);
 	return into->nfamilies++;
 }
 
 /* The meter of that name, of the price book's or in between; -1: none. */
 static int
-told_by_name(const char *name, int length)
+told_by_name(const char *name)
 {
-	int			meter = um_meter_by_name(name, length);
+	int			meter = um_meter_by_name(name, strlen(name));
 
 	if (meter != UM_METER_NONE)
 		return meter;
 	for (int t = 0; t < (int) lengthof(told_names); t++)
-		if ((int) strlen(told_names[t]) == length && memcmp(told_names[t], name, length) == 0)
+		if (strcmp(told_names[t], name) == 0)
 			return UM_METER_COUNT + t;
 	return -1;
 }
@@ -322,22 +323,22 @@ static bool
 compile_equation(UmShapes *into, UmLine *line, const char *meaning)
 {
 	const char *value = strchr(meaning, '=');
-	int			length;
+	char	   *name;
 
 	if (value == NULL)
 		return false;
-	length = value++ - meaning;
+	name = pnstrdup(meaning, value++ - meaning);
 	if (*value == '\0')
 		bad_meaning(meaning);
 	line->value = pstrdup(value);
-	if (length == 6 && memcmp(meaning, "family", 6) == 0)
+	if (strcmp(name, "family") == 0)
 	{
 		line->meaning = UM_MEANS_FAMILY;
 		line->family_is = family_number(into, value);
 	}
-	else if (length == 8 && memcmp(meaning, "provider", 8) == 0)
+	else if (strcmp(name, "provider") == 0)
 		line->meaning = UM_MEANS_IS_PROVIDER;
-	else if (length == 4 && memcmp(meaning, "tier", 4) == 0)
+	else if (strcmp(name, "tier") == 0)
 	{
 		UmTier		tier;
 
@@ -345,11 +346,11 @@ compile_equation(UmShapes *into, UmLine *line, const char *meaning)
 			bad_meaning(meaning);
 		line->meaning = UM_MEANS_IS_TIER;
 	}
-	else if (length == 4 && memcmp(meaning, "step", 4) == 0)
+	else if (strcmp(name, "step") == 0)
 		line->meaning = UM_MEANS_STEP;
 	else
 	{
-		line->told[0].meter = told_by_name(meaning, length);
+		line->told[0].meter = told_by_name(name);
 		if (strcmp(value, "0") != 0 ||
 			(line->told[0].meter != UM_METER_INPUT && line->told[0].meter != UM_METER_OUTPUT &&
 			 line->told[0].meter != UM_TOLD_OUTPUT_PLAIN))
@@ -361,25 +362,23 @@ compile_equation(UmShapes *into, UmLine *line, const char *meaning)
 
 /* Reads one word of a meaning that is a count. */
 static void
-compile_count_word(UmLine *line, const char *word, int length, const char *meaning)
+compile_count_word(UmLine *line, char *word, const char *meaning)
 {
-	UmTold	   *told;
-
-	if (length == 1 && word[0] == '#')
+	if (strcmp(word, "#") == 0)
 		line->elements = true;
-	else if (length == 9 && memcmp(word, "#distinct", 9) == 0)
+	else if (strcmp(word, "#distinct") == 0)
 		line->elements = line->distinct = true;
-	else if (length == 4 && memcmp(word, "text", 4) == 0)
+	else if (strcmp(word, "text") == 0)
 		line->text = true;
 	else if (word[0] == '>' && line->told[0].meter == UM_TOLD_TOTAL)
 	{
-		line->rest = told_by_name(word + 1, length - 1);
+		line->rest = told_by_name(word + 1);
 		if (line->rest != UM_METER_REASONING && line->rest != UM_METER_INPUT_AUDIO)
 			bad_meaning(meaning);
 	}
 	else if (word[0] == '*')
 	{
-		char	   *factor = pnstrdup(word + 1, length - 1);
+		char	   *factor = word + 1;
 
 		if (strspn(factor, "0123456789.e-") != strlen(factor) || *factor == '\0')
 			bad_meaning(meaning);
@@ -387,21 +386,19 @@ compile_count_word(UmLine *line, const char *word, int length, const char *meani
 	}
 	else
 	{
-		if (line->ntold == UM_MAX_TOLD)
+		UmTold	   *told = &line->told[line->ntold++];
+		int			last;
+
+		if (line->ntold > UM_MAX_TOLD)
 			bad_meaning(meaning);
-		told = &line->told[line->ntold++];
-		if (word[0] == '+')
-		{
-			told->on_top = true;
+		told->on_top = word[0] == '+';
+		if (told->on_top)
 			word++;
-			length--;
-		}
-		if (length > 0 && word[length - 1] == '?')
-		{
-			told->otherwise = true;
-			length--;
-		}
-		told->meter = told_by_name(word, length);
+		last = (int) strlen(word) - 1;
+		told->otherwise = last >= 0 && word[last] == '?';
+		if (told->otherwise)
+			word[last] = '\0';
+		told->meter = told_by_name(word);
 		if (told->meter < 0 || (told->on_top && told->otherwise))
 			bad_meaning(meaning);
 	}
@@ -411,7 +408,8 @@ compile_count_word(UmLine *line, const char *word, int length, const char *meani
 static void
 compile_meaning(UmShapes *into, UmLine *line, const char *meaning)
 {
-	const char *word = meaning;
+	const char *words = meaning;
+	char	   *word;
 
 	line->rest = -1;
 	for (int i = 0; i < (int) lengthof(plain_words); i++)
@@ -423,14 +421,8 @@ compile_meaning(UmShapes *into, UmLine *line, const char *meaning)
 	if (compile_equation(into, line, meaning))
 		return;
 	line->meaning = UM_MEANS_METER;
-	while (*word != '\0')
-	{
-		int			length = strcspn(word, " ");
-
-		if (length > 0)
-			compile_count_word(line, word, length, meaning);
-		word += length + (word[length] == ' ' ? 1 : 0);
-	}
+	while ((word = next_word(&words)) != NULL)
+		compile_count_word(line, word, meaning);
 	if (line->ntold == 0)
 		bad_meaning(meaning);
 }
@@ -476,6 +468,7 @@ static void
 add_words(UmShapes *into, UmWordList list, const char *words, const char *meaning)
 {
 	UmTier		tier;
+	char	   *word;
 
 	if (list == UM_WORDS_TIER && strcmp(meaning, "hold") != 0 && strcmp(meaning, "prepaid") != 0 &&
 		!um_tier_by_name(meaning, strlen(meaning), &tier))
@@ -483,21 +476,11 @@ add_words(UmShapes *into, UmWordList list, const char *words, const char *meanin
 	if (list == UM_WORDS_GEO && strcmp(meaning, "hold") != 0 && strcmp(meaning, "-") != 0 &&
 		um_meter_by_name(meaning, strlen(meaning)) == UM_METER_NONE)
 		bad_meaning(meaning);
-	while (*words != '\0')
+	while ((word = next_word(&words)) != NULL)
 	{
-		int			length = strcspn(words, " ");
-
-		if (length > 0)
-		{
-			UmWord	   *word;
-
-			into->words[list] = into->words[list] == NULL ? palloc(sizeof(UmWord)) :
-				repalloc(into->words[list], sizeof(UmWord) * (into->nwords[list] + 1));
-			word = &into->words[list][into->nwords[list]++];
-			word->word = folded_copy(words, length);
-			word->meaning = pstrdup(meaning);
-		}
-		words += length + (words[length] == ' ' ? 1 : 0);
+		UM_GROW(into->words[list], into->nwords[list]);
+		into->words[list][into->nwords[list]++] =
+			(UmWord) {folded_copy(word, strlen(word)), pstrdup(meaning)};
 	}
 }
 
@@ -507,7 +490,8 @@ add_line(UmShapes *into, const char *family, const char *path, const char *meani
 		 const Abbreviation *abbreviations, int nabbreviations)
 {
 	UmLine	   *line;
-	char	   *paths;
+	const char *paths;
+	char	   *one;
 	int			alternative = 0;
 
 	for (int list = 0; list < UM_WORDS_COUNT; list++)
@@ -524,21 +508,13 @@ add_line(UmShapes *into, const char *family, const char *path, const char *meani
 	paths = expand(path, abbreviations, nabbreviations);
 	if (*paths == '\0')
 		bad_path(path, "it is empty");
-	while (*paths != '\0')
+	while ((one = next_word(&paths)) != NULL)
 	{
-		int			length = strcspn(paths, " ");
-
-		if (length > 0)
-		{
-			char	   *one = pnstrdup(paths, length);
-
-			if (one[0] == '/' && one[1] == '\0')
-				bad_path(path, "it is empty");
-			add_steps(one[0] == '/' ? into->in_response : into->in_usage,
-					  one[0] == '/' ? one + 1 : one,
-					  (UmEnd) {into->nlines, alternative++}, 0, path);
-		}
-		paths += length + (paths[length] == ' ' ? 1 : 0);
+		if (strcmp(one, "/") == 0)
+			bad_path(path, "it is empty");
+		add_steps(one[0] == '/' ? into->in_response : into->in_usage,
+				  one[0] == '/' ? one + 1 : one,
+				  (UmEnd) {into->nlines, alternative++}, 0, path);
 	}
 	into->nlines++;
 }

@@ -1,0 +1,24 @@
+/*
+ * service_tier.h
+ *		The service tiers.
+ */
+#ifndef UM_SERVICE_TIER_H
+#define UM_SERVICE_TIER_H
+
+/* Standard is the one that the others fall back to. */
+typedef enum UmTier
+{
+	UM_TIER_STANDARD,
+	UM_TIER_BATCH,
+	UM_TIER_FLEX,
+	UM_TIER_PRIORITY,
+	UM_TIER_FAST,
+	UM_TIER_ULTRAFAST,
+	UM_TIER_COUNT
+} UmTier;
+
+extern const char *const um_tiers[UM_TIER_COUNT];
+extern bool um_tier_by_name(const char *name, int length, UmTier *tier);
+extern UmTier um_tier_checked(const char *name, int length);
+
+#endif							/* UM_SERVICE_TIER_H */
