@@ -15,15 +15,18 @@ const orgs = `(${all('org')} OR org IN ($org))`;
 const projects = `(${all('project')} OR coalesce(project, '') IN ($project))`;
 const models = `(${all('model')} OR model IN ($model))`;
 const chosen = `${orgs} AND ${projects} AND ${models}`;
+// Grafana's range is of instants, written in UTC: by their days on the ledger's
+// calendar, for the day that runs there may have another date here
+const inTime = 'day BETWEEN usage_monitor.ledger_day($__timeFrom()) AND usage_monitor.ledger_day($__timeTo())';
+const dayStart = "(day::timestamp AT TIME ZONE usage_monitor.ledger_time_zone())";
 const variables = [
   { name: 'org', label: 'Organisation', allValue: 'NULL',
-    query: 'SELECT DISTINCT org FROM usage_monitor.daily_usage WHERE $__timeFilter(day) ORDER BY 1' },
+    query: `SELECT DISTINCT org FROM usage_monitor.daily_usage WHERE ${inTime} ORDER BY 1` },
   { name: 'project', label: 'Project', allValue: 'NULL',
-    query: `SELECT DISTINCT coalesce(project, '(none)') AS __text, coalesce(project, '') AS __value FROM usage_monitor.project_usage WHERE $__timeFilter(day) AND ${orgs} ORDER BY 1` },
+    query: `SELECT DISTINCT coalesce(project, '(none)') AS __text, coalesce(project, '') AS __value FROM usage_monitor.project_usage WHERE ${inTime} AND ${orgs} ORDER BY 1` },
   { name: 'model', label: 'Model', allValue: 'NULL',
-    query: `SELECT DISTINCT model FROM usage_monitor.model_usage WHERE $__timeFilter(day) AND ${orgs} ORDER BY 1` },
+    query: `SELECT DISTINCT model FROM usage_monitor.model_usage WHERE ${inTime} AND ${orgs} ORDER BY 1` },
 ];
-const inTime = '$__timeFilter(day)';
 const today = 'usage_monitor.ledger_day(now())';
 const month = `date_trunc('month', ${today}::timestamp)::date`;
 const lastMonth = `(date_trunc('month', ${today}::timestamp) - interval '1 month')::date`;
@@ -40,14 +43,14 @@ function panel(type, title, gridPos, rawSql, { description, unit, format = 'tabl
 const stat = (title, x, y, sql, more = {}) =>
   panel('stat', title, { h: 4, w: 4, x, y }, sql, { options: { reduceOptions: { calcs: ['lastNotNull'], fields: '/.*/', values: false }, textMode: 'auto', graphMode: 'none' }, ...more });
 const bars = { drawStyle: 'bars', fillOpacity: 80, lineWidth: 0, stacking: { mode: 'normal', group: 'A' } };
-const series = (title, gridPos, sql, more = {}) =>
-  panel('timeseries', title, gridPos, sql, { format: 'time_series', options: { legend: { displayMode: 'list', placement: 'bottom', showLegend: true }, tooltip: { mode: 'multi', sort: 'desc' } }, ...more });
+const legend = { legend: { displayMode: 'list', placement: 'bottom', showLegend: true }, tooltip: { mode: 'multi', sort: 'desc' } };
+const series = (title, gridPos, sql, more = {}) => panel('timeseries', title, gridPos, sql, { format: 'time_series', options: legend, ...more });
 const table = (title, gridPos, sql, more = {}) => panel('table', title, gridPos, sql, { options: { showHeader: true, cellHeight: 'sm' }, ...more });
 const column = (name, unit) => ({ matcher: { id: 'byName', options: name }, properties: [{ id: 'unit', value: unit }] });
 
 function dashboard(uid, title, list, panels, time = 'now-30d') {
   return {
-    uid, title, schemaVersion: 41, version: 1, tags: ['usage_monitor'], timezone: 'utc', editable: true, graphTooltip: 1,
+    uid, title, schemaVersion: 41, version: 1, tags: ['usage_monitor'], timezone: 'browser', editable: true, graphTooltip: 1,
     refresh: '1m', time: { from: time, to: 'now' }, annotations: { list: [] }, links: [],
     templating: {
       list: [
@@ -83,7 +86,7 @@ function used(days, key) {
   }[key ?? 'none'];
   return `(${parts.join(' UNION ALL ')}) AS u`;
 }
-const byDay = (key, value) => `SELECT day::timestamp AS "time", ${key === 'project' ? "coalesce(project, '(none)')" : key} AS metric, ${value} AS value
+const byDay = (key, value) => `SELECT ${dayStart} AS "time", ${key === 'project' ? "coalesce(project, '(none)')" : key} AS metric, ${value} AS value
   FROM ${used(inTime, key)} GROUP BY 1, 2 ORDER BY 1`;
 
 const usage = dashboard('usage-monitor', 'AI spend', variables, [
@@ -97,10 +100,15 @@ const usage = dashboard('usage-monitor', 'AI spend', variables, [
     { description: 'They are in no sum of costs: set their prices, and call reprice().' }),
   series('Cost by model', { h: 9, w: 12, x: 0, y: 4 }, byDay('model', 'sum(cost)'), { custom: bars }),
   series('Cost by project', { h: 9, w: 12, x: 12, y: 4 }, byDay('project', 'sum(cost)'), { custom: bars }),
-  series('Forecast of this month', { h: 8, w: 12, x: 0, y: 13 },
-    `SELECT day::timestamp AS "time", sum(cost) AS forecast, sum(lower_bound) AS "at least", sum(upper_bound) AS "at most"
-       FROM (SELECT f.subject AS org, f.* FROM usage_monitor.forecast_days(now(), 'org') AS f) AS f WHERE ${orgs} GROUP BY 1 ORDER BY 1`,
-    { description: 'Day by day, by organisation; the bounds of several are added up. Projects and models do not matter here.' }),
+  // by the number of the day: on an axis of time, what is to come is beyond the range
+  panel('trend', 'Forecast of this month', { h: 8, w: 12, x: 0, y: 13 },
+    `SELECT extract(day FROM day)::integer AS day, sum(cost) AS cost, sum(forecast) AS forecast, sum(lower_bound) AS "at least", sum(upper_bound) AS "at most"
+       FROM (SELECT day, org, cost, NULL::numeric AS forecast, NULL::numeric AS lower_bound, NULL::numeric AS upper_bound
+               FROM usage_monitor.daily_usage WHERE day BETWEEN ${month} AND ${today}
+             UNION ALL SELECT day, subject, NULL, cost, lower_bound, upper_bound FROM usage_monitor.forecast_days(now(), 'org')) AS d
+      WHERE ${orgs} GROUP BY 1 ORDER BY 1`,
+    { options: { xField: 'day', ...legend },
+      description: 'Day by day: what it cost, and what the days left will, by organisation; the bounds of several are added up. Projects and models do not matter here.' }),
   table('Month to date and forecast', { h: 8, w: 12, x: 12, y: 13 },
     `SELECT org, month_to_date, forecast, lower_bound AS "at least", upper_bound AS "at most", confidence
        FROM (SELECT f.subject AS org, f.* FROM usage_monitor.cost_forecast AS f WHERE f.scope = 'org') AS f WHERE ${orgs} ORDER BY forecast DESC NULLS LAST LIMIT 100`),
@@ -122,10 +130,10 @@ const usage = dashboard('usage-monitor', 'AI spend', variables, [
     `SELECT raised_at AS "time", level, alert_type AS type, message, acknowledged_by FROM usage_monitor.active_alert WHERE org IS NULL OR ${orgs}
       ORDER BY raised_at DESC LIMIT 100`),
   series('Calls and failures', { h: 8, w: 8, x: 0, y: 39 },
-    `SELECT day::timestamp AS "time", sum(successes) AS succeeded, sum(errors) AS failed FROM ${used(inTime)} GROUP BY 1 ORDER BY 1`,
+    `SELECT ${dayStart} AS "time", sum(successes) AS succeeded, sum(errors) AS failed FROM ${used(inTime)} GROUP BY 1 ORDER BY 1`,
     { custom: bars }),
   series('Duration, 95th percentile', { h: 8, w: 8, x: 8, y: 39 },
-    `SELECT day::timestamp AS "time", org AS metric, p95_duration_ms AS value FROM usage_monitor.daily_usage WHERE ${inTime} AND ${orgs} ORDER BY 1`,
+    `SELECT ${dayStart} AS "time", org AS metric, p95_duration_ms AS value FROM usage_monitor.daily_usage WHERE ${inTime} AND ${orgs} ORDER BY 1`,
     { unit: 'ms', description: 'By organisation; projects and models do not matter here.' }),
   series('Input read from the cache', { h: 8, w: 8, x: 16, y: 39 },
     byDay('model', '100.0 * sum(cache_read_input_tokens) / nullif(sum(input_tokens), 0)'), { unit: 'percent' }),
@@ -155,7 +163,7 @@ const operation = dashboard('usage-monitor-operation', 'AI spend: the ledger', [
   series('Calls recorded, by hour', { h: 8, w: 12, x: 0, y: 8 },
     'SELECT hour AS "time", successes AS succeeded, errors AS failed FROM usage_monitor.hourly_total WHERE $__timeFilter(hour) ORDER BY 1', { custom: bars }),
   series('Calls without a cost, by day', { h: 8, w: 12, x: 12, y: 8 },
-    'SELECT day::timestamp AS "time", unpriced_requests AS calls FROM usage_monitor.daily_total WHERE $__timeFilter(day) ORDER BY 1', { custom: bars }),
+    `SELECT ${dayStart} AS "time", unpriced_requests AS calls FROM usage_monitor.daily_total WHERE ${inTime} ORDER BY 1`, { custom: bars }),
   table('Partitions', { h: 9, w: 12, x: 0, y: 16 },
     `SELECT p.relid::regclass::text AS partition, pg_catalog.pg_get_expr(c.relpartbound, c.oid) AS holds, pg_catalog.pg_total_relation_size(c.oid) AS bytes,
             greatest(c.reltuples, 0)::bigint AS calls, s.last_autovacuum

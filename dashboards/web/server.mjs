@@ -89,7 +89,7 @@ async function handle (request, response) {
   if (!/^application\/json\b/.test(request.headers['content-type'] ?? '') || (origin !== undefined && !hosts.has(origin.replace(/^https?:\/\//, '')))) {
     return json(response, 403, { error: 'forbidden' })
   }
-  const { action, alert_ids: ids } = await body(request)
+  const { action, alert_ids: ids } = await body(request) ?? {}
   if (!['acknowledge', 'resolve'].includes(action) || !Array.isArray(ids) || ids.length === 0 || ids.length > 1000 || !ids.every(Number.isSafeInteger)) {
     throw new BadRequest('an action, acknowledge or resolve, and alert_ids are wanted')
   }
@@ -100,7 +100,8 @@ async function handle (request, response) {
 
 async function answer (request, response) {
   if (!hosts.has(request.headers.host)) return json(response, 421, { error: 'unknown host' })
-  const url = new URL(request.url, 'http://local')
+  let url
+  try { url = new URL(request.url, 'http://local') } catch { return json(response, 404, { error: 'not found' }) }
   if (request.method === 'POST' && url.pathname === '/api/alerts') return handle(request, response)
   if (request.method !== 'GET' && request.method !== 'HEAD') return json(response, 405, { error: 'only GET' }, { Allow: 'GET, HEAD' })
   const file = files.get(url.pathname)
@@ -114,7 +115,7 @@ async function answer (request, response) {
     }
     case '/api/calls': {
       const [ts, id] = take(params, 'before', 'id')
-      if (ts !== null && (Number.isNaN(Date.parse(ts)) || !/^\d{1,18}$/.test(id ?? ''))) throw new BadRequest('unknown call')
+      if (ts !== null && (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(ts) || !/^\d{1,18}$/.test(id ?? ''))) throw new BadRequest('unknown call')
       const f = parseFilters(params)
       return json(response, 200, await shared(fresh, key('calls', f, ts, id), client => calls(client, f, CALLS, ts === null ? null : { ts, id })))
     }
@@ -148,8 +149,9 @@ const server = createServer((request, response) => {
     if (error instanceof BadRequest) return json(response, 400, { error: error.message })
     // the log has the details, the page a class of error that it can put in words
     console.error(new Date().toISOString(), request.url, error.code ?? '', error.message)
-    const kind = error.code === '57014' ? 'timeout' : error.code === '42501' ? 'forbidden' : /^(3F000|42883|42P01)$/.test(error.code) ? 'not_installed' : 'unavailable'
-    json(response, kind === 'timeout' ? 504 : kind === 'forbidden' ? 403 : 503, { error: kind })
+    const kind = /^(22|UM)/.test(error.code) ? 'bad' // a day that no calendar has
+      : error.code === '57014' ? 'timeout' : error.code === '42501' ? 'forbidden' : /^(3F000|42883|42P01)$/.test(error.code) ? 'not_installed' : 'unavailable'
+    json(response, kind === 'bad' ? 400 : kind === 'timeout' ? 504 : kind === 'forbidden' ? 403 : 503, { error: kind })
   })
 })
 server.requestTimeout = 30000

@@ -12,7 +12,7 @@ export function withoutUsers (page) {
     quotas: { ...page.quotas, listed: page.quotas.listed.filter(q => !ofPeople(q)) },
     alerts: {
       ...page.alerts,
-      listed: page.alerts.listed.filter(a => !ofPeople(a) && a.details?.dimensions?.user_id === undefined)
+      listed: page.alerts.listed.filter(a => !ofPeople(a) && !['user_id', 'session_id'].some(d => d in (a.details?.dimensions ?? {})))
         .map(({ message, details, acknowledged_by: by, ...a }) => ({ ...a, details: details && { kind: details.kind, day: details.day, model: details.model, expected: details.expected, rule: details.rule } }))
     }
   }

@@ -13,6 +13,7 @@ SMTP_URL        smtp://mail.example:25, smtp+starttls://user@mail.example:587
                 or smtps://...; the password is the file "smtp" of that directory
 MAIL_FROM       the sender of mail
 RELAY_SECONDS   how often to look, unless an alert comes (5)
+RELAY_PATIENCE  how many seconds a message may take in all (30)
 
 Each message is claimed, sent and noted in one transaction.  If the relay or the
 server dies in between, it is sent again: receivers are told at least once, in
@@ -24,7 +25,9 @@ import email.utils
 import http.client
 import json
 import os
+import re
 import select
+import signal
 import smtplib
 import ssl
 import sys
@@ -36,12 +39,22 @@ from decimal import Decimal
 
 import psycopg
 
-TIMEOUT = 10
 SECONDS = float(os.environ.get("RELAY_SECONDS", 5))
+PATIENCE = float(os.environ.get("RELAY_PATIENCE", 30))
+TIMEOUT = min(10, PATIENCE)  # of silence
 
 
 class Failed(Exception):
-    """What may be written beside the delivery: it has no secrets."""
+    """What may be written beside the delivery: it has no secrets.  wait: so many seconds the receiver asks for."""
+
+    def __init__(self, text, wait=None):
+        super().__init__(text)
+        self.wait = wait
+
+
+def overdue(*_):
+    """For SIGALRM: a receiver that answers, but byte by byte, must not keep the other channels waiting."""
+    raise Failed(f"took more than {PATIENCE:g} s")
 
 
 class Unfollowed(urllib.request.HTTPRedirectHandler):
@@ -65,6 +78,14 @@ def secret(name):
         raise Failed(f'cannot read secret "{name}": {type(problem).__name__}') from None
 
 
+def seconds_of(retry_after):
+    """Of a Retry-After header, which has seconds or a date; no more than an hour."""
+    try:
+        return min(float(retry_after) if retry_after.isdecimal() else email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time(), 3600)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+
+
 def post(target, body):
     """Posts JSON, and returns the answer."""
     url = secret(target[len("secret:"):]) if target.startswith("secret:") else target
@@ -75,18 +96,25 @@ def post(target, body):
         with web.open(urllib.request.Request(url, body.encode(), headers), timeout=TIMEOUT) as answer:
             return answer.read(65536)
     except urllib.error.HTTPError as problem:
-        raise Failed(f"HTTP status {problem.code}") from None
+        raise Failed(f"HTTP status {problem.code}", seconds_of(problem.headers.get("Retry-After"))) from None
     except urllib.error.URLError as problem:
         reason = problem.reason
-        raise Failed(f"cannot connect: {reason.strerror or type(reason).__name__}" if isinstance(reason, OSError)
+        # the text of a certificate's error has the host's name
+        raise Failed("cannot connect: " + (getattr(reason, "reason", None) or type(reason).__name__) if isinstance(reason, ssl.SSLError)
+                     else f"cannot connect: {reason.strerror or type(reason).__name__}" if isinstance(reason, OSError)
                      else "cannot connect") from None
     except (OSError, http.client.HTTPException, ValueError) as problem:
         # of an address that is none the text has all of it
         raise Failed(f"cannot post: {type(problem).__name__}") from None
 
 
+def flat(text):
+    """On one line: a name is not to look like another alert."""
+    return " ".join(text.split())
+
+
 def line(event, alert):
-    return ("resolved: " if event == "resolved" else f"{alert['level']}: ") + alert["message"]
+    return flat(("resolved: " if event == "resolved" else f"{alert['level']}: ") + alert["message"])
 
 
 def number(value):
@@ -106,7 +134,7 @@ def text_of(message):
     lines = [subject, "", f"calls {number(summary['requests'])}, failed {number(summary['errors'])}, "
                           f"tokens {number(summary['total_tokens'])}, without a price {number(summary['unpriced_requests'])}"]
     for title, key, name in (("By model", "by_model", "model"), ("By project", "by_project", "project"), ("By user", "by_user", "user_id")):
-        lines += ["", title] + [f"  {part[name] or '(not given)'}: {cost(part)}, calls {number(part['requests'])}"
+        lines += ["", title] + [f"  {flat(part[name] or '(not given)')}: {cost(part)}, calls {number(part['requests'])}"
                                 for part in report[key][:10]]
     if alerts:
         lines += ["", "Alerts"] + [f"  {line(a['event'], a['alert'])}" for a in alerts[:50]]
@@ -126,14 +154,24 @@ def send_webhook(target, body, message):
 
 def send_slack(target, body, message):
     text = cut(text_of(message)[1], 30000)
-    post(target, json.dumps({"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}))
+    answer = post(target, json.dumps({"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}))
+    # chats that take Slack's form say so in JSON; what else is there, the page of a proxy say, has taken nothing
+    try:
+        outcome = json.loads(answer)
+        taken = outcome.get("ok", outcome.get("success", outcome.get("result") == "success")) is True
+    except (ValueError, AttributeError):
+        taken = answer.strip().lower() in (b"ok", b"")
+    if not taken:
+        raise Failed("the answer is not ok")
 
 
 def chat(form, code, most):
     """Chats that answer 200 whatever happens, and say in the answer what did."""
 
     def send(target, body, message):
-        answer = post(target, json.dumps(form(cut(text_of(message)[1], most)), ensure_ascii=False))
+        # Feishu calls everybody together where a text has <at user_id="all">
+        text = re.sub("<(?=at\\b)", "<\u200b", text_of(message)[1], flags=re.IGNORECASE)
+        answer = post(target, json.dumps(form(cut(text, most)), ensure_ascii=False))
         try:
             outcome = json.loads(answer)[code]
         except (ValueError, KeyError, TypeError):
@@ -197,14 +235,19 @@ def deliver_next(connection):
         if claimed is None:
             return False
         channel, kind, target, event, ids, body = claimed
-        delivered, error = True, None
+        delivered, error, wait = True, None, None
+        # again each second: leaving a connection may take long, too
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1)
         try:
             error = SENDERS[kind](target, body, json.loads(body, parse_float=Decimal))
         except Failed as problem:
-            delivered, error = False, str(problem)
+            delivered, error, wait = False, str(problem), problem.wait
         except Exception as problem:  # one channel must not end the others
             delivered, error = False, f"the relay failed: {type(problem).__name__}"
-        connection.execute("SELECT usage_monitor.note_delivery(%s, %s, %s, %s)", (channel, ids, error, delivered))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.execute("SELECT usage_monitor.note_delivery(%s, %s, %s, %s, make_interval(secs => %s))",
+                           (channel, ids, error, delivered, wait))
     if event != "state" or ids or error:
         print(f"{channel}: {event} {ids}: {error or 'delivered'}", flush=True)
     return True
@@ -212,6 +255,8 @@ def deliver_next(connection):
 
 def relay():
     with psycopg.connect(os.environ.get("DATABASE_URL", ""), autocommit=True, application_name="usage_monitor relay") as connection:
+        # who is lost with its machine must not keep its channel from the others
+        connection.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (f"{2 * PATIENCE:g}s",))
         notified = []
         connection.add_notify_handler(notified.append)
         connection.execute("LISTEN usage_monitor_alert")
@@ -226,11 +271,12 @@ def relay():
 
 def main():
     pause = 1
+    signal.signal(signal.SIGALRM, overdue)
     while True:
         began = time.monotonic()
         try:
             relay()
-        except psycopg.Error as problem:
+        except (psycopg.Error, Failed) as problem:
             if time.monotonic() - began > 60:
                 pause = 1
             # libpq's messages name host and role, never the password

@@ -7,13 +7,17 @@ import os
 import random
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
+import urllib.error
 import urllib.request
+from contextlib import suppress
 from decimal import Decimal
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,7 +41,7 @@ class Receiver:
     """An HTTP server that keeps what is posted to it, and fails where it is told to."""
 
     def __init__(self):
-        self.posts, self.down, self.answers = [], set(), {}
+        self.posts, self.down, self.answers, self.held, self.endless = [], set(), {}, {}, set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,8 +55,20 @@ class Receiver:
                     self.close_connection = True
                     return
                 receiver.posts.append((self.path, json.loads(body, parse_float=Decimal)))
-                status, answer = receiver.answers.get(self.path, (200, b"ok"))
+                if self.path in receiver.held:
+                    receiver.held[self.path].wait(60)
+                if self.path in receiver.endless:
+                    self.close_connection = True
+                    with suppress(OSError):
+                        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                        for _ in range(600):
+                            self.wfile.write(b".")
+                            time.sleep(0.1)
+                    return
+                status, answer, *headers = receiver.answers.get(self.path, (200, b"ok"))
                 self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
                 if status in (301, 302):
                     self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", str(len(answer)))
@@ -116,6 +132,7 @@ class RelayTest(unittest.TestCase):
         self.sql("SELECT usage_monitor.resolve_alerts(before => 'infinity')")
         self.receiver.posts.clear()
         self.receiver.down.clear()
+        self.receiver.endless.clear()
         self.mailbox.mails.clear()
         self.mailbox.refused.clear()
 
@@ -142,14 +159,15 @@ class RelayTest(unittest.TestCase):
         with open(os.path.join(cls.directory, name), "w", encoding="utf-8") as file:
             file.write(value + "\n")
 
-    def start(self):
+    def start(self, **settings):
         # env -i: nothing but what the relay says that it needs
         environment = {name: os.environ[name] for name in ("PGHOST", "PGPORT", "PGDATABASE", "PATH") if name in os.environ}
         environment.update(PGUSER="relay", PGPASSWORD="relay", RELAY_SECRETS=self.directory, SMTP_URL=self.smtp,
-                           MAIL_FROM="Usage <usage@example.com>", RELAY_SECONDS="0.2")
+                           MAIL_FROM="Usage <usage@example.com>", RELAY_SECONDS="0.2", **settings)
         with open(os.path.join(self.directory, "log"), "ab") as log:
             process = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "relay.py")], env=environment, stdout=log, stderr=log)
         self.relays.append(process)
+        return process
 
     @staticmethod
     def kill(process):
@@ -250,6 +268,46 @@ class RelayTest(unittest.TestCase):
         self.assertEqual(len(ids), 60)
         self.assertEqual(ids, sorted(set(ids)))
 
+    def test_endless(self):
+        """Who answers byte by byte, for ever, keeps nobody else waiting."""
+        self.secret("slow", self.receiver.url + "/slow")
+        self.receiver.endless.add("/slow")
+        self.channel("a slow one", "webhook", "secret:slow", levels=["exceeded"])
+        self.channel("hook", "webhook", "secret:hook", levels=["exceeded"])
+        self.start(RELAY_PATIENCE="1")
+        self.call("endless")
+        self.call("endless 2")
+        until("the other has them", lambda: len(self.receiver.at("/hook")) == 2, 30)
+        error = "SELECT last_error FROM usage_monitor.alert_delivery WHERE channel = 'a slow one' AND last_error IS NOT NULL"
+        until("it is given up", lambda: self.sql(error), 30)
+        self.assertEqual(self.sql(error), [("took more than 1 s",)])
+
+    def test_lost_relay(self):
+        """A relay whose machine is gone, and says nothing any more, does not keep its channel for ever."""
+        self.channel("hook", "webhook", "secret:hook", levels=["exceeded"])
+        self.receiver.held["/hook"] = threading.Event()
+        lost = self.start(RELAY_PATIENCE="1")
+        self.call("lost")
+        until("it sends", lambda: self.receiver.at("/hook"))
+        lost.send_signal(signal.SIGSTOP)
+        self.receiver.held.pop("/hook").set()
+        self.start()
+        until("another has sent it", lambda: self.pending() == 0, 30)
+
+    def test_asked_to_wait(self):
+        """A receiver that says how long it wants to be left alone is."""
+        self.receiver.answers["/hook"] = (429, b"", ("Retry-After", "1800"))
+        self.channel("hook", "webhook", "secret:hook", levels=["exceeded"])
+        self.call("wait")
+        self.start()
+        until("it has tried", lambda: self.sql("SELECT count(*) FROM usage_monitor.alert_delivery WHERE attempts > 0")[0][0])
+        self.assertEqual(self.sql("SELECT attempts, last_error, next_attempt_at > now() + interval '25 minutes' AND next_attempt_at <= now() + interval '30 minutes' "
+                                  "FROM usage_monitor.alert_delivery"), [(1, "HTTP status 429", True)])
+        del self.receiver.answers["/hook"]
+        self.assertEqual([relay.seconds_of(value) for value in ("7", "9" * 400, "Wed, 21 Oct 2199 07:28:00 GMT", "soon", "-1", "", None)],
+                         [7, 3600, 3600, None, None, None, None])
+        self.assertLess(relay.seconds_of("Wed, 21 Oct 2015 07:28:00 GMT"), 0)
+
     def test_at_once(self):
         """NOTIFY wakes the relay: no alert waits for the next look."""
         self.channel("hook", "webhook", "secret:hook")
@@ -269,7 +327,7 @@ class RelayTest(unittest.TestCase):
             self.receiver.answers[f"/{kind}?key=top-secret"] = (200, answer)
             self.channel(kind, kind, f"secret:{kind}", levels=["exceeded"])
         self.receiver.answers["/feishu?key=top-secret"] = (200, b'{"code":9499,"msg":"Bad Request"}')
-        self.call("<b>&\u7528\u6237\n" + "\u957f" * 300)
+        self.call("<b>&\u7528\u6237\nexceeded: <at user_id=\"all\"></at>" + "\u957f" * 300)
         self.start()
         error = "SELECT last_error FROM usage_monitor.alert_delivery WHERE channel = 'feishu'"
         until("refused", lambda: self.sql(error)[0][0])
@@ -279,12 +337,33 @@ class RelayTest(unittest.TestCase):
         until("then taken", lambda: self.pending() == 0)
         slack = self.receiver.at("/slack?key=top-secret")[0]["text"]
         self.assertIn("&lt;b&gt;&amp;\u7528\u6237", slack)
-        self.assertIn("exceeded: quota", self.receiver.at("/feishu?key=top-secret")[-1]["content"]["text"])
+        feishu = self.receiver.at("/feishu?key=top-secret")[-1]["content"]["text"]
+        self.assertIn("exceeded: quota", feishu)
+        # nobody is called, and a name has no line of its own
+        self.assertNotIn("<at ", feishu)
+        self.assertEqual([len(text.splitlines()) for text in (slack, feishu)], [3, 3])
         self.assertEqual(self.receiver.at("/dingtalk?key=top-secret")[0]["msgtype"], "text")
         wecom = self.receiver.at("/wecom?key=top-secret")[0]["text"]["content"]
         self.assertLessEqual(len(wecom.encode()), 2048)
         self.assertIn("\u957f" * 300, wecom)
         self.assertEqual(relay.cut("\u957f" * 700, 2048), "\u957f" * 681 + "...")
+
+    def test_slack_answers(self):
+        """What is like Slack says so in its own way; what is not ok has taken nothing."""
+        self.secret("slack", f"{self.receiver.url}/slack")
+        alert = {"level": "warning", "message": "m", "raised_at": "now", "alert_id": 1}
+        os.environ["RELAY_SECRETS"] = self.directory
+        self.addCleanup(os.environ.pop, "RELAY_SECRETS")
+        for answer, taken in ((b"ok", True), (b"", True), (b'{"ok":true}', True), (b'{"success":true}', True), (b'{"result":"success","msg":""}', True),
+                              (b'{"ok":false,"error":"invalid_auth"}', False), (b'{"success":false}', False), (b"[]", False), (b"no_service", False),
+                              (b"<!DOCTYPE html><title>Log in</title>", False)):
+            self.receiver.answers["/slack"] = (200, answer)
+            try:
+                relay.send_slack("secret:slack", "", {"event": "raised", "alert": alert})
+                self.assertTrue(taken, answer)
+            except relay.Failed as problem:
+                self.assertFalse(taken, answer)
+                self.assertEqual(str(problem), "the answer is not ok")
 
     def test_secrets(self):
         """No error tells a secret, wherever it is wrong."""
@@ -305,6 +384,13 @@ class RelayTest(unittest.TestCase):
         with open(os.path.join(self.directory, "log"), encoding="utf-8") as log:
             self.assertNotIn("top-secret", log.read() + str(errors))
         self.assertEqual(self.receiver.at("/elsewhere"), [])
+        # nor does the error of a certificate
+        os.environ["RELAY_SECRETS"] = self.directory
+        self.addCleanup(os.environ.pop, "RELAY_SECRETS")
+        problem = urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate is not valid for 'top-secret.example'"))
+        with unittest.mock.patch.object(relay.web, "open", side_effect=problem), self.assertRaises(relay.Failed) as failed:
+            relay.post("secret:hook", "{}")
+        self.assertEqual(str(failed.exception), "cannot connect: SSLCertVerificationError")
 
     @unittest.skipUnless(Controller, "needs aiosmtpd (Debian: python3-aiosmtpd)")
     def test_mail(self):
@@ -318,6 +404,16 @@ class RelayTest(unittest.TestCase):
         self.assertEqual((to, mail["Bcc"], mail["To"]), (["ops@example.com"], None, "ops@example.com, gone@example.com"))
         self.assertTrue(mail["Subject"].startswith('exceeded: quota "users" of user "eve Bcc: all@example.com'))
         self.assertEqual(self.sql("SELECT last_error FROM usage_monitor.alert_delivery")[0][0], "refused: gone@example.com")
+        # names that a header cannot have as they are
+        self.mailbox.mails.clear()
+        names = ["a" * 1000, "\u957f" * 330, "\u202e\u2028\x85\x0b\x1c\x7f\x01", "=?utf-8?q?=0ABcc:?= x", "a\r\n.\r\nb", "\U0001f600" * 99 + "\ufeff", "%0ABcc: x", '"<>@,;:\\']
+        for name in names:
+            self.call(name)
+        until("delivered", lambda: self.pending() == 0)
+        self.assertEqual(len(self.mailbox.mails), len(names))
+        for to, mail in self.mailbox.mails:
+            self.assertEqual((to, mail.keys().count("Subject"), mail["Bcc"]), (["ops@example.com"], 1, None))
+            self.assertIn('quota "users"', mail.get_content())
         self.mailbox.refused.add("ops@example.com")
         self.call("mallory")
         until("refused", lambda: self.sql("SELECT max(attempts) FROM usage_monitor.alert_delivery WHERE delivered_at IS NULL")[0][0])

@@ -62,7 +62,7 @@ COMMENT ON COLUMN usage_monitor.alert_delivery.period_start IS 'Of a digest: sta
 COMMENT ON COLUMN usage_monitor.alert_delivery.period_end IS 'Of a digest: start of the next one.';
 COMMENT ON COLUMN usage_monitor.alert_delivery.created_at IS 'Since when it is to be sent.';
 COMMENT ON COLUMN usage_monitor.alert_delivery.attempts IS 'How often a relay has tried.';
-COMMENT ON COLUMN usage_monitor.alert_delivery.next_attempt_at IS 'It is not tried again before: seconds after the first failure, twice as long after each other one, up to five minutes.';
+COMMENT ON COLUMN usage_monitor.alert_delivery.next_attempt_at IS 'It is not tried again before: seconds after the first failure, twice as long after each other one, up to five minutes; longer, up to an hour, where the receiver asks for it.';
 COMMENT ON COLUMN usage_monitor.alert_delivery.delivered_at IS 'When the receiver has taken it; NULL: not yet.';
 COMMENT ON COLUMN usage_monitor.alert_delivery.last_error IS 'Why the last attempt failed, or who refused it where others took it.';
 
@@ -89,8 +89,9 @@ DECLARE
     kinds  CONSTANT text[] := '{webhook, email, slack, feishu, wecom, dingtalk, alertmanager}';
     types  CONSTANT text[] := _usage_monitor._alert_types();
     secret CONSTANT text := '^secret:[A-Za-z0-9_-]{1,64}$';
-    -- neither a user, nor a query, where tokens are
+    -- neither a user, nor a query, where tokens are, nor what looks like one in the path
     web    CONSTANT text := '^https?://[^/?#@[:space:]]+(/[^?#@[:space:]]*)?$';
+    token  CONSTANT text := '/(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9._~-]{20,}(/|$)';
     mail   CONSTANT text := '^[^@,<>"[:space:][:cntrl:]]+@[^@,<>"[:space:][:cntrl:]]+$';
 BEGIN
     IF coalesce(NEW.name, '') = '' THEN
@@ -111,7 +112,7 @@ BEGIN
            AND EXISTS (SELECT FROM string_to_table(NEW.target, ',') t (address) WHERE trim(t.address) !~ mail))
        OR (NEW.kind <> 'email'
            AND NEW.target !~ secret
-           AND (NEW.kind NOT IN ('webhook', 'alertmanager') OR NEW.target !~ web))
+           AND (NEW.kind NOT IN ('webhook', 'alertmanager') OR NEW.target !~ web OR NEW.target ~ token))
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
@@ -194,6 +195,13 @@ CREATE TRIGGER follow_name
 CREATE TRIGGER follow_delete
     AFTER DELETE ON usage_monitor.alert_channel
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._follow_alert_channel();
+
+CREATE FUNCTION _usage_monitor._attempt_is_due(next_attempt_at timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE
+-- none is put off by more than an hour: then the server's clock was ahead
+RETURN next_attempt_at <= now() OR next_attempt_at > now() + interval '2 hours';
+
+COMMENT ON FUNCTION _usage_monitor._attempt_is_due(timestamptz) IS 'May a delivery be tried that was put off until then? NULL: there is none.';
 
 CREATE FUNCTION _usage_monitor._is_told(c usage_monitor.alert_channel, a usage_monitor.alert) RETURNS boolean
     LANGUAGE plpgsql STABLE
@@ -316,7 +324,9 @@ BEGIN ATOMIC
                                 (SELECT max(d.period_end)
                                    FROM usage_monitor.alert_delivery d
                                   WHERE d.channel = c.name
-                                    AND d.event = 'digest')),
+                                    AND d.event = 'digest'
+                                    -- not of a time when the server's clock was ahead
+                                    AND d.period_end <= now())),
                        c.digest, usage_monitor.ledger_time_zone()) AS starts) n
      WHERE c.digest IS NOT NULL
        AND usage_monitor.period_end(n.starts, c.digest, usage_monitor.ledger_time_zone()) <= now();
@@ -350,7 +360,7 @@ BEGIN
                 ORDER BY d.delivery_id
                 LIMIT 1) h ON true
      WHERE c.enabled
-       AND (h.next_attempt_at <= now()
+       AND (_usage_monitor._attempt_is_due(h.next_attempt_at)
             OR (h.next_attempt_at IS NULL AND _usage_monitor._digest_due(c) IS NOT NULL)
             OR (c.kind = 'alertmanager' AND (c.posted_at BETWEEN now() - interval '1 minute' AND clock_timestamp()) IS NOT TRUE))
      ORDER BY c.posted_at NULLS FIRST, c.name
@@ -395,7 +405,7 @@ BEGIN
                    SELECT a.alert_id FROM usage_monitor.alert a
                     WHERE a.resolved_at IS NULL
                       AND _usage_monitor._is_told(claimed, a)));
-    ELSIF head.delivery_id IS NULL OR head.next_attempt_at > now() THEN
+    ELSIF _usage_monitor._attempt_is_due(head.next_attempt_at) IS NOT TRUE THEN
         -- another relay was faster
         RETURN;
     ELSIF head.event = 'digest' THEN
@@ -438,7 +448,8 @@ CREATE FUNCTION usage_monitor.note_delivery(
     channel text,
     delivery_ids bigint[],
     error text DEFAULT NULL,
-    delivered boolean DEFAULT NULL
+    delivered boolean DEFAULT NULL,
+    retry_after interval DEFAULT NULL
 ) RETURNS void
     -- SECURITY DEFINER: a relay writes how its attempts ended, and nothing else
     LANGUAGE sql SECURITY DEFINER
@@ -451,11 +462,13 @@ BEGIN ATOMIC
        SET attempts = d.attempts + 1,
            last_error = left(note_delivery.error, 500),
            delivered_at = CASE WHEN coalesce(note_delivery.delivered, note_delivery.error IS NULL) THEN clock_timestamp() END,
-           next_attempt_at = clock_timestamp() + least(interval '5 minutes', interval '1 second' * 2 ^ least(d.attempts, 9))
+           next_attempt_at = clock_timestamp()
+                             + greatest(least(interval '5 minutes', interval '1 second' * 2 ^ least(d.attempts, 9)),
+                                        least(coalesce(note_delivery.retry_after, interval '0'), interval '1 hour'))
      WHERE d.channel = note_delivery.channel
        AND d.delivery_id = ANY (note_delivery.delivery_ids)
        AND d.delivered_at IS NULL;
 END;
 
-COMMENT ON FUNCTION usage_monitor.note_delivery(text, bigint[], text, boolean) IS
-    'Notes how sending what claim_delivery() has given ended: without an error it is delivered, else it is tried again, after one second, two, four, up to five minutes. delivered: true with an error where only some took it, who would be told again.';
+COMMENT ON FUNCTION usage_monitor.note_delivery(text, bigint[], text, boolean, interval) IS
+    'Notes how sending what claim_delivery() has given ended: without an error it is delivered, else it is tried again, after one second, two, four, up to five minutes. delivered: true with an error where only some took it, who would be told again. retry_after: how long the receiver asks to be left alone; an hour is the most.';

@@ -11,7 +11,7 @@ COMMENT ON FUNCTION _usage_monitor._cell_separator(text) IS 'What is between cel
 CREATE FUNCTION _usage_monitor._spreadsheet_cell(value text, decimal_mark text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 -- a spreadsheet takes what begins so for a formula, and runs it
-RETURN _usage_monitor._csv_cell(CASE WHEN value ~ '^[=+@\t\r-]' THEN '''' || value ELSE value END,
+RETURN _usage_monitor._csv_cell(CASE WHEN value ~ '^[=+@\t\r\n-]' THEN '''' || value ELSE value END,
                                 _usage_monitor._cell_separator(decimal_mark));
 
 COMMENT ON FUNCTION _usage_monitor._spreadsheet_cell(text, text) IS 'A text for a spreadsheet, which does not take it for a formula.';

@@ -158,8 +158,8 @@ COMMENT ON COLUMN usage_monitor.statement_line.exchange_rate IS 'What one unit o
 COMMENT ON COLUMN usage_monitor.statement_line.discount_percentage IS 'The organisation''s discount, in percent.';
 COMMENT ON COLUMN usage_monitor.statement_line.exact_list IS 'What it would cost without contract and discount, in currency, exactly.';
 COMMENT ON COLUMN usage_monitor.statement_line.exact_amount IS 'What it costs, exactly: adds up to the ledger''s cost of the month. NULL: not known.';
-COMMENT ON COLUMN usage_monitor.statement_line.list IS 'exact_list rounded, so that the lines add up to the rounded sum.';
-COMMENT ON COLUMN usage_monitor.statement_line.discount IS 'list less amount.';
+COMMENT ON COLUMN usage_monitor.statement_line.list IS 'amount and discount together.';
+COMMENT ON COLUMN usage_monitor.statement_line.discount IS 'exact_list less exact_amount, rounded so that the lines add up to the rounded sum; below zero where a contract''s price is above the list''s.';
 COMMENT ON COLUMN usage_monitor.statement_line.amount IS 'exact_amount rounded, likewise.';
 COMMENT ON COLUMN usage_monitor.statement_line.tax IS 'NULL: to be filled in.';
 COMMENT ON COLUMN usage_monitor.statement_line.total IS 'The amount, and the tax once it is filled in.';
@@ -257,9 +257,10 @@ BEGIN
                                            c.price_currency, c.exchange_rate, c.discount, c.list_unit_price, c.unit_price, c.per, c.corrects)::integer AS line
           FROM unnest(charges) AS c
     ), rounded AS (
-        -- a line is what the sum so far grows by, when rounded: so the lines add up to the rounded sum
+        -- a line is what the sum so far grows by, when rounded: so the lines add up to the rounded sum,
+        -- and where there is no discount, there is none
         SELECT n.*,
-               round(sum(n.list_cost) OVER sofar, digits) - coalesce(round(sum(n.list_cost) OVER before, digits), 0) AS list,
+               round(sum(n.list_cost - n.cost) OVER sofar, digits) - coalesce(round(sum(n.list_cost - n.cost) OVER before, digits), 0) AS less,
                round(sum(n.cost) OVER sofar, digits) - coalesce(round(sum(n.cost) OVER before, digits), 0) AS amount
           FROM numbered n
         WINDOW sofar AS (ORDER BY n.line),
@@ -274,8 +275,8 @@ BEGIN
            trim_scale(r.list_unit_price * r.per), trim_scale(r.unit_price * r.per),
            r.price_currency, r.exchange_rate, r.discount,
            r.list_cost, r.cost,
-           CASE WHEN r.cost IS NOT NULL THEN r.list END,
-           CASE WHEN r.cost IS NOT NULL THEN r.list - r.amount END,
+           CASE WHEN r.cost IS NOT NULL THEN r.amount + r.less END,
+           CASE WHEN r.cost IS NOT NULL THEN r.less END,
            CASE WHEN r.cost IS NOT NULL THEN r.amount END,
            NULL::numeric,
            CASE WHEN r.cost IS NOT NULL THEN r.amount END,

@@ -26,6 +26,9 @@ SELECT pg_temp.refusal('INSERT INTO usage_monitor.alert_channel (name, kind, tar
     $$('a', 'webhook', 'https://user:word@example.com/')$$,
     $$('a', 'webhook', 'https://example.com/?token=x')$$,
     $$('a', 'webhook', 'file:///etc/passwd')$$,
+    $$('a', 'webhook', 'https://hooks.slack.com/services/T0/B0/abcdefghij0123456789wxyz')$$,
+    $$('a', 'webhook', 'https://open.feishu.cn/open-apis/bot/v2/hook/0b1f3c5d-1234-4321-aaaa-bbbbccccdddd')$$,
+    $$('a', 'webhook', 'https://discord.com/api/webhooks/123/AbC-dEf_012345678901234567890/slack')$$,
     $$('a', 'webhook', 'secret:../x')$$,
     $$('a', 'alertmanager', 'http://')$$,
     $$('a', 'webhook', E'http://a/\nb')$$,
@@ -115,6 +118,22 @@ $$;
 SELECT channel, attempts, next_attempt_at > clock_timestamp() + interval '4 minutes', next_attempt_at < clock_timestamp() + interval '6 minutes' FROM usage_monitor.alert_delivery WHERE attempts > 1;
 SELECT pg_temp.tell();
 SELECT pg_temp.tell() IS NULL AS nothing_due;
+-- longer where the receiver asks for it, for no more than an hour; an attempt that is put off further is due: the clock was ahead
+BEGIN;
+CREATE FUNCTION pg_temp.waits(retry_after interval) RETURNS interval LANGUAGE plpgsql AS $$
+DECLARE
+    d record;
+BEGIN
+    SELECT channel, delivery_id INTO d FROM usage_monitor.alert_delivery WHERE attempts > 1 AND delivered_at IS NULL;
+    PERFORM usage_monitor.note_delivery(d.channel, ARRAY[d.delivery_id], 'HTTP status 429', retry_after => waits.retry_after);
+    RETURN (SELECT date_trunc('minute', next_attempt_at - clock_timestamp() + interval '30 seconds')
+              FROM usage_monitor.alert_delivery WHERE delivery_id = d.delivery_id);
+END
+$$;
+SELECT w AS asked, pg_temp.waits(w) FROM unnest('{-1 hour, 1 minute, 20 minutes, 1 day}'::interval[]) w;
+UPDATE usage_monitor.alert_delivery SET next_attempt_at = now() + interval '1 year' WHERE attempts > 1 AND delivered_at IS NULL;
+SELECT pg_temp.tell('HTTP status 503');
+ROLLBACK;
 -- a number that is not of the channel, and one that was delivered, stay as they are
 SELECT usage_monitor.note_delivery('no channel', ARRAY(SELECT delivery_id FROM usage_monitor.alert_delivery)),
        usage_monitor.note_delivery('all', ARRAY(SELECT delivery_id FROM usage_monitor.alert_delivery WHERE channel = 'all' AND delivered_at IS NOT NULL), 'late');

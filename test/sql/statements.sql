@@ -28,12 +28,19 @@ SELECT line, kind, project, model, meter, note, quantity, unit, per, list_price,
 -- lines add up to the ledger's cost, and the rounded ones to the rounded sum, down and across
 SELECT o AS org, count(*) AS lines,
        sum(s.exact_amount) = (SELECT sum(cost) FROM usage_monitor.monthly_usage u WHERE u.org = o AND u.month = '2026-01-01') AS is_the_ledgers,
-       sum(s.amount) = round(sum(s.exact_amount), 2) AS amounts, sum(s.list) = round(sum(s.exact_list), 2) AS lists,
+       sum(s.amount) = round(sum(s.exact_amount), 2) AS amounts, sum(s.discount) = round(sum(s.exact_list - s.exact_amount), 2) AS discounts,
        bool_and(s.list - s.discount = s.amount AND s.total = s.amount AND abs(s.amount - s.exact_amount) < 0.01) AS across
   FROM unnest('{big,contract,other}'::text[]) o, usage_monitor.statement(o, '2026-01') s GROUP BY 1 ORDER BY 1;
 -- also where there are many small ones
 INSERT INTO usage_monitor.usage (ts, org, project, model, cost) SELECT '2026-01-15Z', 'small', 'p' || i, 'x', 0.0034 * i FROM generate_series(0, 200) i;
 SELECT count(*), sum(amount), round(sum(exact_amount), 2), max(abs(amount - exact_amount)) < 0.01 AS within_a_cent, min(amount) FROM usage_monitor.statement('small', '2026-01');
+-- a discount on some lines is none on those beside them
+INSERT INTO usage_monitor.discount (org, provider, percent) VALUES ('partly', 'acme', 3.3);
+INSERT INTO usage_monitor.usage (ts, org, project, provider, model, input_tokens)
+SELECT '2026-01-15Z', 'partly', 'p' || i, p, m, 777 * i FROM generate_series(1, 30) i, (VALUES ('acme', 'm'), ('openai', 'gpt-4o')) t (p, m);
+SELECT provider, count(*), sum(discount) AS discount, round(sum(exact_list - exact_amount), 2) AS exact, min(discount), max(discount),
+       bool_and(list - discount = amount) AS across, max(abs(list - exact_list)) < 0.02 AS within_cents
+  FROM usage_monitor.statement('partly', '2026-01') GROUP BY 1 ORDER BY 1;
 -- a month by its name, by a day, whatever the session's time zone and way of writing
 SELECT count(*) = ALL (ARRAY[(SELECT count(*) FROM usage_monitor.statement('big', '2026-01-31')), (SELECT count(*) FROM usage_monitor.statement('big', date '2026-01-17'))])
   FROM usage_monitor.statement('big', '2026-1');

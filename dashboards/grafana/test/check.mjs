@@ -39,9 +39,10 @@ const iso = d => d.toISOString();
 const day = 24 * 3600 * 1000;
 const to = new Date(Date.now() + day), from = new Date(to.getTime() - 40 * day);
 const quote = v => `'${v.replaceAll("'", "''")}'`;
-function fill(sql, chosen, all) {
+function fill(sql, chosen, all, [first, last] = [from, to]) {
   return sql
-    .replace(/\$__timeFilter\((\w+)\)/g, (m, c) => `${c} BETWEEN '${iso(from)}' AND '${iso(to)}'`)
+    .replace(/\$__timeFilter\((\w+)\)/g, (m, c) => `${c} BETWEEN '${iso(first)}' AND '${iso(last)}'`)
+    .replaceAll('$__timeFrom()', `'${iso(first)}'`).replaceAll('$__timeTo()', `'${iso(last)}'`)
     .replace(/\$(\w+)/g, (m, v) => {
       if (!(v in all)) throw new Error(`${m} is no variable`);
       return chosen[v] ? chosen[v].map(quote).join(',') : all[v];
@@ -78,7 +79,7 @@ for (const d of dashboards) {
           }));
         }
         // a condition on the day reaches the rollup's index
-        if (choice !== 'one' && t.rawSql.includes('$__timeFilter(day)')) {
+        if (choice !== 'one' && t.rawSql.includes('day BETWEEN usage_monitor.ledger_day($__timeFrom())')) {
           check(`${d.uid}, ${p.title}, ${choice}: by the rollup's index`, attempt(() => {
             const plan = ask('EXPLAIN (COSTS OFF) ' + fill(t.rawSql, chosen, all), 'SET enable_seqscan = off;').map(r => r[0]);
             if (!plan.some(l => /(Index|Recheck) Cond: .*day >= /.test(l))) throw new Error(plan.join('\n'));
@@ -109,13 +110,37 @@ same('Today', 'cost', "(usage_monitor.report('daily') #>> '{summary,cost}')::num
 same('This month', 'cost', "(usage_monitor.report('monthly') #>> '{summary,cost}')::numeric");
 same('Last month', 'cost', "(usage_monitor.report('monthly') #>> '{comparison,previous,cost}')::numeric");
 for (const [title, column] of [['In the range', 'cost'], ['Cost by model', 'value'], ['Cost by project', 'value'], ['Models', 'cost'], ['Projects', 'cost'], ['Users', 'cost']])
-  same(title, column, `SELECT sum(cost) FROM usage_monitor.daily_total WHERE day BETWEEN '${iso(from)}' AND '${iso(to)}'`);
+  same(title, column, `SELECT sum(cost) FROM usage_monitor.daily_total WHERE day BETWEEN usage_monitor.ledger_day('${iso(from)}') AND usage_monitor.ledger_day('${iso(to)}')`);
+
+// a range is of the ledger's days, whose dates may be others than those of UTC
+// and of the browser; each is shown where it begins
+const evening = new Date(to.getTime() - 3 * day);
+evening.setUTCHours(17, 0, 0, 0); // the ledger's clock, eight hours ahead, is at one
+const narrow = [new Date(evening.getTime() - 5 * 60000), evening];
+for (const [title, column] of [['In the range', 'cost'], ['Cost by model', 'value'], ['Cost by project', 'value'], ['Models', 'cost'], ['Users', 'cost'], ['Tags', 'calls'], ['Calls and failures', 'succeeded']]) {
+  check(`${title}, of five minutes, is of the ledger's day`, attempt(() => {
+    const what = column === 'cost' || column === 'value' ? 'sum(cost)' : column === 'calls' ? 'count(*) FILTER (WHERE tags IS NOT NULL)' : 'count(*) FILTER (WHERE success)';
+    const [[equal, is, should]] = ask(`SELECT f.is = e.should, f.is, e.should
+      FROM (SELECT sum(p.${column}) AS is FROM (${fill(team.panels.find(p => p.title === title).targets[0].rawSql, none, all, narrow)}) AS p) AS f,
+           (SELECT ${what} AS should FROM usage_monitor.usage WHERE ts >= '${iso(new Date(evening.getTime() - day / 24))}' AND ts < '${iso(new Date(evening.getTime() + 23 * day / 24))}') AS e`);
+    if (equal !== 't' || Number(should) === 0) throw new Error(`${is} is not ${should}`);
+  }));
+}
+check('a day is shown where it begins by the ledger\'s clock', attempt(() => {
+  const times = ask(`SELECT DISTINCT to_char(f.time AT TIME ZONE 'UTC', 'HH24:MI') FROM (${fill(team.panels.find(p => p.title === 'Calls and failures').targets[0].rawSql, none, all)}) AS f`);
+  if (String(times) !== '16:00') throw new Error(String(times));
+}));
+check('the forecast has every day of the month', attempt(() => {
+  const [[equal, is, should]] = ask(`SELECT f.days = e.days, f.days, e.days
+    FROM (SELECT array_agg(f.day)::text AS days FROM (${shown('Forecast of this month')}) AS f WHERE f.cost IS NOT NULL OR f.forecast IS NOT NULL) AS f,
+         (SELECT array_agg(d.day)::text AS days FROM generate_series(1, extract(day FROM date_trunc('month', usage_monitor.ledger_day(now())::timestamp) + interval '1 month - 1 day')::integer) AS d (day)) AS e`);
+  if (equal !== 't') throw new Error(`${is} is not ${should}`);
+}));
 
 // unpriced_usage has the same calls, by day
 check('Why calls have no cost, of every one that has none', attempt(() => {
-  const first = iso(from).slice(0, 10);
-  const reasons = fill(dashboards[1].panels.find(p => p.title === 'Why calls have no cost').targets[0].rawSql, none, {})
-    .replace(iso(from), first + 'T00:00:00Z');
+  const [[first, start]] = ask(`SELECT usage_monitor.ledger_day('${iso(from)}'), to_char((usage_monitor.ledger_day('${iso(from)}')::timestamp AT TIME ZONE usage_monitor.ledger_time_zone()) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`);
+  const reasons = fill(dashboards[1].panels.find(p => p.title === 'Why calls have no cost').targets[0].rawSql, none, {}, [new Date(start), to]);
   const [[equal, is, should]] = ask(`SELECT w.calls = u.requests, w.calls, u.requests FROM (SELECT sum(calls) AS calls FROM (${reasons}) AS w) AS w,
     (SELECT sum(requests) AS requests FROM usage_monitor.unpriced_usage WHERE day >= '${first}') AS u`);
   if (equal !== 't') throw new Error(`${is} is not ${should}`);
@@ -139,9 +164,19 @@ for (const p of team.panels.filter(p => p.targets[0].rawSql.includes('combined_u
 
 // what the rules of Grafana's own alerting ask
 const rules = fs.readFileSync('provisioning/alerting/usage_monitor.yaml', 'utf8');
-const asked = [...rules.matchAll(/rawSql: (.*)/g)];
+const asked = [...rules.matchAll(/rawSql: (.*)/g)].map(m => m[1]);
 check('there are rules', asked.length === 3 ? null : `${asked.length}`);
-for (const [, sql] of asked) check(`rule: ${sql.slice(0, 60)}`, attempt(() => ask(sql)));
+// each fires on what is wrong now, and on nothing once that is mended
+const fires = sql => ask(sql).some(row => Number(row.at(-1)) > (sql.includes('tail_calls') ? 1e6 : 0));
+const mend = sql => execFileSync('psql', ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', sql], { stdio: 'pipe' });
+const [alertRule, unpricedRule, tailRule] = asked;
+check('rule: open alerts fire', attempt(() => { if (!fires(alertRule)) throw new Error('it does not'); }));
+check('rule: unpriced calls fire', attempt(() => { if (!fires(unpricedRule)) throw new Error('it does not'); }));
+check('rule: a short tail does not', attempt(() => { if (fires(tailRule)) throw new Error('it does'); }));
+mend("SELECT usage_monitor.resolve_alerts(before => 'infinity')");
+mend("INSERT INTO usage_monitor.ignored_model (pattern) VALUES ('nobody*')");
+check('rule: resolved alerts do not fire', attempt(() => { if (fires(alertRule)) throw new Error('it does'); }));
+check('rule: calls to models that need no price do not fire', attempt(() => { if (fires(unpricedRule)) throw new Error('it does'); }));
 check('prices are still there', attempt(() => { if (Number(ask('SELECT count(*) FROM usage_monitor.price')[0][0]) < 10) throw new Error('they are gone'); }));
 
 console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);

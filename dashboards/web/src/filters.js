@@ -33,7 +33,7 @@ function picker (key, go) {
     } catch { if (mine === asked) said.textContent = t('err_offline') }
   }
   let timer
-  const input = h('input', { type: 'search', 'aria-label': t('search_names', { kind: t(key + 's') }), placeholder: t('search'), 'aria-controls': 'names-' + key, autocomplete: 'off',
+  const input = h('input', { type: 'search', maxlength: 300, 'aria-label': t('search_names', { kind: t(key + 's') }), placeholder: t('search'), 'aria-controls': 'names-' + key, autocomplete: 'off',
     oninput: e => { clearTimeout(timer); timer = setTimeout(() => search(e.target.value.trim()), 200) },
     onkeydown: e => {
       if (e.key === 'ArrowDown') { e.preventDefault(); list.querySelector('button')?.focus() }
