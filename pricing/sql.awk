@@ -12,9 +12,7 @@ BEGIN {
 	DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 	INSTANT = "^(" DAY "T[0-9:.]+(Z|[+-][0-9][0-9]:[0-9][0-9]))?$"
 	CLOCK = "^([0-2][0-9]:[0-5][0-9](:[0-5][0-9])?)?$"
-	BATCH = 500
-	QUOTE = "\047"
-	nprices = npatterns = naliases = 0
+	nprices = nrates = npatterns = naliases = 0
 }
 
 function fail(message)
@@ -65,19 +63,17 @@ function split_csv(line, field,		n, text, c)
 	}
 }
 
-function literal(text)
-{
-	if (text == "")
-		return "NULL"
-	gsub(QUOTE, QUOTE QUOTE, text)
-	return QUOTE text QUOTE
-}
-
 function once(seen, key, what)
 {
 	if (key in seen)
 		fail("duplicate " what ", first in " seen[key])
 	seen[key] = FILENAME ":" FNR
+}
+
+# One line of a list.
+function line(a, b, c, d, e, f, g, h, i, j)
+{
+	return a "\t" b "\t" c "\t" d "\t" e "\t" f "\t" g "\t" h "\t" i "\t" j
 }
 
 # Text that a pattern must match, or may be empty.
@@ -89,6 +85,8 @@ function check(name, text, pattern)
 
 {
 	sub(/\r$/, "")
+	if (index($0, "\t") || index($0, "$listed$"))
+		fail("a tab or $listed$, which the list that is made of it keeps for itself")
 }
 
 FNR == 1 {
@@ -134,48 +132,38 @@ header == PRICES {
 	rest = f[4] SUBSEP f[6] SUBSEP f[16] SUBSEP f[17]
 	if (!(id in price)) {
 		price[id] = ++nprices
-		price_line[nprices] = sprintf("(%d, %s, %s, %s, %s, %s, %s, %s, %s)", nprices,
-			literal(f[1]), literal(f[2]), literal(tier), literal(f[4]),
-			literal(f[5]), literal(f[6]), literal(f[16]), literal(f[17]))
+		price_line[nprices] = line(nprices, f[1], f[2], tier, f[4], f[5], f[6], f[16], f[17])
 		price_rest[nprices] = rest
 	} else if (price_rest[price[id]] != rest)
 		fail("currency, valid_to, source or as_of unlike those of the price's other rates")
 
 	p = price[id]
 	once(seen_rate, p SUBSEP f[7] SUBSEP context SUBSEP f[12] SUBSEP f[13] SUBSEP f[14] SUBSEP f[15], "rate")
-	rate_line[p, ++nrates[p]] = sprintf("(%d, %s, %s, %s, %s, %s, %s, %s, %s, %s)", p, literal(f[7]), f[8],
-		per, context, inclusive, literal(f[12]), literal(f[13]), literal(f[14]), literal(f[15]))
+	rate_line[++nrates] = line(p, f[7], f[8], per, context, inclusive, f[12], f[13], f[14], f[15])
 }
 
 header == MODEL_ALIASES {
 	if (f[1] == "" || f[2] == "")
 		fail("pattern and provider must not be empty")
 	once(seen_pattern, f[1], "pattern")
-	pattern_line[++npatterns] = sprintf("(%s, %s, %s, 'shipped')", literal(f[1]), literal(f[2]), literal(f[3]))
+	pattern_line[++npatterns] = line(f[1], f[2], f[3])
 }
 
 header == PROVIDER_ALIASES {
 	if (f[1] == "" || f[2] == "")
 		fail("alias and provider must not be empty")
 	once(seen_alias, f[1], "alias")
-	alias_line[++naliases] = sprintf("(%s, %s, 'shipped')", literal(f[1]), literal(f[2]))
+	alias_line[++naliases] = line(f[1], f[2])
 }
 
-# A comma-separated list of lines from..to of an array.
-function list(lines, from, to,		i)
+# Prints a list as a table with a column f, whose elements are the fields.  As
+# text: so many rows of VALUES take the server longer to read than to store.
+function listed(lines, n,		i)
 {
-	for (i = from; i <= to; i++)
-		printf "    %s%s\n", lines[i], (i < to ? "," : "")
-}
-
-function insert(head, lines, n,		from, to)
-{
-	for (from = 1; from <= n; from = to + 1) {
-		to = from + BATCH - 1 < n ? from + BATCH - 1 : n
-		printf "INSERT INTO %s VALUES\n", head
-		list(lines, from, to)
-		print ";\n"
-	}
+	printf "(SELECT string_to_array(line, E'\\t', '') AS f FROM string_to_table($listed$"
+	for (i = 1; i <= n; i++)
+		printf "%s%s", (i > 1 ? "\n" : ""), lines[i]
+	print "$listed$, E'\\n') AS line) AS list"
 }
 
 END {
@@ -183,32 +171,32 @@ END {
 		exit 1
 
 	print "-- Generated from pricing/*.csv by pricing/sql.awk.\n"
-	for (from = 1; from <= nprices; from = to + 1) {
-		to = from + BATCH - 1 < nprices ? from + BATCH - 1 : nprices
-		# A price's number comes from its key, so that it stays when others come and go.
-		print "WITH listed (n, provider, model, service_tier, currency, valid_from, valid_to, source, as_of) AS (VALUES"
-		list(price_line, from, to)
-		print "), numbered AS ("
-		print "    SELECT *, -(('x' || left(md5(provider || '/' || model || '/' || service_tier || '/' || coalesce(valid_from, '')), 12))::bit(48)::bigint) AS price_id"
-		print "      FROM listed"
-		print "), loaded AS ("
-		print "    INSERT INTO usage_monitor.price (price_id, provider, model, service_tier, currency, valid, origin, source, as_of)"
-		print "    SELECT price_id, provider, model, service_tier, currency,"
-		print "           tstzrange(valid_from::timestamptz, valid_to::timestamptz), 'shipped', source, as_of::date"
-		print "      FROM numbered"
-		print ")"
-		print "INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per, context_from, context_inclusive, window_start, window_end, window_days, window_zone)"
-		print "SELECT numbered.price_id, r.meter, r.amount, r.per, r.context_from, r.context_inclusive,"
-		print "       r.window_start::time, r.window_end::time, r.window_days::smallint[], r.window_zone"
-		print "  FROM (VALUES"
-		n = 0
-		for (p = from; p <= to; p++)
-			for (i = 1; i <= nrates[p]; i++)
-				batch[++n] = rate_line[p, i]
-		list(batch, 1, n)
-		print "  ) AS r (n, meter, amount, per, context_from, context_inclusive, window_start, window_end, window_days, window_zone)"
-		print "  JOIN numbered USING (n);\n"
-	}
-	insert("usage_monitor.model_alias (pattern, provider, model, origin)", pattern_line, npatterns)
-	insert("usage_monitor.provider_alias (alias, provider, origin)", alias_line, naliases)
+	# A price's number comes from its key, so that it stays when others come and go.
+	print "WITH price AS ("
+	print "    SELECT f, -(('x' || left(md5(f[2] || '/' || f[3] || '/' || f[4] || '/' || coalesce(f[6], '')), 12))::bit(48)::bigint) AS price_id"
+	print "      FROM"
+	listed(price_line, nprices)
+	print "), loaded AS ("
+	print "    INSERT INTO usage_monitor.price (price_id, provider, model, service_tier, currency, valid, origin, source, as_of)"
+	print "    SELECT price_id, f[2], f[3], f[4], f[5], tstzrange(f[6]::timestamptz, f[7]::timestamptz), 'shipped', f[8], f[9]::date"
+	print "      FROM price"
+	print ")"
+	print "INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per, context_from, context_inclusive, window_start, window_end, window_days, window_zone)"
+	print "SELECT price.price_id, list.f[2], list.f[3]::numeric, list.f[4]::numeric, list.f[5]::bigint, list.f[6]::boolean,"
+	print "       list.f[7]::time, list.f[8]::time, list.f[9]::smallint[], list.f[10]"
+	print "  FROM"
+	listed(rate_line, nrates)
+	print "  JOIN price ON price.f[1] = list.f[1];\n"
+
+	print "INSERT INTO usage_monitor.model_alias (pattern, provider, model, origin)"
+	print "SELECT f[1], f[2], f[3], 'shipped'"
+	print "  FROM"
+	listed(pattern_line, npatterns)
+	print ";\n"
+
+	print "INSERT INTO usage_monitor.provider_alias (alias, provider, origin)"
+	print "SELECT f[1], f[2], 'shipped'"
+	print "  FROM"
+	listed(alias_line, naliases)
+	print ";"
 }
