@@ -165,7 +165,9 @@ sub change
 
 # What the clients may be told.
 my $expected_errors = qr{
-	terminating\ connection | canceling\ statement\ due\ to\ statement\ timeout
+	terminating\ connection
+	# what a timeout is called that fires as the server gives it up for the COMMIT
+	| canceling\ statement\ due\ to\ (statement\ timeout|user\ request)
 	| quota\ "hard\ [^"]*"\ of\ tag | current\ transaction\ is\ aborted
 	| prepared\ transaction\ with\ identifier\ .*\ does\ not\ exist
 	| there\ is\ no\ transaction\ in\ progress | savepoint\ "s"\ does\ not\ exist
