@@ -10,7 +10,7 @@ my $seconds;
 
 BEGIN
 {
-	$seconds = $ENV{UM_SECONDS} // 20;
+	$seconds = $ENV{UM_SECONDS} // 12;
 	$ENV{PG_TEST_TIMEOUT_DEFAULT} //= $seconds + 160;
 }
 
