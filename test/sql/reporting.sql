@@ -344,7 +344,7 @@ FROM (
                  (3, '2025-03-08 00:00+00', '2025-03-13 00:00+00'),
                  (4, '2025-11-01 00:00+00', '2025-11-06 00:00+00'),
                  (5, now() - interval '50 days', now())) AS s (span, first, last)
-    CROSS JOIN generate_series(first, last, interval '47 minutes') AS ts
+    CROSS JOIN generate_series(first, last, interval '97 minutes') AS ts
 ) AS call (n, ts);
 
 PREPARE set_prices AS
