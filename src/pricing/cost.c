@@ -429,34 +429,19 @@ um_cost_items(const UmCall *call, const UmUse *use, UmCost *cost, UmItem *items)
 	return price_call(call, use, true, cost, items);
 }
 
-/*
- * The same, meter by meter: fills at most UM_METER_COUNT parts, whose costs
- * add up to the total exactly, and returns how many.
- */
-int
-um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost, UmPart *parts)
+/* What one item contributes to the total, in the ledger's currency. */
+static Numeric
+part_of_cost(const UmItem *item, const UmCost *cost)
 {
-	UmItem		items[UM_METER_COUNT];
-	int			nitems = price_call(call, use, false, cost, items);
+	Numeric		part = item_cost(item);
 
-	for (int i = 0; i < nitems; i++)
-	{
-		UmPart	   *part = &parts[i];
-
-		part->meter = items[i].meter;
-		part->quantity = um_decimal_to_numeric(items[i].quantity.value, items[i].quantity.scale);
-		part->price = items[i].price;
-		part->rate = items[i].rate;
-		part->cost = item_cost(&items[i]);
-		if (cost->multiplier != NULL && um_meters[part->meter].side != UM_SIDE_OTHER)
-			part->cost = times(part->cost, cost->multiplier);
-		if (cost->discount != NULL)
-			part->cost = times(part->cost, discount_factor(cost->discount));
-		if (cost->exchange_rate != NULL)
-			part->cost = times(part->cost, cost->exchange_rate);
-		part->cost = trimmed(part->cost);
-	}
-	return nitems;
+	if (cost->multiplier != NULL && um_meters[item->meter].side != UM_SIDE_OTHER)
+		part = times(part, cost->multiplier);
+	if (cost->discount != NULL)
+		part = times(part, discount_factor(cost->discount));
+	if (cost->exchange_rate != NULL)
+		part = times(part, cost->exchange_rate);
+	return trimmed(part);
 }
 
 /* Why a call has no cost, for people; NULL where it has one. */
@@ -594,33 +579,34 @@ usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
 	UmCall		call = {0};
 	UmUse		use = {0};
 	UmCost		cost;
-	UmPart		parts[UM_METER_COUNT];
+	UmItem		items[UM_METER_COUNT];
 	Datum		values[NCOLUMNS];
 	bool		nulls[NCOLUMNS];
-	int			nparts;
+	int			nitems;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!um_cost_arguments(fcinfo, 0, &call, &use))
 		return (Datum) 0;
 
 	AcceptInvalidationMessages();
-	nparts = um_cost_parts(&call, &use, &cost, parts);
-	for (int i = 0; i < nparts; i++)
+	nitems = um_cost_items(&call, &use, &cost, items);
+	for (int i = 0; i < nitems; i++)
 	{
-		UmPart	   *part = &parts[i];
-		char	   *window = um_window_text(part->rate->window);
+		const UmItem *item = &items[i];
+		const UmRate *rate = item->rate;
+		char	   *window = um_window_text(rate->window);
 
 		memset(nulls, false, sizeof(nulls));
-		values[METER] = CStringGetTextDatum(um_meters[part->meter].name);
-		values[QUANTITY] = NumericGetDatum(part->quantity);
-		values[AMOUNT] = NumericGetDatum(part->rate->amount);
-		values[PER] = NumericGetDatum(part->rate->per);
-		values[UNIT_PRICE] = NumericGetDatum(part->rate->unit_price);
-		values[COST] = NumericGetDatum(part->cost);
-		values[PRICE_ID] = Int64GetDatum(part->price->price_id);
-		values[CONTEXT_FROM] = Int64GetDatum(part->rate->context_from);
-		values[SERVICE_TIER] = CStringGetTextDatum(um_tiers[part->price->tier]);
-		values[CURRENCY] = CStringGetTextDatum(part->price->currency);
+		values[METER] = CStringGetTextDatum(um_meters[item->meter].name);
+		values[QUANTITY] = NumericGetDatum(um_decimal_to_numeric(item->quantity.value, item->quantity.scale));
+		values[AMOUNT] = NumericGetDatum(rate->amount);
+		values[PER] = NumericGetDatum(rate->per);
+		values[UNIT_PRICE] = NumericGetDatum(rate->unit_price);
+		values[COST] = NumericGetDatum(part_of_cost(item, &cost));
+		values[PRICE_ID] = Int64GetDatum(item->price->price_id);
+		values[CONTEXT_FROM] = Int64GetDatum(rate->context_from);
+		values[SERVICE_TIER] = CStringGetTextDatum(um_tiers[item->price->tier]);
+		values[CURRENCY] = CStringGetTextDatum(item->price->currency);
 		values[EXCHANGE_RATE] = NumericGetDatum(cost.exchange_rate);
 		nulls[EXCHANGE_RATE] = cost.exchange_rate == NULL;
 		values[DISCOUNT] = NumericGetDatum(cost.discount);
@@ -628,10 +614,9 @@ usage_monitor_cost_breakdown(PG_FUNCTION_ARGS)
 		nulls[TIME_WINDOW] = window == NULL;
 		if (window != NULL)
 			values[TIME_WINDOW] = CStringGetTextDatum(window);
-		nulls[NOTE] = part->meter == part->rate->meter;
+		nulls[NOTE] = item->meter == rate->meter;
 		if (!nulls[NOTE])
-			values[NOTE] = CStringGetTextDatum(psprintf("at the rate of %s",
-														um_meters[part->rate->meter].name));
+			values[NOTE] = CStringGetTextDatum(psprintf("at the rate of %s", um_meters[rate->meter].name));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 

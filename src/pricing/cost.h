@@ -55,22 +55,10 @@ typedef struct UmItem
 	const UmRate *rate;
 } UmItem;
 
-/* What one meter contributed. */
-typedef struct UmPart
-{
-	UmMeter		meter;
-	Numeric		quantity;
-	const UmPrice *price;
-	const UmRate *rate;
-	Numeric		cost;			/* in the ledger's currency */
-} UmPart;
-
 extern bool um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use);
 extern void um_cost(const UmCall *call, const UmUse *use, UmCost *cost);
 extern int	um_cost_items(const UmCall *call, const UmUse *use, UmCost *cost,
 						  UmItem *items);
-extern int	um_cost_parts(const UmCall *call, const UmUse *use, UmCost *cost,
-						  UmPart *parts);
 extern const UmRate *um_use_rate(const UmPriceChoice *choice, const UmUse *use, UmMeter m,
 								 TimestampTz ts, const UmPrice **price);
 extern char *um_unpriced_reason(const UmCost *cost);

@@ -74,10 +74,10 @@ found_text(UmReader *r, UmMeaning meaning)
 }
 
 /* A provider by the name that the price book has for it. */
-char *
-um_provider_name(const char *name)
+static char *
+provider_name(UmReader *r, const char *name)
 {
-	const char *known = um_word_meaning(um_shapes(), UM_WORDS_PROVIDER, name, strlen(name));
+	const char *known = um_word_meaning(r->shapes, UM_WORDS_PROVIDER, name, strlen(name));
 
 	if (known != NULL)
 		return pstrdup(known);
@@ -400,11 +400,63 @@ any_other(const UmCounts *t, bool with_tools)
 	return false;
 }
 
+/* Are input and output told, or left out for being zero, by a line that says so? */
+static bool
+both_are_there(const UmReader *r)
+{
+	return r->is_there[UM_METER_INPUT] && r->is_there[UM_METER_OUTPUT];
+}
+
+/* Refuses what is known to be something else than a call. */
+static void
+refuse_others(UmReader *r, const UmCounts *all, int nreadings, bool bare)
+{
+	const UmFound *found = first_found(r, UM_MEANS_REFUSE);
+
+	if (found != NULL)
+		um_unknown_shape(psprintf("\"%s\" is no call", found->node->value.type == jbvString ?
+								  um_shown(found->node) : pnstrdup(found->node->key, found->node->key_length)));
+	if (nreadings == 1 && bare && !KNOWN(all, UM_METER_OUTPUT) && !any_other(all, true) && !um_any_field_unread(r))
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_UNKNOWN_SHAPE),
+				 errmsg("unknown shape of response: a count of input tokens, not a call"),
+				 errhint("It does not say how many tokens were output. Pass the response of the call itself.")));
+}
+
 /*
- * Reads a response.  The caller knows whom he called: a provider that he names
- * is not second-guessed.  A shape that is not known is held, if asked for and
- * if it has anything that could be money; else it is refused.
+ * Has nothing told of a call?  Such a shape is held, if asked for and if it has
+ * anything that could be money; else it is refused.
  */
+static bool
+is_unknown(UmReader *r, UmNode *first, int nreadings, bool failed, bool hold_unknown)
+{
+	if (nreadings > 0 || failed || first_found(r, UM_MEANS_CALL) != NULL || both_are_there(r) ||
+		(r->wrong_usage == NULL && r->empty_usage))
+		return false;
+	if (r->wrong_usage != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_INVALID_COUNT),
+				 errmsg("invalid usage: %s", um_shown(r->wrong_usage)),
+				 errhint("A usage object looks like {\"input_tokens\": 10, \"output_tokens\": 5}.")));
+	if (!hold_unknown || (r->nunread == 0 && !(r->is_stream && first_found(r, UM_MEANS_BEGINS) != NULL)))
+		um_unknown_shape(keys_of(first));
+	return true;
+}
+
+/* Who bills: the caller knows whom he called, and is not second-guessed. */
+static char *
+billing_provider(UmReader *r, const char *provider)
+{
+	const UmFound *found = first_found(r, UM_MEANS_IS_PROVIDER);
+
+	if (provider == NULL && found != NULL)
+		return pstrdup(r->shapes->lines[found->end.line].value);
+	if (provider == NULL)
+		provider = found_text(r, UM_MEANS_PROVIDER);
+	return provider == NULL ? NULL : provider_name(r, provider);
+}
+
+/* Reads a response; holds a shape that is not known, if asked for, or refuses it. */
 UmResponse *
 um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 {
@@ -417,8 +469,8 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 	char	   *model;
 	int			nreadings;
 	bool		bare = false;
+	bool		has_calls;		/* which stand in place of the response's own */
 	bool		failed;
-	bool		is_held = false;
 
 	r->shapes = um_shapes();
 	r->is_stream = root->is_array;
@@ -426,39 +478,16 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 	first = um_look_at_chunks(r, root);
 	nreadings = read_places(r, all, &bare);
 
-	found = first_found(r, UM_MEANS_REFUSE);
-	if (found != NULL)
-		um_unknown_shape(psprintf("\"%s\" is no call", found->node->value.type == jbvString ?
-								  um_shown(found->node) : pnstrdup(found->node->key, found->node->key_length)));
 	response->error = found_text(r, UM_MEANS_ERROR);
 	failed = response->error != NULL;
-	if (nreadings == 0 && !failed && first_found(r, UM_MEANS_CALL) == NULL &&
-		!(r->is_there[UM_METER_INPUT] && r->is_there[UM_METER_OUTPUT]) &&
-		(r->wrong_usage != NULL || !r->empty_usage))
-	{
-		if (r->wrong_usage != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UM_INVALID_COUNT),
-					 errmsg("invalid usage: %s", um_shown(r->wrong_usage)),
-					 errhint("A usage object looks like {\"input_tokens\": 10, \"output_tokens\": 5}.")));
-		if (!hold_unknown || (r->nunread == 0 && !(r->is_stream && first_found(r, UM_MEANS_BEGINS) != NULL)))
-			um_unknown_shape(keys_of(first));
-		is_held = true;
-	}
-	if (nreadings == 1 && bare && !KNOWN(all, UM_METER_OUTPUT) && !any_other(all, true) && !um_any_field_unread(r))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_UNKNOWN_SHAPE),
-				 errmsg("unknown shape of response: a count of input tokens, not a call"),
-				 errhint("It does not say how many tokens were output. Pass the response of the call itself.")));
+	refuse_others(r, all, nreadings, bare);
 	/* nothing but other meters, a charge or an error */
-	if (!is_held && !any_tokens(all) &&
-		(failed || any_other(all, false) ||
-		 (r->is_there[UM_METER_INPUT] && r->is_there[UM_METER_OUTPUT])))
+	if (!is_unknown(r, first, nreadings, failed, hold_unknown) && !any_tokens(all) &&
+		(failed || any_other(all, false) || both_are_there(r)))
 	{
 		um_count_set(all, UM_METER_INPUT, 0);
 		um_count_set(all, UM_METER_OUTPUT, 0);
 	}
-
 	if (r->is_stream && first_found(r, UM_MEANS_BEGINS) != NULL && first_found(r, UM_MEANS_ENDS) == NULL)
 		um_hold(r, "the stream was cut", NULL);
 
@@ -466,36 +495,22 @@ um_read_response(Jsonb *jsonb, const char *provider, bool hold_unknown)
 	response->id = found_text(r, UM_MEANS_ID);
 	found = first_found(r, UM_MEANS_TIME);
 	response->has_time = found != NULL && um_read_time(found->node, &response->time);
-
+	response->provider = billing_provider(r, provider);
 	set_tier(r, response, all);
-	if (first_found(r, UM_MEANS_CALL) == NULL)
-	{
-		(void) add_call(response);
-		response->calls[0].model = model;
-	}
+
+	has_calls = first_found(r, UM_MEANS_CALL) != NULL;
+	if (!has_calls)
+		add_call(response)->model = model;
 	add_inner_calls(r, response, all, model);
-	if (first_found(r, UM_MEANS_CALL) == NULL)
+	if (!has_calls)
 	{
 		set_call(&response->calls[0], all);
 		response->calls[0].usage = kept_usage(r);
 	}
 
-	if (provider != NULL)
-		response->provider = um_provider_name(provider);
-	else if ((found = first_found(r, UM_MEANS_IS_PROVIDER)) != NULL)
-		response->provider = pstrdup(r->shapes->lines[found->end.line].value);
-	else
-	{
-		char	   *named = found_text(r, UM_MEANS_PROVIDER);
-
-		response->provider = named ? um_provider_name(named) : NULL;
-	}
-
 	response->unread = um_unread_object(r);
+	/* all that a line added later may want to know */
 	if (response->unread != NULL)
-	{
-		/* all that a line added later may want to know */
 		response->calls[0].usage = um_node_kept(root);
-	}
 	return response;
 }

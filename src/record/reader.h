@@ -34,6 +34,5 @@ typedef struct UmResponse
 } UmResponse;
 
 extern UmResponse *um_read_response(Jsonb *response, const char *provider, bool hold_unknown);
-extern char *um_provider_name(const char *name);
 
 #endif							/* UM_READER_H */
