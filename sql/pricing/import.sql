@@ -5,6 +5,35 @@
  * dates an entry itself.  What it said earlier stays for earlier calls: the
  * price that held is ended, and the new one begins there.
  */
+CREATE FUNCTION _usage_monitor._usual_units(meter text) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN _usage_monitor._meter_side(meter) = 'other' THEN 1 ELSE 1000000 END;
+
+COMMENT ON FUNCTION _usage_monitor._usual_units(text) IS
+    'For how many units imported prices are compared and kept: a million tokens, or one of anything else.';
+
+CREATE FUNCTION _usage_monitor._rate_json(
+    meter text,
+    amount numeric,
+    per numeric,
+    context_from bigint,
+    context_inclusive boolean,
+    window_start time,
+    window_end time,
+    window_days smallint[],
+    window_zone text
+) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+RETURN jsonb_build_object(
+    'meter', meter,
+    -- exact: per divides 10^18
+    'amount', trim_scale(amount * div(1000000000000000000, per) * 0.000000000000000001 * _usage_monitor._usual_units(meter)),
+    'context_from', context_from, 'context_inclusive', context_inclusive,
+    'window_start', window_start, 'window_end', window_end, 'window_days', window_days, 'window_zone', window_zone);
+
+COMMENT ON FUNCTION _usage_monitor._rate_json(text, numeric, numeric, bigint, boolean, time, time, smallint[], text) IS
+    'A rate, as those of a catalogue are compared with those that there are.';
+
 CREATE FUNCTION usage_monitor.import_prices(
     catalogue jsonb,
     format text DEFAULT NULL,
@@ -64,9 +93,9 @@ BEGIN
         END IF;
     END IF;
 
-    listed := ARRAY(
-        SELECT r FROM _usage_monitor._litellm_rates(import_prices.catalogue) r WHERE kind = 'litellm');
-    IF kind = 'genai-prices' THEN
+    IF kind = 'litellm' THEN
+        listed := ARRAY(SELECT r FROM _usage_monitor._litellm_rates(import_prices.catalogue) r);
+    ELSIF kind = 'genai-prices' THEN
         listed := ARRAY(SELECT r FROM _usage_monitor._genai_prices_rates(import_prices.catalogue) r);
     ELSIF kind = 'models.dev' THEN
         listed := ARRAY(SELECT r FROM _usage_monitor._models_dev_rates(import_prices.catalogue) r);
@@ -78,7 +107,7 @@ BEGIN
                 HINT = 'Pass the whole answer of GET /api/v1/models, cast to jsonb.';
         END IF;
         listed := ARRAY(SELECT r FROM _usage_monitor._openrouter_rates(import_prices.catalogue) r);
-    ELSIF kind = 'usage_monitor' THEN
+    ELSE
         listed := ARRAY(SELECT r FROM _usage_monitor._own_rates(import_prices.catalogue) r);
     END IF;
     IF NOT EXISTS (SELECT FROM unnest(listed) r WHERE r.meter IS NOT NULL) THEN
@@ -88,7 +117,6 @@ BEGIN
             HINT = 'Is it of another format? Nothing was changed.';
     END IF;
 
-    -- amounts are compared and kept for a million tokens, or for one of anything else
     SELECT r.* INTO wrong
       FROM unnest(listed) r
      WHERE r.meter IS NOT NULL
@@ -110,27 +138,19 @@ BEGIN
     LOCK TABLE usage_monitor.price IN SHARE ROW EXCLUSIVE MODE;
 
     CREATE TEMPORARY TABLE _import_piece ON COMMIT DROP AS
-    WITH rate AS (
-        SELECT r.*,
-               trim_scale(r.amount * div(1000000000000000000, r.per) * 0.000000000000000001
-                          * CASE WHEN _usage_monitor._meter_side(r.meter) = 'other' THEN 1 ELSE 1000000 END) AS unit_amount
-          FROM unnest(listed) AS r
-         WHERE r.meter IS NOT NULL
-    ), price AS (
+    WITH price AS (
         SELECT r.provider, r.model, r.service_tier, r.valid_from, r.valid_to,
                min(r.currency) AS currency,
                min(r.source) AS source,
-               jsonb_agg(jsonb_build_object(
-                             'meter', r.meter, 'amount', r.unit_amount,
-                             'context_from', r.context_from, 'context_inclusive', r.context_inclusive,
-                             'window_start', r.window_start, 'window_end', r.window_end,
-                             'window_days', r.window_days, 'window_zone', r.window_zone)
+               jsonb_agg(_usage_monitor._rate_json(r.meter, r.amount, r.per, r.context_from, r.context_inclusive,
+                                                   r.window_start, r.window_end, r.window_days, r.window_zone)
                          ORDER BY r.meter, r.context_from, r.window_start, r.window_end, r.window_days, r.window_zone) AS rates,
                EXISTS (SELECT FROM usage_monitor.price p
                         WHERE p.model = r.model AND p.provider = r.provider
                           AND p.service_tier = r.service_tier
                           AND p.origin = 'import' AND p.org IS NULL) AS is_known
-          FROM rate r
+          FROM unnest(listed) AS r
+         WHERE r.meter IS NOT NULL
          GROUP BY r.provider, r.model, r.service_tier, r.valid_from, r.valid_to
     )
     SELECT p.*,
@@ -151,14 +171,9 @@ BEGIN
     SELECT p.price_id, p.provider, p.model, p.service_tier, p.currency, p.source, p.as_of,
            coalesce(lower(p.valid), '-infinity') AS begins,
            coalesce(upper(p.valid), 'infinity') AS ends,
-           (SELECT jsonb_agg(jsonb_build_object(
-                       'meter', r.meter,
-                       'amount', trim_scale(r.amount * div(1000000000000000000, r.per) * 0.000000000000000001
-                                 * CASE WHEN _usage_monitor._meter_side(r.meter) = 'other' THEN 1 ELSE 1000000 END),
-                       'context_from', r.context_from, 'context_inclusive', r.context_inclusive,
-                       'window_start', r.window_start, 'window_end', r.window_end,
-                       'window_days', r.window_days, 'window_zone', r.window_zone)
-                   ORDER BY r.meter, r.context_from, r.window_start, r.window_end, r.window_days, r.window_zone)
+           (SELECT jsonb_agg(_usage_monitor._rate_json(r.meter, r.amount, r.per, r.context_from, r.context_inclusive,
+                                                       r.window_start, r.window_end, r.window_days, r.window_zone)
+                             ORDER BY r.meter, r.context_from, r.window_start, r.window_end, r.window_days, r.window_zone)
               FROM usage_monitor.price_rate r
              WHERE r.price_id = p.price_id) AS rates
       FROM usage_monitor.price p
@@ -257,9 +272,8 @@ BEGIN
      WHERE i.new_id IS NOT NULL;
     INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per, context_from, context_inclusive,
                                           window_start, window_end, window_days, window_zone)
-    SELECT i.new_id, r.meter, r.amount,
-           CASE WHEN _usage_monitor._meter_side(r.meter) = 'other' THEN 1 ELSE 1000000 END,
-           r.context_from, r.context_inclusive, r.window_start, r.window_end, r.window_days, r.window_zone
+    SELECT i.new_id, r.meter, r.amount, _usage_monitor._usual_units(r.meter), r.context_from, r.context_inclusive,
+           r.window_start, r.window_end, r.window_days, r.window_zone
       FROM pg_temp._import_piece i
      CROSS JOIN LATERAL jsonb_to_recordset(i.rates) AS r (
                meter text, amount numeric, context_from bigint, context_inclusive boolean,
@@ -274,8 +288,7 @@ BEGIN
                 ELSE 'changed' END,
            d.old_amount, d.new_amount,
            concat_ws(', ',
-                     format('%s for %s', i.currency,
-                            CASE WHEN _usage_monitor._meter_side(d.meter) = 'other' THEN 1 ELSE 1000000 END),
+                     format('%s for %s', i.currency, _usage_monitor._usual_units(d.meter)),
                      nullif(i.service_tier, 'standard'),
                      CASE WHEN d.context_from > 0 THEN format('above %s input tokens', d.context_from) END,
                      d.window_start || ' to ' || d.window_end,

@@ -23,14 +23,14 @@ DECLARE
     own_provider text := coalesce(_usage_monitor._canonical_provider(provider), '*');
     starts       timestamptz := coalesce(valid_from, now());
     ends         timestamptz;
-    is_first     boolean;
+    same         bigint[];  -- prices of the same kind, of other times
     new_id       bigint;
 BEGIN
     -- two calls at once for one model: one after the other
     LOCK TABLE usage_monitor.price IN SHARE ROW EXCLUSIVE MODE;
 
-    SELECT count(*) = 0, min(lower(p.valid)) FILTER (WHERE lower(p.valid) > starts)
-      INTO is_first, ends
+    SELECT coalesce(array_agg(p.price_id), '{}'), min(lower(p.valid)) FILTER (WHERE lower(p.valid) > starts)
+      INTO same, ends
       FROM usage_monitor.price p
      WHERE p.model = set_price.model
        AND p.provider = own_provider
@@ -40,19 +40,11 @@ BEGIN
 
     -- the price that held until then ends there; one that began right then is replaced
     DELETE FROM usage_monitor.price p
-     WHERE p.model = set_price.model
-       AND p.provider = own_provider
-       AND p.service_tier = set_price.service_tier
-       AND p.origin = 'user'
-       AND coalesce(p.org, '') = coalesce(set_price.org, '')
+     WHERE p.price_id = ANY (same)
        AND lower(p.valid) = starts;
     UPDATE usage_monitor.price p
        SET valid = tstzrange(lower(p.valid), starts)
-     WHERE p.model = set_price.model
-       AND p.provider = own_provider
-       AND p.service_tier = set_price.service_tier
-       AND p.origin = 'user'
-       AND coalesce(p.org, '') = coalesce(set_price.org, '')
+     WHERE p.price_id = ANY (same)
        AND p.valid @> starts;
 
     INSERT INTO usage_monitor.price (provider, model, service_tier, org, currency, valid)
@@ -61,7 +53,7 @@ BEGIN
             set_price.service_tier,
             set_price.org,
             coalesce(set_price.currency, usage_monitor.ledger_currency()),
-            tstzrange(CASE WHEN is_first THEN set_price.valid_from ELSE starts END, ends))
+            tstzrange(CASE WHEN same = '{}' THEN set_price.valid_from ELSE starts END, ends))
     RETURNING price_id INTO new_id;
 
     INSERT INTO usage_monitor.price_rate (price_id, meter, amount, per)

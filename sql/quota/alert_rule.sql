@@ -207,44 +207,45 @@ CREATE FUNCTION _usage_monitor._due_alerts(at timestamptz) RETURNS SETOF usage_m
 BEGIN ATOMIC
     SELECT o.alert_id,
            'threshold' AS alert_type,
-           (e.rule).severity AS level,
+           r.severity AS level,
            NULL::bigint AS quota_id,
            s.subject,
-           _due_alerts.at - (e.rule).window_length AS period_start,
+           _due_alerts.at - r.window_length AS period_start,
            v.value AS used,
-           (e.rule).threshold AS amount,
+           r.threshold AS amount,
            format('rule "%s"%s: %s %s, threshold %s (calls: %s, in %s until %s)',
-                  (e.rule).name,
+                  r.name,
                   ' of ' || s.subject,
-                  (e.rule).metric,
+                  r.metric,
                   v.value,
-                  trim_scale((e.rule).threshold),
+                  trim_scale(r.threshold),
                   e.requests,
-                  (e.rule).window_length,
+                  r.window_length,
                   to_char(_due_alerts.at AT TIME ZONE usage_monitor.ledger_time_zone(), 'YYYY-MM-DD HH24:MI')) AS message,
            jsonb_build_object(
-               'alert_rule_id', (e.rule).alert_rule_id,
-               'rule', (e.rule).name,
-               'metric', (e.rule).metric,
+               'alert_rule_id', r.alert_rule_id,
+               'rule', r.name,
+               'metric', r.metric,
                'dimensions', e.dimensions,
                'value', v.value,
-               'threshold', (e.rule).threshold,
+               'threshold', r.threshold,
                'requests', e.requests,
-               'window', (e.rule).window_length) AS details,
+               'window', r.window_length) AS details,
            NULL::timestamptz AS raised_at,
            NULL::timestamptz AS acknowledged_at,
            NULL::text AS acknowledged_by,
            NULL::timestamptz AS resolved_at,
            NULL::text AS resolved_by,
            NULL::text AS quota,
-           coalesce(e.dimensions ->> 'org', (e.rule).org) AS org,
-           coalesce(e.dimensions ->> 'model', (e.rule).model) AS model,
+           coalesce(e.dimensions ->> 'org', r.org) AS org,
+           coalesce(e.dimensions ->> 'model', r.model) AS model,
            coalesce(o.occurrences, 0) + 1 AS occurrences,
            now() AS last_seen
       FROM _usage_monitor._evaluate_alert_rules(_due_alerts.at) e
+     CROSS JOIN LATERAL (SELECT (e.rule).*) r
      CROSS JOIN LATERAL (
                -- sums are exact, the rest is for people to read
-               SELECT trim_scale(CASE WHEN (e.rule).metric IN ('cost', 'tokens', 'requests') THEN e.value
+               SELECT trim_scale(CASE WHEN r.metric IN ('cost', 'tokens', 'requests') THEN e.value
                                       ELSE round(e.value, 6) END) AS value) v
      CROSS JOIN LATERAL (
                SELECT string_agg(coalesce(d.key || ' "' || d.value || '"', 'no ' || d.key), ', ' ORDER BY d.key) AS subject
@@ -254,16 +255,16 @@ BEGIN ATOMIC
                  FROM usage_monitor.alert o
                 WHERE o.alert_type = 'threshold'
                   AND o.resolved_at IS NULL
-                  AND (o.details ->> 'alert_rule_id')::bigint = (e.rule).alert_rule_id
+                  AND (o.details ->> 'alert_rule_id')::bigint = r.alert_rule_id
                   AND o.details -> 'dimensions' = e.dimensions
                 ORDER BY o.alert_id DESC
                 LIMIT 1) o ON true
-     WHERE e.value >= (e.rule).threshold
-       AND e.requests >= (e.rule).min_requests
+     WHERE e.value >= r.threshold
+       AND e.requests >= r.min_requests
        -- an alert stands for every window that overlaps the one that it was last seen in
-       AND (o.period_start + (e.rule).window_length > _due_alerts.at - (e.rule).window_length
+       AND (o.period_start + r.window_length > _due_alerts.at - r.window_length
             AND o.period_start < _due_alerts.at) IS NOT TRUE
-     ORDER BY (e.rule).alert_rule_id, s.subject COLLATE "C";
+     ORDER BY r.alert_rule_id, s.subject COLLATE "C";
 END;
 
 COMMENT ON FUNCTION _usage_monitor._due_alerts(timestamptz) IS
@@ -307,18 +308,19 @@ COMMENT ON FUNCTION usage_monitor.check_alert_rules(timestamptz) IS
     'Looks at every enabled alert_rule over the window that ends at that instant (its start is not in it), raises an alert of type threshold for each combination of dimensions that has reached its threshold, and returns these. While one is unresolved there is no second: where a window that does not overlap reaches the threshold again, its occurrences and last_seen go on, and it is notified of and returned once more. A background worker calls it every usage_monitor.maintenance_interval while calls are recorded.';
 
 CREATE VIEW usage_monitor.alert_rule_status WITH (security_invoker = true) AS
-SELECT (e.rule).alert_rule_id,
-       (e.rule).name,
-       (e.rule).metric,
+SELECT r.alert_rule_id,
+       r.name,
+       r.metric,
        e.dimensions,
        e.requests,
-       CASE WHEN (e.rule).metric IN ('cost', 'tokens', 'requests') THEN trim_scale(e.value)
+       CASE WHEN r.metric IN ('cost', 'tokens', 'requests') THEN trim_scale(e.value)
             ELSE trim_scale(round(e.value, 6)) END AS value,
-       (e.rule).threshold,
-       (e.rule).severity,
-       (e.rule).window_length,
-       coalesce(e.value >= (e.rule).threshold AND e.requests >= (e.rule).min_requests, false) AS is_reached
-  FROM _usage_monitor._evaluate_alert_rules(now()) e;
+       r.threshold,
+       r.severity,
+       r.window_length,
+       coalesce(e.value >= r.threshold AND e.requests >= r.min_requests, false) AS is_reached
+  FROM _usage_monitor._evaluate_alert_rules(now()) e
+ CROSS JOIN LATERAL (SELECT (e.rule).*) r;
 
 COMMENT ON VIEW usage_monitor.alert_rule_status IS
     'What the enabled rules say now, by the calls that the reader may see: a row for each combination of dimensions that had calls in the window.';
