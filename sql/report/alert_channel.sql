@@ -33,7 +33,7 @@ COMMENT ON COLUMN usage_monitor.alert_channel.alert_types IS 'Tells of alerts of
 COMMENT ON COLUMN usage_monitor.alert_channel.org IS 'Tells of alerts about this organisation alone, and digests report on it; NULL: of all.';
 COMMENT ON COLUMN usage_monitor.alert_channel.digest IS 'day or week: one message when that is over, with its alerts and its report; NULL: each alert at once.';
 COMMENT ON COLUMN usage_monitor.alert_channel.tells_resolved IS 'Also tells when an alert that it has been told of is resolved?';
-COMMENT ON COLUMN usage_monitor.alert_channel.enabled IS 'False: is told of nothing new, and what was still to be told waits.';
+COMMENT ON COLUMN usage_monitor.alert_channel.enabled IS 'False: is told of no new alert; what was still to be told waits, and so does that an alert which it is told of is resolved.';
 COMMENT ON COLUMN usage_monitor.alert_channel.digest_since IS 'Digests begin with the day or week that this falls in: when digest was set, or the channel enabled. Kept by the extension.';
 COMMENT ON COLUMN usage_monitor.alert_channel.posted_at IS 'When a relay last sent something, or tried to; Alertmanager is told of what is open every minute. Kept by the extension.';
 
@@ -234,8 +234,8 @@ BEGIN
         INSERT INTO usage_monitor.alert_delivery (channel, event, alert_id)
         SELECT c.name, 'resolved', NEW.alert_id
           FROM usage_monitor.alert_channel c
-         WHERE c.enabled
-           AND c.tells_resolved
+         -- where it waits to be enabled, too: it will have been told of the alert
+         WHERE c.tells_resolved
            AND EXISTS (SELECT
                          FROM usage_monitor.alert_delivery d
                         WHERE d.alert_id = NEW.alert_id

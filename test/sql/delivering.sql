@@ -148,6 +148,19 @@ SELECT usage_monitor.resolve_alerts(before => 'tomorrow') > 3;
 SELECT (usage_monitor.resolve_alert(min(alert_id))).resolved_at IS NOT NULL FROM usage_monitor.alert;
 SELECT channel, count(*) FROM usage_monitor.alert_delivery WHERE event = 'resolved' GROUP BY 1 ORDER BY 1;
 
+-- a channel that is not enabled is told of no new alert, and later of what became of the others
+UPDATE usage_monitor.alert_channel SET enabled = name = 'off';
+INSERT INTO usage_monitor.usage (model, user_id, input_tokens) SELECT 'm', 'dave', 1 FROM generate_series(1, 80);
+UPDATE usage_monitor.alert_channel SET enabled = false;
+INSERT INTO usage_monitor.usage (model, user_id, input_tokens) SELECT 'm', 'dave', 1 FROM generate_series(1, 20);
+SELECT usage_monitor.resolve_alerts(subject => 'dave');
+SELECT pg_temp.tell() IS NULL AS nothing;
+UPDATE usage_monitor.alert_channel SET enabled = true WHERE name = 'off';
+SELECT pg_temp.tell() FROM generate_series(1, 3);
+DELETE FROM usage_monitor.alert WHERE subject = 'dave';
+UPDATE usage_monitor.alert_channel SET enabled = name <> 'off';
+UPDATE usage_monitor.alert_channel SET digest_since = now() + interval '1 day';
+
 -- What some have not taken is not sent to the others again
 SELECT usage_monitor.note_delivery('exceeded', ARRAY(SELECT delivery_id FROM usage_monitor.alert_delivery WHERE channel = 'exceeded'), 'refused: cfo@example.com', true);
 SELECT * FROM pg_temp.told WHERE channel = 'exceeded' AND last_error IS NOT NULL;

@@ -29,5 +29,8 @@ FROM generate_series(1, 3) AS n,
              ('acme', 'a-very-long-user-name-that-nobody-would-type-but-some-single-sign-on-makes@subsidiary.example')) AS o (o, u);
 SELECT usage_monitor.set_quota('<i>hostile</i> quota', 'org', '<!--<script>"hostile''org', 1, 'month') > 0 AS set \gset
 INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens, output_tokens) VALUES ('<!--<script>"hostile''org', 'x', 'gpt-4o', 100000, 10);
-DO $$ BEGIN PERFORM usage_monitor.check_anomalies(); END $$;
+-- a session is somebody's
+INSERT INTO usage_monitor.usage (org, session_id, model, cost) VALUES ('acme', 's-of-alice-4711', 'gpt-4o', 0.01);
+INSERT INTO usage_monitor.alert_rule (name, metric, threshold, dimensions) VALUES ('dear sessions', 'cost', 0.01, '{session_id}');
+DO $$ BEGIN PERFORM usage_monitor.check_anomalies(), usage_monitor.check_alert_rules(); END $$;
 SELECT usage_monitor.refresh() AS folded \gset
