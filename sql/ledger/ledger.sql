@@ -69,9 +69,9 @@ CREATE INDEX usage_default_ts_xid
 CREATE INDEX usage_default_session_id
     ON usage_monitor.usage_default USING brin (session_id text_bloom_ops) WITH (pages_per_range = 32);
 
--- finds the calls that reread() reads again, and costs other inserts nothing
-CREATE INDEX usage_default_unread
-    ON usage_monitor.usage_default (ts) WHERE unread IS NOT NULL;
+-- finds calls without a cost, and those that reread() reads again, and costs other inserts nothing
+CREATE INDEX usage_default_unpriced
+    ON usage_monitor.usage_default (ts) WHERE cost IS NULL OR unread IS NOT NULL;
 
 CREATE SEQUENCE usage_monitor.usage_usage_id_seq;
 

@@ -169,6 +169,17 @@ FROM (VALUES ('hourly_usage', 'hour >= now() - interval ''1 day'''),
              ('usage_trend', 'org = ''acme'''),
              ('daily_total', 'day >= current_date - 30'),
              ('model_total', 'day = current_date')) AS v (view, condition);
+-- Calls without a cost, and those of which something is unread, are found among the others by an index
+CREATE FUNCTION pg_temp.reads(query text, index text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    plan jsonb;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+    RETURN jsonb_path_exists(plan, '$.** ? (@."Index Name" == $index)', jsonb_build_object('index', index));
+END
+$$;
+SELECT v AS view, pg_temp.reads('SELECT * FROM usage_monitor.' || v, 'usage_default_unpriced') FROM unnest('{unpriced_usage,unread_fields,recent_usage}'::text[]) AS v;
 RESET enable_seqscan;
 
 -- Row security on the ledger holds, whatever is folded: such a reader's views
