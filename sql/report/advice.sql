@@ -653,10 +653,9 @@ BEGIN
            AND a.resolved_at IS NOT NULL
     ), day AS (
         SELECT d.org, d.day, d.cost, d.expected, d.sigmas
-          FROM usage_monitor.anomalous_days(today - 6, 3) d
+          FROM _usage_monitor._anomalous_days(today - 6, 3, 7, coalesce(orgs, '{}'), with_total) d
          WHERE d.cost > d.expected
            AND d.day <= today
-           AND (d.org = ANY (orgs) OR (d.org IS NULL AND with_total))
            AND NOT EXISTS (
                    SELECT
                      FROM resolved r

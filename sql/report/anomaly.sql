@@ -13,18 +13,18 @@
  * half of the history is the same, the deviation is the mean absolute one
  * times 1.2533, or a hundredth of the median.
  */
-CREATE FUNCTION _usage_monitor._unusual_add(internal, numeric, numeric, integer) RETURNS internal
+CREATE FUNCTION _usage_monitor._unusual_add(internal, numeric, numeric, integer, boolean) RETURNS internal
     LANGUAGE c IMMUTABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_unusual_add';
 
-COMMENT ON FUNCTION _usage_monitor._unusual_add(internal, numeric, numeric, integer) IS
+COMMENT ON FUNCTION _usage_monitor._unusual_add(internal, numeric, numeric, integer, boolean) IS
     'Transition of _unusual(): a value comes into the window.';
 
-CREATE FUNCTION _usage_monitor._unusual_remove(internal, numeric, numeric, integer) RETURNS internal
+CREATE FUNCTION _usage_monitor._unusual_remove(internal, numeric, numeric, integer, boolean) RETURNS internal
     LANGUAGE c IMMUTABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'usage_monitor_unusual_remove';
 
-COMMENT ON FUNCTION _usage_monitor._unusual_remove(internal, numeric, numeric, integer) IS
+COMMENT ON FUNCTION _usage_monitor._unusual_remove(internal, numeric, numeric, integer, boolean) IS
     'Inverse transition of _unusual(): a value leaves the window.';
 
 CREATE FUNCTION _usage_monitor._unusual_final(internal) RETURNS numeric[]
@@ -34,7 +34,7 @@ CREATE FUNCTION _usage_monitor._unusual_final(internal) RETURNS numeric[]
 COMMENT ON FUNCTION _usage_monitor._unusual_final(internal) IS
     'Result of _unusual().';
 
-CREATE AGGREGATE _usage_monitor._unusual(value numeric, k numeric, min_history integer) (
+CREATE AGGREGATE _usage_monitor._unusual(value numeric, k numeric, min_history integer, is_judged boolean) (
     SFUNC = _usage_monitor._unusual_add,
     STYPE = internal,
     FINALFUNC = _usage_monitor._unusual_final,
@@ -44,23 +44,21 @@ CREATE AGGREGATE _usage_monitor._unusual(value numeric, k numeric, min_history i
     MFINALFUNC = _usage_monitor._unusual_final
 );
 
-COMMENT ON AGGREGATE _usage_monitor._unusual(numeric, numeric, integer) IS
-    'Over a window that ends with the current row: {median, standard deviation} of the other values, of which there must be min_history, if the current one is more than k deviations away; else NULL.';
+COMMENT ON AGGREGATE _usage_monitor._unusual(numeric, numeric, integer, boolean) IS
+    'Over a window that ends with the current row: {median, standard deviation} of the other values, of which there must be min_history, if the current one is more than k deviations away; else NULL, and for a row that is not judged, which is history alone.';
 
 CREATE FUNCTION _usage_monitor._median(vals numeric[]) RETURNS numeric
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT (percentile_disc(0.5) WITHIN GROUP (ORDER BY v.value)
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY v.value DESC)) / 2
-      FROM unnest(vals) AS v (value);
-END;
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'usage_monitor_median';
 
 COMMENT ON FUNCTION _usage_monitor._median(numeric[]) IS 'The median, exact; NULL of no values.';
 
-CREATE FUNCTION usage_monitor.anomalous_days(
+CREATE FUNCTION _usage_monitor._anomalous_days(
     since date,
-    k numeric DEFAULT 2,
-    min_history integer DEFAULT 7
+    k numeric,
+    min_history integer,
+    orgs text[],
+    with_total boolean
 ) RETURNS TABLE (
     day date, org text, cost numeric, expected numeric, deviation numeric,
     lower_bound numeric, upper_bound numeric, sigmas numeric, severity text,
@@ -68,6 +66,7 @@ CREATE FUNCTION usage_monitor.anomalous_days(
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -85,11 +84,13 @@ BEGIN
     WITH daily AS (
         SELECT d.day, d.org, d.cost
           FROM usage_monitor.daily_usage d
-         WHERE d.day >= anomalous_days.since - 86
+         WHERE d.day >= _anomalous_days.since - 86
+           AND (orgs IS NULL OR d.org = ANY (orgs))
         UNION ALL
         SELECT d.day, NULL, d.cost
           FROM usage_monitor.daily_total d
-         WHERE d.day >= anomalous_days.since - 86
+         WHERE d.day >= _anomalous_days.since - 86
+           AND with_total
     ), beside AS (
         SELECT d.day, d.org, d.cost,
                array_agg(d.cost) OVER (
@@ -106,9 +107,9 @@ BEGIN
     ), compared AS (
         SELECT p.day, p.org, p.cost, p.weekday_cost, p.weekdays,
                p.known >= 4 AND p.part IS NOT NULL
-               AND count(p.part) OVER month > anomalous_days.min_history AS by_weekday,
-               _usage_monitor._unusual(p.cost, anomalous_days.k, anomalous_days.min_history) OVER month AS usual,
-               _usage_monitor._unusual(p.part, anomalous_days.k, anomalous_days.min_history)
+               AND count(p.part) OVER month > _anomalous_days.min_history AS by_weekday,
+               _usage_monitor._unusual(p.cost, _anomalous_days.k, _anomalous_days.min_history, p.day >= _anomalous_days.since) OVER month AS usual,
+               _usage_monitor._unusual(p.part, _anomalous_days.k, _anomalous_days.min_history, p.day >= _anomalous_days.since)
                    FILTER (WHERE p.part IS NOT NULL) OVER month AS usual_part
           FROM proportion p
         WINDOW month AS (PARTITION BY p.org ORDER BY p.day RANGE BETWEEN interval '30 days' PRECEDING AND CURRENT ROW)
@@ -129,16 +130,34 @@ BEGIN
                               * _usage_monitor._median(ARRAY(SELECT abs(w.cost - c.weekday_cost) FROM unnest(c.weekdays) AS w (cost)))
                           END AS weekday_deviation) d) u
      CROSS JOIN LATERAL (
-           SELECT greatest(u.expected - anomalous_days.k * u.deviation, 0) AS lower_bound,
-                  u.expected + anomalous_days.k * u.deviation AS upper_bound) r
-     WHERE c.day >= anomalous_days.since
+           SELECT greatest(u.expected - _anomalous_days.k * u.deviation, 0) AS lower_bound,
+                  u.expected + _anomalous_days.k * u.deviation AS upper_bound) r
+     WHERE c.day >= _anomalous_days.since
        AND u.expected IS NOT NULL
-       AND CASE WHEN c.by_weekday THEN abs(c.cost - u.expected) > anomalous_days.k * u.deviation
-                ELSE c.weekday_cost IS NULL OR abs(c.cost - c.weekday_cost) > anomalous_days.k * u.deviation END
+       AND CASE WHEN c.by_weekday THEN abs(c.cost - u.expected) > _anomalous_days.k * u.deviation
+                ELSE c.weekday_cost IS NULL OR abs(c.cost - c.weekday_cost) > _anomalous_days.k * u.deviation END
            -- today is not over yet
        AND (c.cost > u.expected OR c.day < usage_monitor.ledger_day(now()));
 END
 $$;
+
+COMMENT ON FUNCTION _usage_monitor._anomalous_days(date, numeric, integer, text[], boolean) IS
+    'anomalous_days() of these organisations (NULL: of each), and of all together or without that.';
+
+CREATE FUNCTION usage_monitor.anomalous_days(
+    since date,
+    k numeric DEFAULT 2,
+    min_history integer DEFAULT 7
+) RETURNS TABLE (
+    day date, org text, cost numeric, expected numeric, deviation numeric,
+    lower_bound numeric, upper_bound numeric, sigmas numeric, severity text,
+    beyond numeric
+)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT d.day, d.org, d.cost, d.expected, d.deviation, d.lower_bound, d.upper_bound, d.sigmas, d.severity, d.beyond
+      FROM _usage_monitor._anomalous_days(anomalous_days.since, anomalous_days.k, anomalous_days.min_history, NULL, true) AS d;
+END;
 
 COMMENT ON FUNCTION usage_monitor.anomalous_days(date, numeric, integer) IS
     'The days since that one whose cost is more than k standard deviations away from the usual, of each organisation and of all together (org NULL). The usual is what the same weekday costs, by the days with usage among the 30 before; there must be min_history of them. While fewer than four of that weekday are known, the day must be that far from what any day costs, and from that weekday if there is one. Today, which is not over, is shown only if it costs too much. The columns are those of cost_anomaly. Error: UM001 invalid argument.';
@@ -155,6 +174,7 @@ CREATE FUNCTION usage_monitor.anomalous_calls(
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -209,10 +229,11 @@ BEGIN
     RETURN QUERY
     WITH compared AS (
         SELECT u.org, u.usage_id, u.ts, u.model, u.cost,
-               _usage_monitor._unusual(u.cost, anomalous_calls.k, anomalous_calls.min_history) OVER (
-                   PARTITION BY u.org, u.model ORDER BY u.ts, u.usage_id
+               _usage_monitor._unusual(u.cost, anomalous_calls.k, anomalous_calls.min_history, u.ts >= anomalous_calls.since) OVER (
+                   PARTITION BY p.n ORDER BY u.ts, u.usage_id
                    ROWS BETWEEN reach PRECEDING AND CURRENT ROW) AS usual
-          FROM unnest(orgs, models, starts) AS p (org, model, start)
+          -- the planner is not to know how many these are, for it would put the calls into the hash table
+          FROM unnest((SELECT orgs), (SELECT models), (SELECT starts)) WITH ORDINALITY AS p (org, model, start, n)
           JOIN usage_monitor.usage u
             ON u.org = p.org
            AND u.model = p.model

@@ -59,7 +59,7 @@ CROSS JOIN LATERAL (
 WINDOW same_model AS (PARTITION BY m.day, m.org, m.model);
 
 COMMENT ON VIEW usage_monitor.cache_efficiency IS
-    'How often the provider''s cache and the application''s own one served, and what that saved, by day, organisation, provider and model. Savings are estimates: see their columns.';
+    'How often the provider''s cache and the application''s own one served, and what that saved, by day, organisation, provider and model. Savings are estimates: see their columns. In whatever order but its own it prices all days first: give a condition on day.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_hit_rate IS 'Input tokens read from the provider''s cache among all, from 0 to 1, to four decimals; NULL: no input.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.provider_cache_saving_estimate IS 'What the tokens read from the provider''s cache would have cost more at the plain input rate, by the price at noon of that day for that organisation, in the standard tier and without surcharge for a large context; NULL: no price. Exact where the calls were like that.';
 COMMENT ON COLUMN usage_monitor.cache_efficiency.cache_creation_premium_estimate IS 'What the tokens written to the provider''s cache cost more than at the plain input rate, likewise, all as written for the shorter time; to be taken off the saving. Negative where writing is cheaper; NULL: no price.';
@@ -67,27 +67,108 @@ COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_hit_rate IS '
 COMMENT ON COLUMN usage_monitor.cache_efficiency.application_cache_saving_estimate IS 'What the calls answered from the application''s own cache would have cost at the average of the organisation''s other calls to the model on that day that have a cost, at the same provider if there is one; NULL: no such call.';
 
 /*
+ * The sums of all organisations need no row of each: only those that have
+ * prices or discounts of their own are looked at one by one, and taken off what
+ * all together would have saved by everybody's prices.
+ */
+CREATE FUNCTION _usage_monitor._cache_savings(
+    first_day date,
+    past_day date,
+    org text,
+    model text,
+    OUT provider numeric,
+    OUT premium numeric,
+    OUT application numeric
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    columns     CONSTANT text := 'm.day, m.provider, m.model, m.cache_read_input_tokens, m.cache_creation_input_tokens, m.cached_requests';
+    conditions  CONSTANT text := 'm.day >= $1 AND m.day < $2' || _usage_monitor._condition('m.model', model);
+    own_prices  CONSTANT text[] := CASE WHEN org IS NULL THEN
+        ARRAY(SELECT p.org FROM usage_monitor.price p WHERE p.org IS NOT NULL UNION SELECT d.org FROM usage_monitor.discount d) END;
+    cached_days date[];
+BEGIN
+    EXECUTE format($query$
+        SELECT coalesce(sum(m.sign * (m.cache_read_input_tokens * (p.plain - p.read))) FILTER (WHERE m.cache_read_input_tokens > 0), 0),
+               coalesce(sum(m.sign * (m.cache_creation_input_tokens * (p.written - p.plain))) FILTER (WHERE m.cache_creation_input_tokens > 0), 0),
+               array_agg(DISTINCT m.day) FILTER (WHERE m.cached_requests > 0)
+          FROM (%s) AS m
+         CROSS JOIN LATERAL (SELECT (m.day + time '12:00') AT TIME ZONE usage_monitor.ledger_time_zone() AS noon) AS d
+         CROSS JOIN LATERAL (
+               SELECT usage_monitor.cost(m.model, 1, 0, provider => m.provider, org => m.org, at => d.noon) AS plain,
+                      usage_monitor.cost(m.model, 1, 0, cache_read_input_tokens => 1, provider => m.provider, org => m.org, at => d.noon) AS read,
+                      usage_monitor.cost(m.model, 1, 0, cache_creation_input_tokens => 1, provider => m.provider, org => m.org, at => d.noon) AS written) AS p
+         WHERE m.cache_read_input_tokens > 0 OR m.cache_creation_input_tokens > 0 OR m.cached_requests > 0
+        $query$,
+        CASE WHEN org IS NOT NULL
+             THEN format('SELECT 1 AS sign, m.org, %s FROM usage_monitor.model_usage AS m WHERE %s %s', columns, conditions, _usage_monitor._condition('m.org', org))
+             ELSE format('SELECT 1 AS sign, NULL AS org, %s FROM usage_monitor.model_total AS m WHERE %s', columns, conditions)
+                  || CASE WHEN own_prices = '{}' THEN ''
+                          ELSE format(' UNION ALL SELECT k.sign, k.org, %s
+                                          FROM usage_monitor.model_usage AS m
+                                         CROSS JOIN LATERAL (VALUES (1, m.org), (-1, NULL)) AS k (sign, org)
+                                         WHERE m.org = ANY ($3) AND %s', columns, conditions) END END)
+       INTO provider, premium, cached_days
+      USING first_day, past_day, own_prices;
+    provider := trim_scale(provider);
+    premium := trim_scale(premium);
+
+    application := 0;
+    IF cached_days IS NOT NULL THEN
+        EXECUTE 'SELECT coalesce(sum(c.application_cache_saving_estimate), 0)
+                   FROM usage_monitor.cache_efficiency AS c
+                  WHERE c.cached_requests > 0 AND c.day = ANY ($1)'
+                || _usage_monitor._condition('c.org', org) || _usage_monitor._condition('c.model', model)
+           INTO application
+          USING cached_days;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._cache_savings(date, date, text, text) IS
+    'The estimates of cache_efficiency added up over the days from one on and before another; of one organisation, of one model, of both, or of all.';
+
+/*
  * Calls that the application's own cache answered cost nothing and say nothing
  * of a model's price, and how many tokens they had no rollup knows.  So where
  * there are such calls the ledger is asked, once for all models; where there
- * are none it is not read.  Of a day that it does not have whole any more,
- * for it is archived, that cannot be said, and it is left out.
+ * are none it is not read, nor is a query over all of it planned and compiled.
+ * Of a day that it does not have whole any more, for it is archived, that
+ * cannot be said, and it is left out.
  */
+CREATE FUNCTION _usage_monitor._cached_tokens(since timestamptz)
+RETURNS TABLE (day date, provider text, model text, requests bigint, total_tokens numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+BEGIN
+    IF since IS NOT NULL THEN
+        RETURN QUERY
+        SELECT usage_monitor.ledger_day(u.ts) AS day, u.provider::text, u.model::text, count(*), sum(u.total_tokens)
+          FROM usage_monitor.usage AS u
+         WHERE u.cached
+           AND u.ts >= since
+         GROUP BY 1, 2, 3;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._cached_tokens(timestamptz) IS
+    'How many tokens the calls since an instant had that the application''s own cache answered, by day, provider and model; NULL: none is asked for.';
+
 CREATE VIEW usage_monitor.model_efficiency WITH (security_invoker = true) AS
 WITH used AS MATERIALIZED (
     SELECT *
     FROM usage_monitor.model_total
     WHERE day > usage_monitor.ledger_day(now()) - 30
 ), cached AS MATERIALIZED (
-    SELECT c.day, u.provider, u.model, count(*) AS requests, sum(u.total_tokens) AS total_tokens
-    FROM usage_monitor.usage AS u
-    CROSS JOIN LATERAL (SELECT usage_monitor.ledger_day(u.ts) AS day) AS c
-    WHERE u.cached
-      -- a condition on no row: it is looked at once
-      AND EXISTS (SELECT FROM used AS d WHERE d.cached_requests > 0)
-      -- from a day before, for the day may begin earlier than midnight
-      AND u.ts >= (SELECT _usage_monitor._day_start(min(d.day) - 1) FROM used AS d WHERE d.cached_requests > 0)
-    GROUP BY c.day, u.provider, u.model
+    SELECT c.*
+    -- from a day before, for the day may begin earlier than midnight
+    FROM _usage_monitor._cached_tokens((SELECT _usage_monitor._day_start(min(d.day) - 1) FROM used AS d WHERE d.cached_requests > 0)) AS c
 )
 SELECT provider,
        model,

@@ -71,6 +71,8 @@ CREATE FUNCTION _usage_monitor._page_parts(source text, kinds text[], "limit" in
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
+    -- many rows are not to be sorted for some hundred groups
+    SET enable_sort = off
 AS $$
 DECLARE
     result jsonb;
@@ -80,14 +82,20 @@ DECLARE
     has_provider CONSTANT boolean := source LIKE '%AS provider%' OR source LIKE '%c.provider%';
 BEGIN
     EXECUTE format($query$
-        WITH part AS (
+        WITH fine AS MATERIALIZED (
+            SELECT %7$s,
+                   sum(s.requests) AS requests, sum(s.errors) AS errors, sum(s.input_tokens) AS input_tokens, sum(s.output_tokens) AS output_tokens,
+                   sum(s.cost) AS cost, sum(s.unpriced_requests) AS unpriced_requests
+              FROM %5$s AS s
+             GROUP BY %7$s
+        ), part AS (
             SELECT %1$s AS kind, %2$s AS name, %3$s AS org, %4$s AS provider,
                    sum(s.requests)::bigint AS requests,
                    coalesce(sum(s.errors), 0)::bigint AS errors,
                    (coalesce(sum(s.input_tokens), 0) + coalesce(sum(s.output_tokens), 0))::bigint AS total_tokens,
                    CASE WHEN sum(s.requests) > coalesce(sum(s.unpriced_requests), 0) OR sum(s.cost) <> 0 THEN coalesce(trim_scale(sum(s.cost)), 0) END AS cost,
                    coalesce(sum(s.unpriced_requests), 0)::bigint AS unpriced_requests
-              FROM %5$s AS s
+              FROM fine AS s
              GROUP BY GROUPING SETS (%6$s)
             HAVING sum(s.requests) > 0 OR sum(s.cost) <> 0
         ), ranked AS (
@@ -121,7 +129,11 @@ BEGIN
         (SELECT string_agg('(' || (SELECT string_agg(format('s.%I', c), ', ')
                                      FROM jsonb_array_elements_text(keys -> k) AS c
                                     WHERE c <> 'provider' OR has_provider) || ')', ', ')
-           FROM unnest(kinds) AS k))
+           FROM unnest(kinds) AS k),
+        -- by all of them first, which is few rows: these are read for each
+        (SELECT string_agg(DISTINCT format('s.%I', c), ', ')
+           FROM unnest(kinds) AS k, jsonb_array_elements_text(keys -> k) AS c
+          WHERE c <> 'provider' OR has_provider))
        INTO result
       USING "limit", whole, kinds;
     RETURN result;
@@ -249,6 +261,8 @@ DECLARE
     hours       jsonb;
     pattern     jsonb;
     parts       jsonb := '{}';
+    by_source   jsonb := '{}';
+    rollup      record;
     missing     text[] := '{}';
     durations   jsonb;
     cache       jsonb;
@@ -351,10 +365,12 @@ BEGIN
                        'models', (SELECT coalesce(jsonb_agg(d.model ORDER BY d.place), '[]') FROM dearest AS d WHERE d.place <= 6),
                        'others', (SELECT greatest(count(*) - 6, 0) FROM dearest),
                        -- a list for each day, as in days: of each model, and the others
-                       'costs', (SELECT coalesce(jsonb_agg((SELECT jsonb_agg(trim_scale(coalesce(c.cost, 0))::text ORDER BY p.place)
-                                                             FROM generate_series(1, 7) AS p (place)
-                                                             LEFT JOIN cell AS c ON c.day = d.day AND c.place = p.place) ORDER BY d.day), '[]')
-                                   FROM generate_series($1::timestamp, $2::timestamp - interval '1 day', interval '1 day') AS d (day)))
+                       'costs', (SELECT coalesce(jsonb_agg(r.costs ORDER BY r.day), '[]')
+                                   FROM (SELECT d.day, jsonb_agg(trim_scale(coalesce(c.cost, 0))::text ORDER BY p.place) AS costs
+                                           FROM generate_series($1::timestamp, $2::timestamp - interval '1 day', interval '1 day') AS d (day)
+                                          CROSS JOIN generate_series(1, 7) AS p (place)
+                                           LEFT JOIN cell AS c ON c.day = d.day AND c.place = p.place
+                                          GROUP BY d.day) AS r))
             $query$, found.source)
            INTO stack
           USING "from", past_day;
@@ -387,8 +403,12 @@ BEGIN
         IF found.source IS NULL THEN
             missing := missing || kind;
         ELSE
-            parts := parts || _usage_monitor._page_parts(found.source, ARRAY[kind], "limit", whole);
+            by_source := by_source || jsonb_build_object(found.source, coalesce(by_source -> found.source, '[]') || to_jsonb(kind));
         END IF;
+    END LOOP;
+    -- one reading for all that a rollup knows
+    FOR rollup IN SELECT b.key AS source, ARRAY(SELECT jsonb_array_elements_text(b.value)) AS kinds FROM jsonb_each(by_source) AS b LOOP
+        parts := parts || _usage_monitor._page_parts(rollup.source, rollup.kinds, "limit", whole);
     END LOOP;
 
     -- one reading of the calls for all that no rollup knows
@@ -441,18 +461,10 @@ BEGIN
 
     /* What caches saved is estimated by day, organisation and model. */
     IF conditions - '{org,model}'::text[] = '{}' THEN
-        EXECUTE 'SELECT jsonb_build_object(
-                            ''provider'', coalesce(sum(c.provider_cache_saving_estimate), 0)::text,
-                            ''premium'', coalesce(sum(c.cache_creation_premium_estimate), 0)::text,
-                            ''application'', coalesce(sum(c.application_cache_saving_estimate), 0)::text,
-                            ''net'', (coalesce(sum(c.provider_cache_saving_estimate), 0) + coalesce(sum(c.application_cache_saving_estimate), 0)
-                                      - coalesce(sum(c.cache_creation_premium_estimate), 0))::text)
-                   FROM usage_monitor.cache_efficiency AS c
-                  WHERE c.day >= $1 AND c.day < $2
-                    AND (c.cache_read_input_tokens > 0 OR c.cache_creation_input_tokens > 0 OR c.cached_requests > 0)'
-                || _usage_monitor._condition('c.org', org) || _usage_monitor._condition('c.model', model)
-           INTO cache
-          USING "from", past_day;
+        SELECT jsonb_build_object('provider', s.provider::text, 'premium', s.premium::text, 'application', s.application::text,
+                                  'net', (s.provider + s.application - s.premium)::text)
+          INTO cache
+          FROM _usage_monitor._cache_savings("from", past_day, org, model) AS s;
     END IF;
 
     /* What is to come. */
@@ -501,8 +513,8 @@ BEGIN
         'forecast', forecast,
         'anomalies', CASE WHEN NOT finer THEN
             (SELECT coalesce(jsonb_agg(jsonb_build_object('day', a.day, 'cost', a.cost::text, 'expected', round(a.expected, 12)::text, 'severity', a.severity) ORDER BY a.day), '[]')
-               FROM usage_monitor.anomalous_days("from") AS a
-              WHERE a.org IS NOT DISTINCT FROM page_data.org AND a.day < "to" AND a.cost > a.expected) END,
+               FROM _usage_monitor._anomalous_days("from", 2, 7, array_remove(ARRAY[org], NULL), org IS NULL) AS a
+              WHERE a.day < "to" AND a.cost > a.expected) END,
         'quotas', _usage_monitor._page_quotas(org, 2 * "limit"),
         'alerts', _usage_monitor._page_alerts(org, "limit"));
 

@@ -163,25 +163,14 @@ END;
 COMMENT ON FUNCTION _usage_monitor._unpriced_json(timestamptz, timestamptz, text) IS 'The models with calls that have no cost.';
 
 CREATE FUNCTION _usage_monitor._cache_json(first_day date, past_day date, org text) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    result jsonb;
-BEGIN
-    EXECUTE '
-        SELECT jsonb_build_object(
-                   ''provider_cache_saving_estimate'', coalesce(sum(c.provider_cache_saving_estimate), 0),
-                   ''cache_creation_premium_estimate'', coalesce(sum(c.cache_creation_premium_estimate), 0),
-                   ''application_cache_saving_estimate'', coalesce(sum(c.application_cache_saving_estimate), 0))
-          FROM usage_monitor.cache_efficiency AS c
-         WHERE c.day >= $1 AND c.day < $2
-           AND (c.cache_read_input_tokens > 0 OR c.cache_creation_input_tokens > 0 OR c.cached_requests > 0)'
-        || CASE WHEN org IS NULL THEN '' ELSE ' AND c.org = $3' END
-    INTO result USING first_day, past_day, org;
-    RETURN result;
-END
-$$;
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT jsonb_build_object(
+               'provider_cache_saving_estimate', s.provider,
+               'cache_creation_premium_estimate', s.premium,
+               'application_cache_saving_estimate', s.application)
+      FROM _usage_monitor._cache_savings(_cache_json.first_day, _cache_json.past_day, _cache_json.org, NULL) AS s;
+END;
 
 COMMENT ON FUNCTION _usage_monitor._cache_json(date, date, text) IS 'What caches saved: the estimates of cache_efficiency.';
 

@@ -22,6 +22,7 @@
 PG_FUNCTION_INFO_V1(usage_monitor_unusual_add);
 PG_FUNCTION_INFO_V1(usage_monitor_unusual_remove);
 PG_FUNCTION_INFO_V1(usage_monitor_unusual_final);
+PG_FUNCTION_INFO_V1(usage_monitor_median);
 
 /* The values of the window, in ascending order. */
 typedef struct Window
@@ -32,6 +33,7 @@ typedef struct Window
 	Numeric		last;			/* the one that came last, a copy */
 	Numeric		k;				/* how many deviations are unusual */
 	int			min_history;	/* with fewer others nothing is */
+	bool		is_judged;		/* the one that came last, or is it history alone? */
 } Window;
 
 /* A normal distribution's standard deviation, from its absolute deviations. */
@@ -108,7 +110,7 @@ usage_monitor_unusual_add(PG_FUNCTION_ARGS)
 	Window	   *window = window_of(fcinfo, &context);
 	int			place;
 
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the arguments of aggregate \"%s\" must not be NULL", "_unusual")));
@@ -130,6 +132,7 @@ usage_monitor_unusual_add(PG_FUNCTION_ARGS)
 		window->values = repalloc_huge(window->values, sizeof(Numeric) * window->room);
 	}
 	window->last = PG_GETARG_NUMERIC_COPY(1);
+	window->is_judged = PG_GETARG_BOOL(4);
 	place = count_below(window, window->last, true);
 	memmove(&window->values[place + 1], &window->values[place],
 			sizeof(Numeric) * (window->count - place));
@@ -162,8 +165,8 @@ usage_monitor_unusual_remove(PG_FUNCTION_ARGS)
 }
 
 /*
- * {median, standard deviation} of the other values, if the last one is more
- * than k deviations away from the median; else NULL.
+ * {median, standard deviation} of the other values, if the last one is to be
+ * judged and more than k deviations away from the median; else NULL.
  */
 Datum
 usage_monitor_unusual_final(PG_FUNCTION_ARGS)
@@ -178,7 +181,7 @@ usage_monitor_unusual_final(PG_FUNCTION_ARGS)
 	int			own;
 
 	/* of no others nothing is usual */
-	if (window == NULL || window->count < 2 || window->count - 1 < window->min_history)
+	if (window == NULL || !window->is_judged || window->count < 2 || window->count - 1 < window->min_history)
 		PG_RETURN_NULL();
 
 	/* the others, in place: the last one goes to the end for a moment */
@@ -236,4 +239,30 @@ usage_monitor_unusual_final(PG_FUNCTION_ARGS)
 	parts[0] = NumericGetDatum(usual);
 	parts[1] = NumericGetDatum(result);
 	PG_RETURN_ARRAYTYPE_P(construct_array(parts, 2, NUMERICOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * _median(): the median of the values that are not NULL; NULL: there are none.
+ * Where one value is in the middle it is the mean of that with itself: as many
+ * decimals as a quotient has, which quotients by it have then, too.
+ */
+Datum
+usage_monitor_median(PG_FUNCTION_ARGS)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			nelements;
+	Numeric    *values;
+	int			count = 0;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), NUMERICOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &nelements);
+	values = palloc(sizeof(Numeric) * Max(nelements, 1));
+	for (int i = 0; i < nelements; i++)
+		if (!nulls[i])
+			values[count++] = DatumGetNumeric(elements[i]);
+	if (count == 0)
+		PG_RETURN_NULL();
+	qsort(values, count, sizeof(Numeric), compare_values);
+	PG_RETURN_NUMERIC(divided(plus(values[(count - 1) / 2], values[count / 2]), int64_to_numeric(2)));
 }

@@ -70,7 +70,7 @@ SELECT round((1 / :plain)::numeric, 1) AS "sum(numeric), M rows/s",
        round((:looked_up / :engine)::numeric) AS "times PL/pgSQL";
 
 SELECT pg_temp.best_of_three('SELECT count(u.unusual)
-                                FROM (SELECT _usage_monitor._unusual(c.input_tokens, 3, 30) OVER (ROWS 200 PRECEDING) AS unusual
+                                FROM (SELECT _usage_monitor._unusual(c.input_tokens, 3, 30, true) OVER (ROWS 200 PRECEDING) AS unusual
                                         FROM (SELECT * FROM call LIMIT 20000) AS c) AS u') AS aggregate,
        pg_temp.best_of_three('SELECT count(d.deviation)
                                 FROM (SELECT array_agg(c.input_tokens::double precision) OVER (ROWS BETWEEN 200 PRECEDING AND 1 PRECEDING) AS before

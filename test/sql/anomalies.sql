@@ -22,7 +22,7 @@ BEGIN
     deviation := trim_scale(deviation);
 END
 $$;
-SELECT v AS series, e.expected, e.deviation, (SELECT _usage_monitor._unusual(x, 3, 1 ORDER BY n) FROM unnest(v::numeric[] || 1000000.0) WITH ORDINALITY AS t (x, n)) = ARRAY[e.expected, e.deviation] AS same
+SELECT v AS series, e.expected, e.deviation, (SELECT _usage_monitor._unusual(x, 3, 1, true ORDER BY n) FROM unnest(v::numeric[] || 1000000.0) WITH ORDINALITY AS t (x, n)) = ARRAY[e.expected, e.deviation] AS same
   FROM unnest(ARRAY['{5}', '{1,2}', '{3,1,2}', '{1,2,3,4,100}', '{1,2,3,4}', '{7,7,7,7}', '{7,7,7,9}', '{0,0,0}', '{0.1,0.2,0.3}']) AS v
 CROSS JOIN LATERAL pg_temp.usual(v::numeric[]) AS e;
 -- in windows that move, of many shapes: the same, and nothing left out
@@ -32,10 +32,10 @@ SELECT s, n, round(CASE s % 5 WHEN 0 THEN r WHEN 1 THEN floor(4 * r) WHEN 2 THEN
 SELECT k, count(*) AS values, count(c.usual) > 20 AS enough, count(*) FILTER (WHERE c.usual IS DISTINCT FROM CASE WHEN cardinality(c.history) >= 3 AND abs(c.x - e.expected) > k * e.deviation THEN ARRAY[e.expected, e.deviation] END) AS different
   FROM unnest('{0.5,2,10}'::numeric[]) AS k
  CROSS JOIN LATERAL (
-           SELECT x, _usage_monitor._unusual(x, k, 3) OVER (PARTITION BY s ORDER BY n ROWS BETWEEN 11 PRECEDING AND CURRENT ROW) AS usual,
+           SELECT x, _usage_monitor._unusual(x, k, 3, true) OVER (PARTITION BY s ORDER BY n ROWS BETWEEN 11 PRECEDING AND CURRENT ROW) AS usual,
                   array_agg(x) OVER (PARTITION BY s ORDER BY n ROWS BETWEEN 11 PRECEDING AND 1 PRECEDING) AS history FROM pg_temp.series
            UNION ALL
-           SELECT x, _usage_monitor._unusual(x, k, 3) OVER (PARTITION BY s ORDER BY n ROWS BETWEEN 12 PRECEDING AND CURRENT ROW),
+           SELECT x, _usage_monitor._unusual(x, k, 3, true) OVER (PARTITION BY s ORDER BY n ROWS BETWEEN 12 PRECEDING AND CURRENT ROW),
                   array_agg(x) OVER (PARTITION BY s ORDER BY n ROWS BETWEEN 12 PRECEDING AND 1 PRECEDING) FROM pg_temp.series) AS c
  CROSS JOIN LATERAL pg_temp.usual(c.history) AS e GROUP BY k ORDER BY k;
 

@@ -58,6 +58,19 @@ LANGUAGE sql AS $$
            (SELECT count(*) FROM (TABLE reference EXCEPT ALL TABLE told) AS d);
 $$;
 
+-- The sums of a page and of a report, which take all organisations that have no prices of their own together
+CREATE FUNCTION pg_temp.savings() RETURNS TABLE (asked bigint, something bigint, different bigint)
+LANGUAGE sql AS $$
+    SELECT count(*), count(*) FILTER (WHERE s.provider > 0 AND s.premium <> 0 AND s.application > 0),
+           count(*) FILTER (WHERE (s.provider, s.premium, s.application) IS DISTINCT FROM (r.provider, r.premium, r.application))
+    FROM unnest('{acme,globex,initech,nobody,NULL}'::text[]) AS o (org), unnest('{um-cache,um-yuan,um-unknown,NULL}'::text[]) AS m (model)
+    CROSS JOIN LATERAL _usage_monitor._cache_savings('2025-03-07', '2025-03-12', o.org, m.model) AS s
+    CROSS JOIN LATERAL (SELECT coalesce(sum(e.provider_cache_saving_estimate), 0) AS provider, coalesce(sum(e.cache_creation_premium_estimate), 0) AS premium,
+                               coalesce(sum(e.application_cache_saving_estimate), 0) AS application
+                        FROM usage_monitor.cache_efficiency AS e
+                        WHERE e.day >= '2025-03-07' AND e.day < '2025-03-12' AND e.org = coalesce(o.org, e.org) AND e.model = coalesce(m.model, e.model)) AS r;
+$$;
+
 BEGIN;
 DELETE FROM usage_monitor.usage;
 SELECT usage_monitor.configure('USD', 'UTC');
@@ -66,6 +79,7 @@ INSERT INTO usage_monitor.discount (org, provider, percent) VALUES ('initech', '
 EXECUTE set_prices;
 EXECUTE fill;
 SELECT * FROM pg_temp.differences();
+SELECT * FROM pg_temp.savings();
 SELECT model, sum(provider_cache_saving_estimate) > 0 AS saved, sum(cache_creation_premium_estimate) AS premium,
        sum(cached_requests) > 0 AS has_cached, count(*) FILTER (WHERE application_cache_saving_estimate > 0) > 0 AS cached_saved
 FROM usage_monitor.cache_efficiency GROUP BY model ORDER BY model;
@@ -79,6 +93,7 @@ INSERT INTO usage_monitor.discount (org, provider, percent) VALUES ('initech', '
 EXECUTE set_prices;
 EXECUTE fill;
 SELECT * FROM pg_temp.differences();
+SELECT * FROM pg_temp.savings();
 ROLLBACK;
 
 -- Known answers: a million cached tokens at 0.3 in place of 3, and 400,000 written at 3.75

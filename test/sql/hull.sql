@@ -240,7 +240,7 @@ DO $$
 BEGIN
     FOR i IN 1 .. 200 LOOP
         BEGIN
-            PERFORM _usage_monitor._unusual(pg_temp.liar(v), 1, -1) OVER (ORDER BY v ROWS BETWEEN i % 3 PRECEDING AND i % 2 PRECEDING)
+            PERFORM _usage_monitor._unusual(pg_temp.liar(v), 1, -1, true) OVER (ORDER BY v ROWS BETWEEN i % 3 PRECEDING AND i % 2 PRECEDING)
                FROM generate_series(1, 30) v;
         EXCEPTION WHEN invalid_function_definition OR null_value_not_allowed THEN
             NULL;
