@@ -418,47 +418,81 @@ $$;
 
 COMMENT ON FUNCTION usage_monitor.import_bill(jsonb, text) IS 'The same, of a document that is jsonb already.';
 
+/*
+ * The ledger is read day by day, for a bill may be of a few: what is added up
+ * is of many calls and few models, and a view's query would be compiled, and
+ * planned for all that the ledger has, also where there is no bill.
+ */
+CREATE FUNCTION _usage_monitor._billed_calls() RETURNS TABLE (
+    vendor text, day date, model text, requests bigint, unpriced bigint, cost numeric, parts _usage_monitor._charge_part[]
+)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    billed record;
+BEGIN
+    FOR billed IN
+        SELECT b.day, array_agg(DISTINCT b.vendor) AS vendors,
+               b.day::timestamp AT TIME ZONE 'UTC' AS since, (b.day + 1)::timestamp AT TIME ZONE 'UTC' AS until
+          FROM usage_monitor.vendor_bill b
+         GROUP BY b.day
+    LOOP
+        RETURN QUERY
+        SELECT u.provider::text, billed.day, coalesce(u.resolved_model, u.model)::text,
+               count(*),
+               count(*) FILTER (WHERE u.cost_source = 'unpriced'),
+               sum(u.cost),
+               _usage_monitor._charge_parts(
+                   u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
+                   u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,
+                   u.reasoning_output_tokens, u.input_audio_tokens, u.output_audio_tokens,
+                   u.units, u.provider, u.service_tier, u.org, u.ts)
+          FROM usage_monitor.usage u
+         WHERE u.provider = ANY (billed.vendors)
+           AND u.ts >= billed.since
+           AND u.ts < billed.until
+           AND NOT (u.cached AND u.cost = 0)
+           AND u.operation IS DISTINCT FROM 'correction'
+         GROUP BY 1, 3;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._billed_calls() IS
+    'The calls of the vendors'' days (UTC) that a bill was imported of, by model: how many, how many without a cost, what they cost, and what they used.';
+
 CREATE VIEW usage_monitor.bill_reconciliation
     WITH (security_invoker = true) AS
 WITH bill AS (
     -- what a report of usage counts stands beside the amounts of a report of costs
-    SELECT b.vendor, b.day, b.model, b.meter,
-           coalesce(sum(b.quantity) FILTER (WHERE b.amount IS NOT NULL), sum(b.quantity) FILTER (WHERE b.amount IS NULL)) AS quantity,
-           sum(b.amount) AS amount,
-           bool_or(b.amount IS NOT NULL AND b.converted IS NULL) AS lacks_exchange_rate,
-           sum(b.converted) AS converted
-      FROM (SELECT v.vendor, v.day, v.meter, v.quantity, v.amount,
-                   coalesce(_usage_monitor._resolved_model(v.vendor, nullif(v.model, '')), '') AS model,
-                   CASE WHEN v.currency = usage_monitor.ledger_currency() THEN v.amount
-                        ELSE v.amount * (SELECT e.rate
-                                           FROM usage_monitor.exchange_rate e
-                                          WHERE e.from_currency = v.currency
-                                            AND e.to_currency = usage_monitor.ledger_currency()
-                                            AND e.valid @> (v.day::timestamp AT TIME ZONE 'UTC')) END AS converted
-              FROM usage_monitor.vendor_bill v) AS b
-     GROUP BY b.vendor, b.day, b.model, b.meter
+    SELECT s.*,
+           -- the number of calls stands for the quantity of all of it
+           coalesce(s.quantity, CASE WHEN s.meter = 'total' THEN
+               max(s.quantity) FILTER (WHERE s.meter = 'request') OVER (PARTITION BY s.vendor, s.day, s.model) END) AS billed_quantity
+      FROM (
+          SELECT b.vendor, b.day, b.model, b.meter,
+                 coalesce(sum(b.quantity) FILTER (WHERE b.amount IS NOT NULL), sum(b.quantity) FILTER (WHERE b.amount IS NULL)) AS quantity,
+                 sum(b.amount) AS amount,
+                 bool_or(b.amount IS NOT NULL AND b.converted IS NULL) AS lacks_exchange_rate,
+                 sum(b.converted) AS converted
+            FROM (SELECT v.vendor, v.day, v.meter, v.quantity, v.amount,
+                         coalesce(_usage_monitor._resolved_model(v.vendor, nullif(v.model, '')), '') AS model,
+                         CASE WHEN v.currency = usage_monitor.ledger_currency() THEN v.amount
+                              ELSE v.amount * (SELECT e.rate
+                                                 FROM usage_monitor.exchange_rate e
+                                                WHERE e.from_currency = v.currency
+                                                  AND e.to_currency = usage_monitor.ledger_currency()
+                                                  AND e.valid @> (v.day::timestamp AT TIME ZONE 'UTC')) END AS converted
+                    FROM usage_monitor.vendor_bill v) AS b
+           GROUP BY b.vendor, b.day, b.model, b.meter) AS s
 ), call AS MATERIALIZED (
-    SELECT d.vendor, d.day,
-           coalesce(u.resolved_model, u.model) AS model,
-           count(*) AS requests,
-           count(*) FILTER (WHERE u.cost_source = 'unpriced') AS unpriced,
-           sum(u.cost) AS cost,
-           _usage_monitor._charge_parts(
-               u.model, u.input_tokens, u.output_tokens, u.cache_read_input_tokens,
-               u.cache_creation_input_tokens, u.cache_creation_1h_input_tokens,
-               u.reasoning_output_tokens, u.input_audio_tokens, u.output_audio_tokens,
-               u.units, u.provider, u.service_tier, u.org, u.ts) AS parts
-      FROM (SELECT DISTINCT b.vendor, b.day FROM bill b) AS d
-      JOIN usage_monitor.usage u
-        ON u.provider = d.vendor
-       AND u.ts >= d.day::timestamp AT TIME ZONE 'UTC'
-       AND u.ts < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
-       -- known before the ledger is read, so that other days' partitions are not
-       AND u.ts >= (SELECT min(b.day) FROM bill b)::timestamp AT TIME ZONE 'UTC'
-       AND u.ts < (SELECT max(b.day) + 1 FROM bill b)::timestamp AT TIME ZONE 'UTC'
-       AND NOT (u.cached AND u.cost = 0)
-       AND u.operation IS DISTINCT FROM 'correction'
-     GROUP BY 1, 2, 3
+    SELECT c.vendor, c.day, c.model COLLATE "C" AS model, c.requests, c.unpriced, c.cost, c.parts FROM _usage_monitor._billed_calls() AS c
+), call_sum AS (
+    SELECT c.vendor, c.day, c.model, c.requests, c.unpriced FROM call c WHERE c.model <> ''
+    UNION ALL
+    SELECT c.vendor, c.day, '', sum(c.requests), sum(c.unpriced) FROM call c GROUP BY 1, 2
 ), part AS (
     SELECT c.vendor, c.day, c.model, p.meter,
            sum(p.quantity) AS quantity,
@@ -495,9 +529,7 @@ WITH bill AS (
            coalesce(b.model, l.model) AS model,
            coalesce(b.meter, l.meter) AS meter,
            l.quantity AS ledger_quantity,
-           -- the number of calls stands for the quantity of all of it
-           coalesce(b.quantity, CASE WHEN b.meter = 'total' THEN
-               (SELECT r.quantity FROM bill r WHERE (r.vendor, r.day, r.model, r.meter) = (b.vendor, b.day, b.model, 'request')) END) AS billed_quantity,
+           b.billed_quantity,
            l.amount AS ledger_amount,
            b.converted AS billed_amount,
            b.vendor IS NULL AS is_not_billed,
@@ -507,13 +539,12 @@ WITH bill AS (
       FULL JOIN ledger l ON (b.vendor, b.day, b.model, b.meter) = (l.vendor, l.day, l.model, l.meter)
 ), compared AS (
     SELECT s.*,
-           coalesce((SELECT sum(c.unpriced) FROM call c
-                      WHERE (c.vendor, c.day) = (s.vendor, s.day) AND s.model IN ('', c.model)), 0) AS unpriced,
-           (SELECT sum(c.requests) FROM call c
-             WHERE (c.vendor, c.day) = (s.vendor, s.day) AND s.model IN ('', c.model)) AS requests,
+           coalesce(c.unpriced, 0) AS unpriced,
+           c.requests,
            -- reports of costs are made of floats
            abs(s.ledger_amount - s.billed_amount) <= greatest(0.000001, abs(s.billed_amount) * 0.000001) AS is_same_amount
       FROM side s
+      LEFT JOIN call_sum c ON (c.vendor, c.day, c.model) = (s.vendor, s.day, s.model)
 ), judged AS (
     SELECT c.*,
            k.missing,
@@ -566,7 +597,7 @@ SELECT o.day, o.vendor, o.model, o.meter,
   FROM of_model o;
 
 COMMENT ON VIEW usage_monitor.bill_reconciliation IS
-    'Ledger and vendor''s bill side by side, by the vendor''s day (UTC), model and meter, for the days that a bill was imported of.';
+    'Ledger and vendor''s bill side by side, by the vendor''s day (UTC), model and meter, for the days that a bill was imported of. It reads all calls of these vendors and days, whatever is asked of it: a million take some seconds.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.day IS 'The vendor''s day, in UTC.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.vendor IS 'Who bills.';
 COMMENT ON COLUMN usage_monitor.bill_reconciliation.model IS 'The model as the price book calls it; empty: the bill names none.';
