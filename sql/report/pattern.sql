@@ -144,9 +144,11 @@ COMMENT ON FUNCTION usage_monitor.pattern_between(date, date, text) IS
 DO $$
 DECLARE
     sums    text;
+    timed   text;
     buckets text;
 BEGIN
     SELECT string_agg(format('_usage_monitor._sum(r.%1$I) AS %1$I', b.name), ', ' ORDER BY b.place),
+           string_agg(format('coalesce(_usage_monitor._sum(r.%I), 0)', b.name), ' + '),
            string_agg(format('(%s, %s, %L, s.%I)', b.from_ms, coalesce(b.to_ms::text, 'NULL'),
                              CASE WHEN b.to_ms <= 1000 THEN '0-1 s'
                                   WHEN b.to_ms <= 2000 THEN '1-2 s'
@@ -154,7 +156,7 @@ BEGIN
                                   WHEN b.to_ms <= 5000 THEN '3-5 s'
                                   ELSE 'over 5 s' END,
                              b.name), ', ' ORDER BY b.place)
-      INTO sums, buckets
+      INTO sums, timed, buckets
       FROM (SELECT m.name,
                    m.place,
                    coalesce(lag(bound) OVER (ORDER BY m.place), 0) AS from_ms,
@@ -171,13 +173,15 @@ BEGIN
                b.from_ms,
                b.to_ms,
                b.requests,
-               round(100.0 * b.requests / sum(b.requests) OVER (PARTITION BY s.day, s.org), 2) AS percentage
-          FROM (SELECT r.day, r.org, %s
+               round(100.0 * b.requests / nullif(s.timed, 0), 2) AS percentage
+          -- the latest days first, as in views.sql
+          FROM (SELECT r.day, r.org, %s, %s AS timed
                   FROM _usage_monitor._live_day r
-                 GROUP BY r.day, r.org) AS s
+                 GROUP BY r.day, r.org
+                 ORDER BY r.day DESC) AS s
          CROSS JOIN LATERAL (VALUES %s) AS b (from_ms, to_ms, range, requests)
          WHERE b.requests <> 0
-        $view$, sums, buckets);
+        $view$, sums, timed, buckets);
 END
 $$;
 

@@ -17,6 +17,10 @@
  * archive add to, mostly all but today, are shown as they are: summing up each
  * row by itself would take longer than to read it.
  *
+ * Those that are summed up begin with the latest day, which an index gives, so
+ * that the latest rows, or any thousand, are there before all days are summed
+ * up; what sums them up once more takes hardly longer for it.
+ *
  * A cost, @cost@ here, is what a rollup has, but in a group, where corrections
  * can leave a sum of zero and no call with a cost.
  *
@@ -149,8 +153,9 @@ BEGIN
                            (SELECT string_agg((p.place::integer + 3)::text, ', ') FROM unnest(string_to_array(view.places, ', ')) p (place)),
                            is_any);
         ELSE
-            sums := format('SELECT %s, %s FROM (%s) r WHERE r.is_read GROUP BY %s HAVING %s',
-                           view.keys, grouped, parts, view.places, is_any);
+            sums := format('SELECT %s, %s FROM (%s) r WHERE r.is_read GROUP BY %s HAVING %s%s',
+                           view.keys, grouped, parts, view.places, is_any,
+                           CASE WHEN view.bucket = 'day' THEN ' ORDER BY 1 DESC' ELSE '' END);
         END IF;
         EXECUTE format('CREATE VIEW usage_monitor.%I WITH (security_invoker = true) AS %s', view.name, sums);
         EXECUTE format('COMMENT ON VIEW usage_monitor.%I IS %L', view.name,
@@ -172,7 +177,7 @@ END
 $$;
 
 COMMENT ON VIEW usage_monitor.session_usage IS
-    'Usage by organisation and session, over the session''s whole life. Calls outside a session are left out, so its sum is not the ledger''s. It reads the ledger: name a session.';
+    'Usage by organisation and session, over the session''s whole life. Calls outside a session are left out, so its sum is not the ledger''s. It reads the ledger, all of it before the first row unless a session is named: give a condition on session_id.';
 
 /*
  * Each day with usage also stands for the idle days that follow it, until the
@@ -251,7 +256,7 @@ WHERE cost IS NULL
 GROUP BY 1, 2, 3, 4, 5, 6;
 
 COMMENT ON VIEW usage_monitor.unpriced_usage IS
-    'Models with calls that have no cost, because no price was known for them or something of their responses is unread (see unread_fields), by day and organisation; sum up for a model. It reads the ledger: how many calls there are, model_usage tells faster. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
+    'Models with calls that have no cost, because no price was known for them or something of their responses is unread (see unread_fields), by day and organisation; sum up for a model. An index of the ledger finds them; how many there are, model_usage tells faster. Those that drop_usage_before() has archived are in unpriced_requests of archived_partition and of the aggregate views, and not here.';
 
 CREATE VIEW usage_monitor.recent_usage WITH (security_invoker = true) AS
 SELECT usage_id, ts, org, department, project, user_id, session_id,
