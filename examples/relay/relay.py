@@ -21,6 +21,7 @@ order, and know a repetition by delivery_id (of mail by its Message-ID).  As
 many relays as one likes may run; they do not send the same.
 """
 import email.message
+import email.policy
 import email.utils
 import http.client
 import json
@@ -187,7 +188,8 @@ def send_email(target, body, message):
     where = urllib.parse.urlsplit(os.environ["SMTP_URL"])
     sender, to = email.utils.parseaddr(os.environ["MAIL_FROM"])[1], [address.strip() for address in target.split(",")]
     subject, text = text_of(message)
-    mail = email.message.EmailMessage()
+    # not every server on the way takes eight bits
+    mail = email.message.EmailMessage(email.policy.SMTP.clone(cte_type="7bit"))
     mail["From"], mail["To"], mail["Date"] = os.environ["MAIL_FROM"], ", ".join(to), email.utils.formatdate()
     mail["Subject"] = cut(" ".join(subject.split()), 200)
     # the same again if it is sent again

@@ -88,7 +88,7 @@ class Receiver:
 
 class Mailbox:
     def __init__(self):
-        self.mails, self.down, self.refused = [], False, set()
+        self.mails, self.down, self.refused, self.seven_bits = [], False, set(), True
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address in self.refused:
@@ -99,6 +99,7 @@ class Mailbox:
     async def handle_DATA(self, server, session, envelope):
         if self.down:
             return "451 come again"
+        self.seven_bits = self.seven_bits and envelope.content.isascii()
         self.mails.append((list(envelope.rcpt_tos), message_from_bytes(envelope.content, policy=policy.default)))
         return "250 OK"
 
@@ -414,6 +415,7 @@ class RelayTest(unittest.TestCase):
         for to, mail in self.mailbox.mails:
             self.assertEqual((to, mail.keys().count("Subject"), mail["Bcc"]), (["ops@example.com"], 1, None))
             self.assertIn('quota "users"', mail.get_content())
+        self.assertTrue(self.mailbox.seven_bits)
         self.mailbox.refused.add("ops@example.com")
         self.call("mallory")
         until("refused", lambda: self.sql("SELECT max(attempts) FROM usage_monitor.alert_delivery WHERE delivered_at IS NULL")[0][0])
