@@ -304,7 +304,8 @@ SELECT a.alert_id,
                'used', trim_scale(a.used)::text,
                'amount', trim_scale(a.amount)::text),
            'startsAt', to_char(a.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-           'endsAt', to_char(a.resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) AS alert
+           -- Alertmanager refuses what ends before it starts, by a clock that was set back
+           'endsAt', to_char(CASE WHEN a.resolved_at IS NOT NULL THEN greatest(a.resolved_at, a.raised_at) END AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) AS alert
   FROM usage_monitor.alert a
  ORDER BY a.alert_id;
 

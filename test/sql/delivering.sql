@@ -212,6 +212,11 @@ SELECT pg_temp.tell();
 SELECT pg_temp.tell() IS NULL;
 UPDATE usage_monitor.alert_channel SET posted_at = now() - interval '2 minutes';
 SELECT pg_temp.tell();
+-- what is resolved before it was raised, for the clock was set back, ends when it starts; what is open does not end
+BEGIN;
+UPDATE usage_monitor.alert SET raised_at = now() + interval '1 hour';
+SELECT resolved_at IS NULL AS is_open, count(*) > 0 AS found, bool_and(alert ->> 'endsAt' = alert ->> 'startsAt') AS ends FROM usage_monitor.alertmanager_alert GROUP BY 1 ORDER BY 1;
+ROLLBACK;
 -- a time that has not come keeps nobody waiting
 UPDATE usage_monitor.alert_channel SET posted_at = 'infinity';
 SELECT pg_temp.tell();
