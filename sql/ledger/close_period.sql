@@ -88,6 +88,17 @@ $$;
 COMMENT ON FUNCTION usage_monitor.reopen_period(date) IS
     'Opens the books again from that day on; what was kept of its months for statement() is forgotten. Errors: UM011 not closed then.';
 
+CREATE FUNCTION _usage_monitor._books_open_from() RETURNS timestamptz
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
+      FROM usage_monitor.closed_period c;
+END;
+
+COMMENT ON FUNCTION _usage_monitor._books_open_from() IS
+    'Since when the books are open: calls of before are of a closed period.';
+
 /*
  * What is in the books, and until when they are closed, must be what is
  * committed, and not what a snapshot of before has of it.

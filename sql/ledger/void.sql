@@ -70,8 +70,7 @@ BEGIN
     INSERT INTO usage_monitor.usage AS u (
         ts, org, department, project, user_id, session_id, provider, model, operation, source, service_tier, tags, cost)
     VALUES (
-        CASE WHEN EXISTS (SELECT FROM usage_monitor.closed_period c WHERE c.until >= usage_monitor.ledger_day(call.ts))
-             THEN now() ELSE call.ts END,
+        CASE WHEN call.ts < _usage_monitor._books_open_from() THEN now() ELSE call.ts END,
         call.org, call.department, call.project, call.user_id, call.session_id, call.provider, call.model,
         -- "corrects" is what reprice() knows its own corrections by
         'correction', call.source, call.service_tier, call.tags - 'corrects', - coalesce(refund_call.amount, rest))
@@ -119,7 +118,7 @@ BEGIN
             MESSAGE = format('call %s does not exist', coalesce(usage_id::text, 'NULL')),
             HINT = 'usage_monitor.usage lists the calls; those that were dropped after archiving are sums and cannot be voided.';
     END IF;
-    IF EXISTS (SELECT FROM usage_monitor.closed_period c WHERE c.until >= usage_monitor.ledger_day(voided.ts)) THEN
+    IF voided.ts < _usage_monitor._books_open_from() THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM011',
             MESSAGE = format('call %s cannot be voided: the books are closed on %s', usage_id,

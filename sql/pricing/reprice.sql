@@ -62,9 +62,7 @@ BEGIN
         -- corrections are of what those of before have left
         PERFORM _usage_monitor._hold_books('reprice', alone => reprice.corrections);
     END IF;
-    SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
-      INTO open_from
-      FROM usage_monitor.closed_period c;
+    open_from := _usage_monitor._books_open_from();
 
     FOR batch IN
         SELECT usage_monitor.ledger_day(u.ts) AS day,

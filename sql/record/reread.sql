@@ -44,14 +44,13 @@ CREATE FUNCTION usage_monitor.reread(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    open_from timestamptz;
-    call      record;
-    part      record;
-    reading   usage_monitor.normalized_usage;
-    prefers   boolean := coalesce((SELECT s.reported_costs = 'prefer' FROM usage_monitor.setting s), true);
-    charge    numeric;
-    cost      numeric;
-    changes   jsonb := '[]';
+    prefers CONSTANT boolean := coalesce((SELECT s.reported_costs = 'prefer' FROM usage_monitor.setting s), true);
+    call    record;
+    reading usage_monitor.normalized_usage;
+    rate    numeric;
+    charge  numeric;
+    cost    numeric;
+    changes jsonb := '[]';
 BEGIN
     IF reread.since IS NULL OR reread.until IS NULL OR reread.since >= reread.until THEN
         RAISE EXCEPTION USING
@@ -64,16 +63,12 @@ BEGIN
     IF NOT reread.dry_run THEN
         PERFORM _usage_monitor._hold_books('reread');
     END IF;
-    SELECT coalesce(max(_usage_monitor._day_start(c.until + 1)), '-infinity')
-      INTO open_from
-      FROM usage_monitor.closed_period c;
-
     FOR call IN
         SELECT u.*
           FROM usage_monitor.usage u
          WHERE u.unread IS NOT NULL
            AND u.provider_usage IS NOT NULL
-           AND u.ts >= greatest(reread.since, open_from)
+           AND u.ts >= greatest(reread.since, _usage_monitor._books_open_from())
            AND u.ts < reread.until
          ORDER BY u.ts, u.usage_id
     LOOP
@@ -83,31 +78,26 @@ BEGIN
               FROM _usage_monitor._usage_parts(call.provider_usage, call.provider) AS p
              LIMIT 1;
         EXCEPTION WHEN SQLSTATE 'UM001' OR SQLSTATE 'UM002' OR SQLSTATE 'UM010' THEN
-            -- still not understood
-            reading := NULL;
+            NULL;  -- still not understood
         END;
         IF reading IS NULL OR reading.unread = call.unread THEN
-            reading := NULL;
             cost := call.cost;
         ELSE
-            charge := CASE WHEN prefers AND reading.unread IS NULL AND (usage_monitor.ledger_currency() = 'USD' OR EXISTS (
-                                SELECT FROM usage_monitor.exchange_rate x
-                                 WHERE x.from_currency = 'USD' AND x.to_currency = usage_monitor.ledger_currency()
-                                   AND x.valid @> call.ts))
-                           THEN reading.reported_cost END;
-            cost := CASE WHEN charge IS NOT NULL OR reading.unread IS NOT NULL THEN NULL
-                         ELSE usage_monitor.cost(
-                                  call.model, reading.input_tokens, reading.output_tokens,
-                                  reading.cache_read_input_tokens, reading.cache_creation_input_tokens,
-                                  reading.cache_creation_1h_input_tokens, reading.reasoning_output_tokens,
-                                  reading.input_audio_tokens, reading.output_audio_tokens, reading.units,
-                                  call.provider, reading.service_tier, call.org, call.ts) END;
-            IF charge IS NOT NULL THEN
-                cost := charge * CASE WHEN usage_monitor.ledger_currency() = 'USD' THEN 1 ELSE (
-                                SELECT x.rate FROM usage_monitor.exchange_rate x
-                                 WHERE x.from_currency = 'USD' AND x.to_currency = usage_monitor.ledger_currency()
-                                   AND x.valid @> call.ts) END;
-            END IF;
+            rate := CASE WHEN usage_monitor.ledger_currency() = 'USD' THEN 1 ELSE (
+                        SELECT x.rate
+                          FROM usage_monitor.exchange_rate x
+                         WHERE x.from_currency = 'USD'
+                           AND x.to_currency = usage_monitor.ledger_currency()
+                           AND x.valid @> call.ts) END;
+            charge := CASE WHEN prefers AND reading.unread IS NULL AND rate IS NOT NULL THEN reading.reported_cost END;
+            cost := CASE WHEN charge IS NOT NULL THEN charge * rate
+                         WHEN reading.unread IS NULL THEN
+                             usage_monitor.cost(
+                                 call.model, reading.input_tokens, reading.output_tokens,
+                                 reading.cache_read_input_tokens, reading.cache_creation_input_tokens,
+                                 reading.cache_creation_1h_input_tokens, reading.reasoning_output_tokens,
+                                 reading.input_audio_tokens, reading.output_audio_tokens, reading.units,
+                                 call.provider, reading.service_tier, call.org, call.ts) END;
             IF NOT reread.dry_run THEN
                 UPDATE usage_monitor.usage u
                    SET service_tier = reading.service_tier,
