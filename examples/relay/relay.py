@@ -154,8 +154,8 @@ def send_webhook(target, body, message):
 
 
 def send_slack(target, body, message):
-    text = cut(text_of(message)[1], 30000)
-    answer = post(target, json.dumps({"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}))
+    text = text_of(message)[1].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    answer = post(target, json.dumps({"text": cut(text, 30000)}, ensure_ascii=False))
     # chats that take Slack's form say so in JSON; what else is there, the page of a proxy say, has taken nothing
     try:
         outcome = json.loads(answer)
@@ -172,7 +172,11 @@ def chat(form, code, most):
     def send(target, body, message):
         # Feishu calls everybody together where a text has <at user_id="all">
         text = re.sub("<(?=at\\b)", "<\u200b", text_of(message)[1], flags=re.IGNORECASE)
-        answer = post(target, json.dumps(form(cut(text, most)), ensure_ascii=False))
+        text = cut(text, most)
+        # none takes more than 20 kB, and JSON has six bytes for some characters
+        while len((sent := json.dumps(form(text), ensure_ascii=False)).encode()) > 19000:
+            text = cut(text, len(text.encode()) * 3 // 4)
+        answer = post(target, sent)
         try:
             outcome = json.loads(answer)[code]
         except (ValueError, KeyError, TypeError):

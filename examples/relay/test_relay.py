@@ -366,6 +366,21 @@ class RelayTest(unittest.TestCase):
                 self.assertFalse(taken, answer)
                 self.assertEqual(str(problem), "the answer is not ok")
 
+    def test_sizes(self):
+        """However long a text is, and whatever is in it, the chat takes it."""
+        for name in ('"' * 30000, "\x01" * 30000, "&<" * 30000, "\U0001f600" * 9000, "\u957f" * 9000):
+            message = {"event": "raised", "alert": {"level": "warning", "message": name, "raised_at": "now", "alert_id": 1}}
+            for kind, most in (("feishu", 20000), ("dingtalk", 20000), ("wecom", 20000), ("slack", 200000)):
+                with unittest.mock.patch.object(relay, "post", return_value=b"ok" if kind == "slack" else b'{"code": 0, "errcode": 0}') as post:
+                    relay.SENDERS[kind]("secret:x", "", message)
+                sent = post.call_args[0][1]
+                self.assertLessEqual(len(sent.encode()), most, (kind, name[:1]))
+                form = json.loads(sent)
+                text = form.get("content", form)["text"]
+                text = text["content"] if isinstance(text, dict) else text
+                self.assertLessEqual(len(text.encode()), {"wecom": 2048, "slack": 30000}.get(kind, 15000))
+                self.assertIn("warning: ", text)
+
     def test_secrets(self):
         """No error tells a secret, wherever it is wrong."""
         for name, value in (("word", "top-secret"), ("port", "http://127.0.0.1:1/top-secret"), ("place", "http://[top-secret/"),
