@@ -195,7 +195,7 @@ SELECT q.quota_id,
            SELECT q.amount + CASE WHEN c.period_start = p.running THEN coalesce(r.amount, 0) ELSE 0 END AS amount) a;
 
 COMMENT ON VIEW usage_monitor.quota_history IS
-    'Every period that has usage, of every quota and subject, by the amount that the quota has today; a raise counts in the running period only.';
+    'Every period that has usage, of every quota and subject, by the amount that the quota has today; a raise counts in the running period only. Periods from before a quota was made are summed up from the ledger, from its first call on, whatever is asked.';
 
 SELECT _usage_monitor._describe('{active_alert}', ARRAY[
     ['state', 'open or acknowledged.'],

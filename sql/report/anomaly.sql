@@ -282,7 +282,7 @@ SELECT 'call'::text, c.day, c.org, c.usage_id, c.ts, c.model, c.cost, c.expected
   FROM usage_monitor.anomalous_calls(now() - interval '1 day', 2) c;
 
 COMMENT ON VIEW usage_monitor.cost_anomaly IS
-    'Days of the last 90 whose cost is more than two standard deviations away from what their weekday costs, by the 30 days before (at least 7 with usage), of each organisation and of all together; and calls of the last 24 hours that cost more than two above the usual of their organisation and model. For others, ask anomalous_days() and anomalous_calls().';
+    'Days of the last 90 whose cost is more than two standard deviations away from what their weekday costs, by the 30 days before (at least 7 with usage), of each organisation and of all together; and calls of the last 24 hours that cost more than two above the usual of their organisation and model. It reads the ledger''s calls of 31 days; anomalous_days(), which has days alone, reads none. For others, ask that and anomalous_calls().';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.kind IS 'day or call.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.day IS 'Day, in the ledger''s time zone.';
 COMMENT ON COLUMN usage_monitor.cost_anomaly.org IS 'Organisation; NULL: all together.';
