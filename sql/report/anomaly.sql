@@ -175,6 +175,8 @@ CREATE FUNCTION usage_monitor.anomalous_calls(
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
+    -- the calls are read once, and not once for each model
+    SET enable_nestloop = off
 AS $$
 #variable_conflict use_column
 DECLARE
