@@ -19,7 +19,9 @@
  * Calls of a day add to the same rows of the tables, which are best written
  * once, and mostly calls come in the order of time.  So what is collected is
  * added to the tables when a day begins and it is more than a processor's cache
- * holds, or else when it is as much as one may take.
+ * holds, or else when it is as much as one may take.  Late calls hardly add to
+ * the same rows, but the more of them are collected, the closer together they
+ * are in the tables and their indexes.
  */
 #define CACHE_MEMORY	((Size) 6 * 1024 * 1024)
 #define ENTRY_MEMORY	((Size) 64 * 1024 * 1024)
@@ -35,28 +37,63 @@ start_sums(UmFold *fold)
 		um_sums_start(&fold->sums[i], &fold->dimensions[i], fold->entry_context);
 }
 
+/* The order of texts. */
+static int
+compare_strings(UmString a, UmString b)
+{
+	int			order = memcmp(a.data, b.data, Min(a.length, b.length));
+
+	return order != 0 ? order : a.length - b.length;
+}
+
 /* The order of the index that the rows are found by. */
 static int
 compare_entries(const void *a, const void *b)
 {
 	const UmEntryRef *x = a;
 	const UmEntryRef *y = b;
+	int32		x_hash = um_rollup_stored_hash(x->hash);
+	int32		y_hash = um_rollup_stored_hash(y->hash);
 
+	if (x->org != y->org)
+		return x->org < y->org ? -1 : 1;
+	if (um_rollup_org_hash(x->hash) != um_rollup_org_hash(y->hash))
+		return compare_strings(x->entry->name.org, y->entry->name.org);
 	if (x->day != y->day)
 		return x->day < y->day ? -1 : 1;
-	return x->hash < y->hash ? -1 : x->hash > y->hash;
+	return x_hash < y_hash ? -1 : x_hash > y_hash;
+}
+
+/* How many entries from one on are of its organisation, and no two of the same place in the index. */
+static int64
+run_length(const UmSums *sums, int64 first)
+{
+	const UmEntryRef *entries = sums->entries;
+	int64		i = first + 1;
+
+	while (i < sums->count && um_string_equal(entries[i].entry->name.org, entries[first].entry->name.org) &&
+		   compare_entries(&entries[i - 1], &entries[i]) != 0)
+		i++;
+	return i - first;
 }
 
 /* Adds entries to a table, or takes them from it. */
 static void
 add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 {
+	int64		run_end = 0;
+
 	for (int64 i = 0; i < sums->count; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
 		const UmEntry *entry = sums->entries[i].entry;
 
 		CHECK_FOR_INTERRUPTS();
+		if (i == run_end)
+		{
+			run_end += run_length(sums, i);
+			um_rollup_walk(table, &entry->name, &sums->entries[run_end - 1].entry->name, run_end - i);
+		}
 		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
@@ -144,7 +181,7 @@ is_full(UmFold *fold, DateADT day)
 {
 	Size		memory = MemoryContextMemAllocated(fold->entry_context, true);
 
-	return memory > (day > fold->last_day ? CACHE_MEMORY : ENTRY_MEMORY);
+	return memory > (day > fold->last_day && !fold->is_late ? CACHE_MEMORY : ENTRY_MEMORY);
 }
 
 /* Adds a call, or with sign -1 takes it back. */
@@ -164,11 +201,12 @@ um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 	MemoryContextReset(fold->call_context);
 }
 
-/* Is told that calls of an earlier day follow, in the order of time again. */
+/* Is told that the calls that follow are late, in the order of time again. */
 void
 um_fold_go_back(UmFold *fold)
 {
 	fold->last_day = DATEVAL_NOBEGIN;
+	fold->is_late = true;
 }
 
 /* Ends a fold, and returns how many calls it got. */

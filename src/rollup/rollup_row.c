@@ -59,13 +59,24 @@ StaticAssertDecl(COL_DAY == UM_ROLLUP_DAY && COL_ORG == UM_ROLLUP_ORG && COL_KEY
 #define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
 #define COL_COUNT(i)	((i) <= UM_COUNT_OUTPUT_TOKENS ? COL_TOKENS + (i) : COL_OTHER_COUNTS + (i) - 2)
 
-/* The columns of the index _rollup_..._name, in their order. */
+/* The columns of the index _rollup_..._name; of a total, from the second on. */
 enum
 {
+	KEY_ORG,
 	KEY_DAY,
 	KEY_NAME_HASH,
 	KEY_COUNT
 };
+
+static const AttrNumber name_columns[KEY_COUNT] = {COL_ORG, COL_DAY, COL_NAME_HASH};
+
+/*
+ * A walk passes entries of names that are not asked for, each for a thirtieth of
+ * what it takes to come down from the root.  So where it has passed as many a
+ * name, and more than it takes to find that out, no more walks are begun.
+ */
+#define WALK_START		1000
+#define WALK_FARTHEST	30
 
 /* So much is sorted in memory of what an index gets, in kB. */
 #define LATER_MEMORY	(8 * 1024)
@@ -193,16 +204,6 @@ um_rollup_hash(UmRollupName *name)
 	name->hash = (int64) ((uint64) um_string_hash(name->org) << 32 | hash);
 }
 
-/*
- * The hash as it is stored, in half the space.  A few bits suffice to have an
- * organisation's rows close together; the others tell its names apart.
- */
-static int32
-stored_hash(int64 hash)
-{
-	return (int32) ((um_rollup_org_hash(hash) & 0xff000000) | (uint32) hash >> 8);
-}
-
 /* Is it the name of the same row? */
 bool
 um_rollup_same(const UmRollupName *a, const UmRollupName *b)
@@ -237,6 +238,30 @@ start_later(UmRollupTable *table)
 	}
 }
 
+/* Which column of name_columns an index begins with; KEY_COUNT: rows are not found by it. */
+static int
+first_key(Relation index)
+{
+	for (int first = KEY_ORG; first <= KEY_DAY; first++)
+		if (index->rd_index->indisvalid && index->rd_index->indnkeyatts == KEY_COUNT - first &&
+			memcmp(index->rd_index->indkey.values, name_columns + first,
+				   sizeof(AttrNumber) * (KEY_COUNT - first)) == 0)
+			return first;
+	return KEY_COUNT;
+}
+
+/* Starts a scan of a table by its index of names. */
+static IndexScanDesc
+begin_scan(const UmRollupTable *table)
+{
+	/* what is committed, and what this transaction has written: nobody else writes */
+	return index_beginscan(table->relation, table->index, SnapshotSelf,
+#if PG_VERSION_NUM >= 180000
+						   NULL,
+#endif
+						   KEY_COUNT - table->first_key, 0);
+}
+
 /* Opens a table of rollups to add to it. */
 void
 um_rollup_open(UmRollupTable *table, Oid relid)
@@ -254,9 +279,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 
 		/* while one is rebuilt concurrently, there are two */
-		if (table->index == NULL && index->rd_index->indisvalid &&
-			index->rd_index->indnkeyatts == KEY_COUNT &&
-			index->rd_index->indkey.values[KEY_NAME_HASH] == COL_NAME_HASH)
+		if (table->index == NULL && first_key(index) < KEY_COUNT)
 			table->index = index;
 		else
 			index_close(index, NoLock);
@@ -269,12 +292,10 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
-	/* what is committed, and what this transaction has written: nobody else writes */
-	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf,
-#if PG_VERSION_NUM >= 180000
-								  NULL,
-#endif
-								  KEY_COUNT, 0);
+	table->first_key = first_key(table->index);
+	table->scan = begin_scan(table);
+	table->walk = (UmRollupWalk) {.scan = begin_scan(table)};
+	table->walk.scan->xs_want_itup = true;
 }
 
 /* A text of a row. */
@@ -353,6 +374,7 @@ um_rollup_close(UmRollupTable *table)
 	for (int i = 0; i < UM_NEW_ROWS && table->new_rows[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(table->new_rows[i]);
 	index_endscan(table->scan);
+	index_endscan(table->walk.scan);
 	ExecDropSingleTupleTableSlot(table->slot);
 	ExecDropSingleTupleTableSlot(table->updated);
 	um_indexes_close(&table->indexes);
@@ -375,22 +397,118 @@ slot_is(UmRollupTable *table, const UmRollupName *name)
 	return um_rollup_same(&other, name);
 }
 
+/* Sets a key of a scan by the index of names. */
+static void
+set_key(const UmRollupTable *table, ScanKey key, int column, StrategyNumber strategy,
+		RegProcedure function, Datum value)
+{
+	int			place = column - table->first_key;
+
+	ScanKeyEntryInitialize(key, 0, place + 1, strategy, InvalidOid,
+						   table->index->rd_indcollation[place], function, value);
+}
+
+/* Goes on to the next entry of a walk. */
+static void
+step(UmRollupTable *table)
+{
+	UmRollupWalk *walk = &table->walk;
+
+	walk->passed++;
+	walk->has_entry = index_getnext_tid(walk->scan, ForwardScanDirection) != NULL;
+	if (walk->has_entry)
+	{
+		IndexTuple	entry = walk->scan->xs_itup;
+		TupleDesc	desc = walk->scan->xs_itupdesc;
+		bool		isnull;
+
+		walk->day = DatumGetDateADT(index_getattr(entry, KEY_DAY - table->first_key + 1, desc, &isnull));
+		walk->name_hash = DatumGetInt32(index_getattr(entry, KEY_NAME_HASH - table->first_key + 1,
+													  desc, &isnull));
+	}
+}
+
+/*
+ * Is told that so many names of one organisation, or of all of a total, are asked
+ * for next, in the order of the index from the first to the last.  Where they
+ * are close together, it walks along the index from one to the next in place of
+ * coming down from its root for each.
+ */
+void
+um_rollup_walk(UmRollupTable *table, const UmRollupName *first, const UmRollupName *last, int64 count)
+{
+	UmRollupWalk *walk = &table->walk;
+	ScanKey		key = walk->keys;
+	MemoryContext old;
+
+	walk->is_under_way = false;
+	walk->asked += count;
+	if (count == 1 || walk->passed > WALK_START + WALK_FARTHEST * walk->asked)
+		return;
+	old = MemoryContextSwitchTo(table->context);
+	if (table->first_key == KEY_ORG)
+	{
+		if (DatumGetPointer(walk->org) != NULL)
+			pfree(DatumGetPointer(walk->org));
+		walk->org = um_string_text(first->org);
+		set_key(table, key++, KEY_ORG, BTEqualStrategyNumber, F_TEXTEQ, walk->org);
+	}
+	set_key(table, key++, KEY_DAY, BTGreaterEqualStrategyNumber, F_DATE_GE, DateADTGetDatum(first->day));
+	set_key(table, key++, KEY_DAY, BTLessEqualStrategyNumber, F_DATE_LE, DateADTGetDatum(last->day));
+	index_rescan(walk->scan, walk->keys, key - walk->keys, NULL, 0);
+	walk->is_under_way = true;
+	step(table);
+	MemoryContextSwitchTo(old);
+}
+
+/* Finds a row by its name where a walk comes to it, into table->slot. */
+static bool
+walk_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
+{
+	UmRollupWalk *walk = &table->walk;
+
+	for (; walk->has_entry; step(table))
+	{
+		if (walk->day > name->day || (walk->day == name->day && walk->name_hash > name_hash))
+			return false;
+		if (walk->day == name->day && walk->name_hash == name_hash &&
+			index_fetch_heap(walk->scan, table->slot) && slot_is(table, name))
+			return true;
+	}
+	return false;
+}
+
+/* Finds a row by its name, coming down from the root of the index, into table->slot. */
+static bool
+come_down_to(UmRollupTable *table, const UmRollupName *name, Datum org, int32 name_hash)
+{
+	ScanKeyData keys[KEY_COUNT];
+	ScanKey		key = keys;
+	bool		found;
+
+	if (table->first_key == KEY_ORG)
+		set_key(table, key++, KEY_ORG, BTEqualStrategyNumber, F_TEXTEQ, org);
+	set_key(table, key++, KEY_DAY, BTEqualStrategyNumber, F_DATE_EQ, DateADTGetDatum(name->day));
+	set_key(table, key++, KEY_NAME_HASH, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(name_hash));
+	index_rescan(table->scan, keys, key - keys, NULL, 0);
+	do
+		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
+	while (found && !slot_is(table, name));
+	return found;
+}
+
 /* Finds a row by its name, into table->slot. */
 static bool
 find(UmRollupTable *table, const UmRollupName *name)
 {
-	ScanKeyData keys[KEY_COUNT];
+	UmRollupWalk *walk = &table->walk;
+	int32		name_hash = um_rollup_stored_hash(name->hash);
+	Datum		org = walk->is_under_way || name->org.data == NULL ? (Datum) 0 : um_string_text(name->org);
 	MemoryContext old = MemoryContextSwitchTo(table->context);
 	bool		found;
 
-	ScanKeyInit(&keys[KEY_DAY], KEY_DAY + 1, BTEqualStrategyNumber, F_DATE_EQ,
-				DateADTGetDatum(name->day));
-	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(stored_hash(name->hash)));
-	index_rescan(table->scan, keys, KEY_COUNT, NULL, 0);
-	do
-		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
-	while (found && !slot_is(table, name));
+	found = walk->is_under_way ? walk_to(table, name, name_hash) :
+		come_down_to(table, name, org, name_hash);
 	MemoryContextSwitchTo(old);
 	return found;
 }
@@ -413,7 +531,7 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool 
 	if (WANTED(COL_DAY))
 		SET(COL_DAY, DateADTGetDatum(name->day));
 	if (WANTED(COL_NAME_HASH))
-		SET(COL_NAME_HASH, Int32GetDatum(stored_hash(name->hash)));
+		SET(COL_NAME_HASH, Int32GetDatum(um_rollup_stored_hash(name->hash)));
 	if (WANTED(COL_REQUESTS))
 		SET(COL_REQUESTS, Int64GetDatum(measures->requests));
 	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))

@@ -91,8 +91,32 @@ um_rollup_org_hash(int64 hash)
 	return (uint32) ((uint64) hash >> 32);
 }
 
+/*
+ * The hash as it is stored, in half the space.  A few bits suffice to have an
+ * organisation's rows close together; the others tell its names apart.
+ */
+static inline int32
+um_rollup_stored_hash(int64 hash)
+{
+	return (int32) ((um_rollup_org_hash(hash) & 0xff000000) | (uint32) hash >> 8);
+}
+
 /* New rows are written so many at a time. */
-#define UM_NEW_ROWS 1000
+#define UM_NEW_ROWS 200
+
+/* A walk along the index of names. */
+typedef struct UmRollupWalk
+{
+	IndexScanDesc scan;
+	ScanKeyData keys[3];		/* organisation, and days */
+	Datum		org;			/* that the keys point to */
+	bool		is_under_way;
+	bool		has_entry;		/* false: it is behind the last one */
+	DateADT		day;			/* of the entry */
+	int32		name_hash;
+	int64		passed;			/* entries so far, of all walks */
+	int64		asked;			/* names so far */
+} UmRollupWalk;
 
 /* A table of rollups, opened. */
 typedef struct UmRollupTable
@@ -100,8 +124,10 @@ typedef struct UmRollupTable
 	Relation	relation;
 	Relation	index;
 	UmIndexes	indexes;
-	IndexScanDesc scan;
-	MemoryContext context;		/* of the scan, which allocates as it goes */
+	int			first_key;		/* of the names, the first one that the index has */
+	IndexScanDesc scan;			/* for a name */
+	UmRollupWalk walk;			/* from name to name */
+	MemoryContext context;		/* of the scans, which allocate as they go */
 	TupleTableSlot *slot;
 	TupleTableSlot *updated;	/* what an index is to have of it */
 	Tuplesortstate **later;		/* what an index gets when the table is closed; NULL: nothing */
@@ -120,6 +146,8 @@ extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
 extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 						   const bool *wanted, Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
+extern void um_rollup_walk(UmRollupTable *table, const UmRollupName *first, const UmRollupName *last,
+						   int64 count);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);
 extern void um_rollup_flush(UmRollupTable *table);
