@@ -64,6 +64,25 @@ compare_entries(const void *a, const void *b)
 	return x_hash < y_hash ? -1 : x_hash > y_hash;
 }
 
+/* An entry that has no row yet. */
+typedef struct NewEntry
+{
+	const UmEntryRef *ref;
+	ItemPointerData tid;		/* of its row; invalid: there is nothing to be said */
+} NewEntry;
+
+/* The order of days, and in these of organisations and names. */
+static int
+compare_days(const void *a, const void *b)
+{
+	const UmEntryRef *x = (*(NewEntry *const *) a)->ref;
+	const UmEntryRef *y = (*(NewEntry *const *) b)->ref;
+
+	if (x->day != y->day)
+		return x->day < y->day ? -1 : 1;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
 /* How many entries from one on are of its organisation, and no two of the same place in the index. */
 static int64
 run_length(const UmSums *sums, int64 first)
@@ -77,10 +96,11 @@ run_length(const UmSums *sums, int64 first)
 	return i - first;
 }
 
-/* Adds entries to a table, or takes them from it. */
-static void
-add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
+/* Adds entries, sorted by the index, to their rows, or takes them from these; returns how many have none. */
+static int64
+add_to_rows(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign, NewEntry *new)
 {
+	int64		nnew = 0;
 	int64		run_end = 0;
 
 	for (int64 i = 0; i < sums->count; i++)
@@ -94,11 +114,55 @@ add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 			run_end += run_length(sums, i);
 			um_rollup_walk(table, &entry->name, &sums->entries[run_end - 1].entry->name, run_end - i);
 		}
-		um_rollup_add(table, &entry->name, &entry->measures, sign);
+		if (!um_rollup_add(table, &entry->name, &entry->measures, sign))
+			new[nnew++].ref = &sums->entries[i];
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(fold->row_context);
+	}
+	return nnew;
+}
+
+/* Makes rows of entries that have none: they lie by day, for readers who ask for days. */
+static void
+make_rows(UmFold *fold, UmRollupTable *table, NewEntry *new, int64 count, int sign)
+{
+	NewEntry  **by_day = palloc_extended(sizeof(NewEntry *) * (count + 1), MCXT_ALLOC_HUGE);
+
+	for (int64 i = 0; i < count; i++)
+		by_day[i] = &new[i];
+	qsort(by_day, count, sizeof(NewEntry *), compare_days);
+	for (int64 i = 0; i < count; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
+		const UmEntry *entry = by_day[i]->ref->entry;
+
+		CHECK_FOR_INTERRUPTS();
+		um_rollup_insert(table, &entry->name, &entry->measures, sign, &by_day[i]->tid);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
 	}
 	um_rollup_flush(table);
+	for (int64 i = 0; i < count; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
+
+		CHECK_FOR_INTERRUPTS();
+		if (ItemPointerIsValid(&new[i].tid))
+			um_rollup_index(table, &new[i].ref->entry->name, &new[i].tid);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(fold->row_context);
+	}
+	pfree(by_day);
+}
+
+/* Adds entries to a table, or takes them from it. */
+static void
+add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
+{
+	NewEntry   *new = palloc_extended(sizeof(NewEntry) * sums->count, MCXT_ALLOC_HUGE);
+
+	make_rows(fold, table, new, add_to_rows(fold, table, sums, sign, new), sign);
+	pfree(new);
 }
 
 /* A table, which is opened for the first that is added to it, and until the fold ends. */

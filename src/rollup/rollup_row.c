@@ -220,8 +220,8 @@ um_rollup_same(const UmRollupName *a, const UmRollupName *b)
 /*
  * Starts to keep what readers' indexes get for when the table is closed: then
  * they get it in their own order, each of their pages once.  The index of names
- * gets everything at once, for rows are found by it; what is not a tree has no
- * order.
+ * is told of each row in its order, for rows are found by it; what is not a tree
+ * has no order.
  */
 static void
 start_later(UmRollupTable *table)
@@ -231,8 +231,9 @@ start_later(UmRollupTable *table)
 	{
 		Relation	index = table->indexes.relation->ri_IndexRelationDescs[i];
 
-		if (index->rd_rel->relam == BTREE_AM_OID &&
-			RelationGetRelid(index) != RelationGetRelid(table->index))
+		if (RelationGetRelid(index) == RelationGetRelid(table->index))
+			table->names = i;
+		else if (index->rd_rel->relam == BTREE_AM_OID)
 			table->later[i] = tuplesort_begin_index_btree(table->relation, index, false, false,
 														  LATER_MEMORY, NULL, TUPLESORT_NONE);
 	}
@@ -243,7 +244,8 @@ static int
 first_key(Relation index)
 {
 	for (int first = KEY_ORG; first <= KEY_DAY; first++)
-		if (index->rd_index->indisvalid && index->rd_index->indnkeyatts == KEY_COUNT - first &&
+		if (index->rd_index->indisvalid && index->rd_index->indnatts == KEY_COUNT - first &&
+			RelationGetIndexPredicate(index) == NIL &&
 			memcmp(index->rd_index->indkey.values, name_columns + first,
 				   sizeof(AttrNumber) * (KEY_COUNT - first)) == 0)
 			return first;
@@ -288,6 +290,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
 	um_indexes_open(&table->indexes, table->relation);
 	start_later(table);
+	table->blocks = palloc0(sizeof(UmRollupBlock) * table->indexes.relation->ri_NumIndices);
 	table->slot = table_slot_create(table->relation, NULL);
 	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
 	table->nnew = 0;
@@ -308,7 +311,29 @@ slot_string(TupleTableSlot *slot, int column)
 	return um_text_string(value, isnull);
 }
 
-/* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
+/*
+ * Has an index that sums up blocks of one column got that value of the block
+ * already, as the last one?  Rows of a day lie together.
+ */
+static bool
+is_summed_up(UmRollupTable *table, int i, const Datum *values, const bool *nulls, ItemPointer tid)
+{
+	Relation	index = table->indexes.relation->ri_IndexRelationDescs[i];
+	UmRollupBlock *block = &table->blocks[i];
+	bool		result;
+
+	if (index->rd_rel->relam != BRIN_AM_OID || index->rd_index->indnatts != 1 ||
+		!TupleDescAttr(RelationGetDescr(index), 0)->attbyval || nulls[0])
+		return false;
+	result = block->is_set && block->block == ItemPointerGetBlockNumber(tid) && block->value == values[0];
+	*block = (UmRollupBlock) {true, ItemPointerGetBlockNumber(tid), values[0]};
+	return result;
+}
+
+/*
+ * Puts a row that was written into the indexes, or keeps it for those that get
+ * theirs later; into that of names only if it is not new.
+ */
 static void
 index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 {
@@ -317,18 +342,37 @@ index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
 
-		if (!um_index_form(&table->indexes, i, slot, indexing, values, nulls))
+		if ((i == table->names && indexing == UM_INDEX_NEW) ||
+			!um_index_form(&table->indexes, i, slot, indexing, values, nulls))
 			continue;
 		if (table->later[i] != NULL)
 			tuplesort_putindextuplevalues(table->later[i],
 										  table->indexes.relation->ri_IndexRelationDescs[i],
 										  &slot->tts_tid, values, nulls);
-		else
+		else if (!is_summed_up(table, i, values, nulls, &slot->tts_tid))
 			um_index_put(&table->indexes, i, values, nulls, &slot->tts_tid, indexing);
 	}
 }
 
-/* Writes the new rows that are kept back; from then on they are found. */
+/* Puts a new row into the index of names; from then on it is found. */
+void
+um_rollup_index(UmRollupTable *table, const UmRollupName *name, ItemPointer tid)
+{
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS] = {0};
+	int			count = 0;
+
+	if (table->first_key == KEY_ORG)
+	{
+		nulls[count] = name->org.data == NULL;
+		values[count++] = nulls[0] ? (Datum) 0 : um_string_text(name->org);
+	}
+	values[count++] = DateADTGetDatum(name->day);
+	values[count] = Int32GetDatum(um_rollup_stored_hash(name->hash));
+	um_index_put(&table->indexes, table->names, values, nulls, tid, UM_INDEX_NEW);
+}
+
+/* Writes the new rows that are kept back. */
 void
 um_rollup_flush(UmRollupTable *table)
 {
@@ -338,6 +382,7 @@ um_rollup_flush(UmRollupTable *table)
 	for (int i = 0; i < table->nnew; i++)
 	{
 		index_row(table, table->new_rows[i], UM_INDEX_NEW);
+		*table->new_tids[i] = table->new_rows[i]->tts_tid;
 		ExecClearTuple(table->new_rows[i]);
 	}
 	table->nnew = 0;
@@ -603,9 +648,9 @@ is_nothing(const UmMeasures *measures)
 	return true;
 }
 
-/* Makes a new row, and keeps it back to be written with others. */
+/* Makes a new row, and keeps it back to be written with others, when its place is told. */
 static void
-add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
+add_new_row(UmRollupTable *table, Datum *values, bool *nulls, ItemPointer tid)
 {
 	MemoryContext old = MemoryContextSwitchTo(table->context);
 	TupleTableSlot *slot;
@@ -615,6 +660,7 @@ add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
 	if (table->new_rows[table->nnew] == NULL)
 		table->new_rows[table->nnew] = MakeSingleTupleTableSlot(RelationGetDescr(table->relation),
 																&TTSOpsHeapTuple);
+	table->new_tids[table->nnew] = tid;
 	slot = table->new_rows[table->nnew++];
 	ExecStoreHeapTuple(um_tuple_form_first(table->relation, COL_LAST, NULL, values, nulls), slot, true);
 	MemoryContextSwitchTo(old);
@@ -638,11 +684,11 @@ update_row(UmRollupTable *table, Datum *values, bool *nulls)
 }
 
 /*
- * Adds to the row of that name, or with sign -1 takes from it; makes it if
- * there is none, and drops it with its last call.  A name may come but once
- * until the table is flushed.
+ * Adds to the row of that name, or with sign -1 takes from it, and drops it with
+ * its last call; false if there is none.  A name may come but once until the
+ * table is flushed.
  */
-void
+bool
 um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
 {
 	Datum		values[UM_ROLLUP_COLUMNS];
@@ -650,27 +696,7 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 	UmMeasures	sums;
 
 	if (!find(table, name))
-	{
-		/* corrections that added up to nothing have no row to take one from */
-		if (sign < 0 && measures->requests != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UM_NOT_VERIFIED),
-					 errmsg("a row of table \"%s\" is missing", RelationGetRelationName(table->relation)),
-					 errhint("Calls that are not folded cannot be archived: SELECT usage_monitor.refresh(). If verify() finds differences, SELECT usage_monitor.rebuild_rollups().")));
-		sums = *measures;
-		for (int i = 0; i < UM_SUM_COUNT && sign < 0; i++)
-		{
-			memset(&sums.sum[i], 0, sizeof(UmNumber));
-			um_number_add(&sums.sum[i], &measures->sum[i], sign);
-		}
-		if (!is_nothing(&sums))
-		{
-			um_rollup_form(name, &sums, NULL, values, nulls);
-			add_new_row(table, values, nulls);
-		}
-		return;
-	}
-
+		return false;
 	add_to_slot(table, measures, sign, &sums);
 	if (is_nothing(&sums))
 		simple_heap_delete(table->relation, &table->slot->tts_tid);
@@ -680,6 +706,38 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 		update_row(table, values, nulls);
 	}
 	ExecClearTuple(table->slot);
+	return true;
+}
+
+/*
+ * Makes the row of a name that has none, with sign -1 of what is taken.  When the
+ * table is flushed it is told where that is, for the index of names; if it stays
+ * without, there is nothing to be said of it.
+ */
+void
+um_rollup_insert(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign,
+				 ItemPointer tid)
+{
+	Datum		values[UM_ROLLUP_COLUMNS];
+	bool		nulls[UM_ROLLUP_COLUMNS];
+	UmMeasures	sums = *measures;
+
+	ItemPointerSetInvalid(tid);
+	/* corrections that added up to nothing have no row to take one from */
+	if (sign < 0 && measures->requests != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UM_NOT_VERIFIED),
+				 errmsg("a row of table \"%s\" is missing", RelationGetRelationName(table->relation)),
+				 errhint("Calls that are not folded cannot be archived: SELECT usage_monitor.refresh(). If verify() finds differences, SELECT usage_monitor.rebuild_rollups().")));
+	for (int i = 0; i < UM_SUM_COUNT && sign < 0; i++)
+	{
+		memset(&sums.sum[i], 0, sizeof(UmNumber));
+		um_number_add(&sums.sum[i], &measures->sum[i], sign);
+	}
+	if (is_nothing(&sums))
+		return;
+	um_rollup_form(name, &sums, NULL, values, nulls);
+	add_new_row(table, values, nulls, tid);
 }
 
 /* duration_percentile(percentile, VARIADIC histogram) */

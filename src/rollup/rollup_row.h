@@ -104,6 +104,14 @@ um_rollup_stored_hash(int64 hash)
 /* New rows are written so many at a time. */
 #define UM_NEW_ROWS 200
 
+/* What an index that sums up blocks got last. */
+typedef struct UmRollupBlock
+{
+	bool		is_set;
+	BlockNumber block;
+	Datum		value;
+} UmRollupBlock;
+
 /* A walk along the index of names. */
 typedef struct UmRollupWalk
 {
@@ -130,8 +138,11 @@ typedef struct UmRollupTable
 	MemoryContext context;		/* of the scans, which allocate as they go */
 	TupleTableSlot *slot;
 	TupleTableSlot *updated;	/* what an index is to have of it */
+	int			names;			/* the place of the index of names among all */
 	Tuplesortstate **later;		/* what an index gets when the table is closed; NULL: nothing */
+	UmRollupBlock *blocks;		/* what an index got last */
 	TupleTableSlot *new_rows[UM_NEW_ROWS];	/* that are kept back, to be written together */
+	ItemPointer new_tids[UM_NEW_ROWS];	/* who is told where they are */
 	int			nnew;
 } UmRollupTable;
 
@@ -148,8 +159,11 @@ extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
 extern void um_rollup_walk(UmRollupTable *table, const UmRollupName *first, const UmRollupName *last,
 						   int64 count);
-extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
+extern bool um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);
+extern void um_rollup_insert(UmRollupTable *table, const UmRollupName *name,
+							 const UmMeasures *measures, int sign, ItemPointer tid);
+extern void um_rollup_index(UmRollupTable *table, const UmRollupName *name, ItemPointer tid);
 extern void um_rollup_flush(UmRollupTable *table);
 extern void um_rollup_close(UmRollupTable *table);
 
