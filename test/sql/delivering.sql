@@ -212,6 +212,14 @@ SELECT pg_temp.tell();
 SELECT pg_temp.tell() IS NULL;
 UPDATE usage_monitor.alert_channel SET posted_at = now() - interval '2 minutes';
 SELECT pg_temp.tell();
+-- a channel that was restored, of a time when more was allowed, is told nevertheless
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE usage_monitor.alert_channel SET target = 'https://example.com/0123456789abcdefghijklmnop', posted_at = NULL WHERE name = 'am';
+SET LOCAL session_replication_role = origin;
+SELECT pg_temp.tell();
+SELECT posted_at IS NOT NULL AS told FROM usage_monitor.alert_channel WHERE name = 'am';
+ROLLBACK;
 -- what is resolved before it was raised, for the clock was set back, ends when it starts; what is open does not end
 BEGIN;
 UPDATE usage_monitor.alert SET raised_at = now() + interval '1 hour';
