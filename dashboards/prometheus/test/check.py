@@ -228,8 +228,11 @@ class Figures(unittest.TestCase):
         with open(os.path.join(FILES, "..", "grafana", "usage.json"), encoding="utf8") as file:
             dashboard = json.load(file)
         everything = {v["name"]: v["allValue"] for v in dashboard["templating"]["list"] if v["type"] == "query"}
-        [grafana] = [p["targets"][0]["rawSql"] for p in dashboard["panels"] if p["title"] == "Today"]
-        grafana = re.sub(r"\$(\w+)", lambda m: everything[m.group(1)], grafana)
+        everything |= {"__timeFrom": "now", "__timeTo": "now"}
+
+        def grafana(title):
+            [sql] = [p["targets"][0]["rawSql"] for p in dashboard["panels"] if p["title"] == title]
+            return re.sub(r"\$(\w+)", lambda m: everything[m.group(1)], sql)
         orgs = "(SELECT DISTINCT org FROM usage_monitor.daily_usage) AS o"
         today, tomorrow = "usage_monitor.ledger_day(now())", "usage_monitor.ledger_day(now()) + 1"
         ways = {
@@ -238,7 +241,9 @@ class Figures(unittest.TestCase):
             "daily_usage": f"SELECT sum(cost) FROM usage_monitor.daily_usage WHERE day = {today}",
             "page_data()": f"SELECT (usage_monitor.page_data({today}, {tomorrow}) #>> '{{sums,today,cost}}')::numeric",
             "page_data(), its days": f"SELECT sum((d ->> 'cost')::numeric) FROM jsonb_array_elements(usage_monitor.page_data({today}, {tomorrow}) -> 'days') AS d",
-            "Grafana": grafana,
+            "Grafana": grafana("Today"),
+            "Grafana, the last moment": grafana("In the range"),
+            "Grafana, by model": f"SELECT sum(value) FROM ({grafana('Cost by model')}) AS g",
             "metrics()": "SELECT sum(value) FROM usage_monitor.metrics() WHERE metric = 'cost_today'",
             "metrics(), one by name": "SELECT sum(value) FROM usage_monitor.metrics(1) WHERE metric = 'cost_today'",
             "focus()": f'SELECT sum("BilledCost") FROM usage_monitor.focus({today}, {tomorrow})',
