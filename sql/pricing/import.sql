@@ -56,60 +56,10 @@ DECLARE
     starts CONSTANT timestamptz := coalesce(import_prices.valid_from, now());
     listed _usage_monitor._listed_rate[];
     kind   CONSTANT text := coalesce(import_prices.format, _usage_monitor._catalogue_format(import_prices.catalogue));
-    shape  CONSTANT text := CASE WHEN kind IN ('litellm', 'models.dev', 'openrouter') THEN 'object' ELSE 'array' END;
     wrong  record;
 BEGIN
     PERFORM _usage_monitor._progress('import', 'reading the catalogue', 0, 3);
-    IF kind IS NULL THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM010',
-            MESSAGE = 'the catalogue is of no known format',
-            HINT = 'Formats are litellm, genai-prices, models.dev, openrouter and usage_monitor. Pass the whole file, cast to jsonb.';
-    END IF;
-    IF kind NOT IN ('litellm', 'genai-prices', 'models.dev', 'openrouter', 'usage_monitor') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown catalogue format "%s"', kind),
-            HINT = 'Formats are litellm, genai-prices, models.dev, openrouter and usage_monitor.';
-    END IF;
-    IF jsonb_typeof(import_prices.catalogue) IS DISTINCT FROM shape THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM010',
-            MESSAGE = format('a catalogue of format "%s" must be a JSON %s, but is %s',
-                             kind, shape, coalesce(jsonb_typeof(import_prices.catalogue), 'null')),
-            HINT = 'Pass the whole file, cast to jsonb.';
-    END IF;
-
-    IF shape = 'array' THEN
-        SELECT e.place, jsonb_typeof(e.value) AS type INTO wrong
-          FROM jsonb_array_elements(import_prices.catalogue) WITH ORDINALITY AS e (value, place)
-         WHERE jsonb_typeof(e.value) <> 'object'
-         LIMIT 1;
-        IF FOUND THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'UM010',
-                MESSAGE = format('entry %s of the catalogue must be a JSON object, but is %s', wrong.place, wrong.type),
-                HINT = 'Pass the whole file, cast to jsonb.';
-        END IF;
-    END IF;
-
-    IF kind = 'litellm' THEN
-        listed := ARRAY(SELECT r FROM _usage_monitor._litellm_rates(import_prices.catalogue) r);
-    ELSIF kind = 'genai-prices' THEN
-        listed := ARRAY(SELECT r FROM _usage_monitor._genai_prices_rates(import_prices.catalogue) r);
-    ELSIF kind = 'models.dev' THEN
-        listed := ARRAY(SELECT r FROM _usage_monitor._models_dev_rates(import_prices.catalogue) r);
-    ELSIF kind = 'openrouter' THEN
-        IF jsonb_typeof(import_prices.catalogue -> 'data') IS DISTINCT FROM 'array' THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'UM010',
-                MESSAGE = 'a catalogue of format "openrouter" must have a list of models under "data"',
-                HINT = 'Pass the whole answer of GET /api/v1/models, cast to jsonb.';
-        END IF;
-        listed := ARRAY(SELECT r FROM _usage_monitor._openrouter_rates(import_prices.catalogue) r);
-    ELSE
-        listed := ARRAY(SELECT r FROM _usage_monitor._own_rates(import_prices.catalogue) r);
-    END IF;
+    listed := ARRAY(SELECT r FROM _usage_monitor._listed_rates(import_prices.catalogue, kind) r);
     IF NOT EXISTS (SELECT FROM unnest(listed) r WHERE r.meter IS NOT NULL) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM010',

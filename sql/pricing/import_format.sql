@@ -483,3 +483,63 @@ RETURN CASE
 END;
 
 COMMENT ON FUNCTION _usage_monitor._catalogue_format(jsonb) IS 'Which format a catalogue seems to be of; NULL: none that is known.';
+
+CREATE FUNCTION _usage_monitor._listed_rates(catalogue jsonb, kind text) RETURNS SETOF _usage_monitor._listed_rate
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    shape CONSTANT text := CASE WHEN kind IN ('litellm', 'models.dev', 'openrouter') THEN 'object' ELSE 'array' END;
+    wrong record;
+BEGIN
+    IF kind IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM010',
+            MESSAGE = 'the catalogue is of no known format',
+            HINT = 'Formats are litellm, genai-prices, models.dev, openrouter and usage_monitor. Pass the whole file, cast to jsonb.';
+    END IF;
+    IF kind NOT IN ('litellm', 'genai-prices', 'models.dev', 'openrouter', 'usage_monitor') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('unknown catalogue format "%s"', kind),
+            HINT = 'Formats are litellm, genai-prices, models.dev, openrouter and usage_monitor.';
+    END IF;
+    IF jsonb_typeof(catalogue) IS DISTINCT FROM shape THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM010',
+            MESSAGE = format('a catalogue of format "%s" must be a JSON %s, but is %s',
+                             kind, shape, coalesce(jsonb_typeof(catalogue), 'null')),
+            HINT = 'Pass the whole file, cast to jsonb.';
+    END IF;
+
+    IF shape = 'array' THEN
+        SELECT e.place, jsonb_typeof(e.value) AS type INTO wrong
+          FROM jsonb_array_elements(catalogue) WITH ORDINALITY AS e (value, place)
+         WHERE jsonb_typeof(e.value) <> 'object'
+         LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'UM010',
+                MESSAGE = format('entry %s of the catalogue must be a JSON object, but is %s', wrong.place, wrong.type),
+                HINT = 'Pass the whole file, cast to jsonb.';
+        END IF;
+    END IF;
+    IF kind = 'openrouter' AND jsonb_typeof(catalogue -> 'data') IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM010',
+            MESSAGE = 'a catalogue of format "openrouter" must have a list of models under "data"',
+            HINT = 'Pass the whole answer of GET /api/v1/models, cast to jsonb.';
+    END IF;
+
+    CASE kind
+        WHEN 'litellm' THEN RETURN QUERY SELECT * FROM _usage_monitor._litellm_rates(catalogue);
+        WHEN 'genai-prices' THEN RETURN QUERY SELECT * FROM _usage_monitor._genai_prices_rates(catalogue);
+        WHEN 'models.dev' THEN RETURN QUERY SELECT * FROM _usage_monitor._models_dev_rates(catalogue);
+        WHEN 'openrouter' THEN RETURN QUERY SELECT * FROM _usage_monitor._openrouter_rates(catalogue);
+        ELSE RETURN QUERY SELECT * FROM _usage_monitor._own_rates(catalogue);
+    END CASE;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._listed_rates(jsonb, text) IS
+    'The rates of a catalogue of that format. Errors: UM008 unknown format, UM010 a catalogue of another one.';
