@@ -178,6 +178,15 @@ um_use_rate(const UmPriceChoice *choice, const UmUse *use, UmMeter m,
 	return rate;
 }
 
+/* Says why a call has no cost. */
+static int
+unpriced(UmCost *cost, UmUnpriced why, UmMeter meter)
+{
+	cost->unpriced = why;
+	cost->unpriced_meter = meter;
+	return -1;
+}
+
 /*
  * Finds the rate of each leaf, and returns how many there are; -1 where a
  * rate is missing, as cost->unpriced then says.  Both prices of a choice have
@@ -188,7 +197,9 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 		   UmCost *cost)
 {
 	uint64		meters = use->used | UM_METER_BIT(UM_METER_REQUEST);
+	bool		nothing_known = use->used == 0 && use->input_unknown && use->output_unknown;
 	UmQuantity	leaf[UM_METER_COUNT];
+	UmMeter		missing = UM_METER_NONE;
 	int			n = 0;
 
 	if (choice->standard != NULL && choice->own != choice->standard &&
@@ -197,31 +208,16 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 
 	make_leaves(use, leaf);
 	if (leaf[UM_METER_INPUT].value < 0 && !use->input_unknown)
-	{
-		cost->unpriced_meter = merge_modalities(choice, use, ts, leaf);
-		if (cost->unpriced_meter != UM_METER_NONE)
-		{
-			cost->unpriced = UM_UNPRICED_NO_COUNT;
-			return -1;
-		}
-	}
-	if (use->used == 0 && use->input_unknown && use->output_unknown)
-	{
-		/* nothing is known but that there was a call: enough where only that is billed */
-		cost->unpriced_meter = first_billed(choice);
-		if (cost->unpriced_meter != UM_METER_NONE)
-		{
-			cost->unpriced = UM_UNPRICED_NO_COUNT;
-			return -1;
-		}
-	}
-	else
-	{
-		if (use->input_unknown)
-			meters |= UM_METER_BIT(UM_METER_INPUT);
-		if (use->output_unknown)
-			meters |= UM_METER_BIT(UM_METER_OUTPUT);
-	}
+		missing = merge_modalities(choice, use, ts, leaf);
+	else if (nothing_known)
+		/* but that there was a call: enough where only that is billed */
+		missing = first_billed(choice);
+	if (missing != UM_METER_NONE)
+		return unpriced(cost, UM_UNPRICED_NO_COUNT, missing);
+	if (use->input_unknown && !nothing_known)
+		meters |= UM_METER_BIT(UM_METER_INPUT);
+	if (use->output_unknown && !nothing_known)
+		meters |= UM_METER_BIT(UM_METER_OUTPUT);
 
 	for (; meters != 0; meters &= meters - 1)
 	{
@@ -238,9 +234,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 			/* most vendors do not bill the request as such */
 			if (m == UM_METER_REQUEST && use->quantity[m].value == 0)
 				continue;
-			cost->unpriced = UM_UNPRICED_NO_RATE;
-			cost->unpriced_meter = m;
-			return -1;
+			return unpriced(cost, UM_UNPRICED_NO_RATE, m);
 		}
 		if (m == UM_METER_US_INFERENCE || m == UM_METER_EU_INFERENCE)
 		{
@@ -252,9 +246,7 @@ find_items(UmPriceChoice *choice, const UmUse *use, TimestampTz ts, UmItem *item
 		{
 			if (item->rate->free)
 				continue;
-			cost->unpriced = UM_UNPRICED_NO_COUNT;
-			cost->unpriced_meter = m;
-			return -1;
+			return unpriced(cost, UM_UNPRICED_NO_COUNT, m);
 		}
 		item->meter = m;
 		item->quantity = leaf[m];

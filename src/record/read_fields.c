@@ -160,76 +160,55 @@ tell_line(const UmObject *object, const UmLine *line, const UmHit *hits, int nhi
 	pfree(groups);
 }
 
-/* Reads an object: the lines of its family first, then those of any. */
-void
-um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *told)
+/* Does the path that led to a hit hold for the object?  A line has paths of both kinds now and then. */
+static bool
+holds_for(const UmObject *object, const UmHit *hit)
 {
-	CountName  *names = palloc0(sizeof(CountName) * UM_TOLD_COUNT);
-	CountName  *names_otherwise = palloc0(sizeof(CountName) * UM_TOLD_COUNT);
+	return hit->in_response ? object->is_response : object->is_usage;
+}
 
-	memset(told, 0, sizeof(UmCounts));
-	told->rest = -1;
-	for (int pass = 0; pass < 2; pass++)
-		for (int i = 0; i < object->nhits;)
+/* Takes in what a line says that tells no meter. */
+static void
+tell_other(UmReader *r, const UmObject *object, const UmHit *hit, int family)
+{
+	const UmLine *line = &r->shapes->lines[hit->end.line];
+	UmMeaning	meaning = line->meaning;
+	UmNode	   *node = hit->node;
+	bool		is_equation = meaning == UM_MEANS_IS_PROVIDER || meaning == UM_MEANS_IS_TIER ||
+		meaning == UM_MEANS_IS_THERE;
+	bool		is_of_stream = meaning == UM_MEANS_BEGINS || meaning == UM_MEANS_ENDS;
+
+	if (meaning == UM_MEANS_USAGE || meaning == UM_MEANS_OPEN || meaning == UM_MEANS_FAMILY ||
+		(node->read_by == object->number && !is_equation && !is_of_stream))
+		return;
+	if (meaning == UM_MEANS_IS_THERE)
+		r->is_there[line->told[0].meter] = true;
+	else if (is_equation)
+		note(r, meaning, hit, object, family);
+	else if (meaning == UM_MEANS_NOTHING)
+		node->passed_by = node->read_by = object->number;
+	else if (meaning == UM_MEANS_STEP || meaning == UM_MEANS_CALL)
+	{
+		if (um_node_is_container(node) && !node->is_array && !um_node_is_empty(node))
 		{
-			const UmHit *hit = &object->hits[i];
-			const UmLine *line = &r->shapes->lines[hit->end.line];
-			int			n = 1;
-
-			while (i + n < object->nhits && object->hits[i + n].end.line == hit->end.line)
-				n++;
-			if ((pass == 0 ? !is_of_family(r, line, family) : line->family != 0) ||
-				!(hit->in_response ? object->is_response : object->is_usage))
-			{
-				/* a line has paths of both kinds now and then */
-				i += 1;
-				continue;
-			}
-			n = 1;
-			while (i + n < object->nhits && object->hits[i + n].end.line == hit->end.line &&
-				   (object->hits[i + n].in_response ? object->is_response : object->is_usage))
-				n++;
-			if (line->meaning == UM_MEANS_METER)
-				tell_line(object, line, hit, n, names, names_otherwise, told);
-			else
-				for (int h = 0; h < n; h++)
-				{
-					UmNode	   *node = hit[h].node;
-					bool		is_equation = line->meaning == UM_MEANS_IS_PROVIDER ||
-						line->meaning == UM_MEANS_IS_TIER || line->meaning == UM_MEANS_IS_THERE;
-					bool		is_of_stream = line->meaning == UM_MEANS_BEGINS ||
-						line->meaning == UM_MEANS_ENDS;
-
-					if (line->meaning == UM_MEANS_USAGE || line->meaning == UM_MEANS_OPEN ||
-						line->meaning == UM_MEANS_FAMILY ||
-						(node->read_by == object->number && !is_equation && !is_of_stream))
-						continue;
-					if (line->meaning == UM_MEANS_IS_THERE)
-						r->is_there[line->told[0].meter] = true;
-					else if (is_equation)
-						note(r, line->meaning, &hit[h], object, family);
-					else if (line->meaning == UM_MEANS_NOTHING)
-						node->passed_by = node->read_by = object->number;
-					else if (line->meaning == UM_MEANS_STEP || line->meaning == UM_MEANS_CALL)
-					{
-						if (um_node_is_container(node) && !node->is_array && !um_node_is_empty(node))
-						{
-							node->passed_by = node->read_by = object->number;
-							note(r, line->meaning, &hit[h], object, family);
-						}
-					}
-					else if (!um_node_is_container(node) || is_of_stream ||
-							 line->meaning == UM_MEANS_ERROR || line->meaning == UM_MEANS_REFUSE)
-					{
-						node->read_by = object->number;
-						note(r, line->meaning, &hit[h], object, family);
-						if (line->meaning == UM_MEANS_HOLD && !um_node_is_empty(node))
-							um_hold(r, um_path_of(object, node), node);
-					}
-				}
-			i += n;
+			node->passed_by = node->read_by = object->number;
+			note(r, meaning, hit, object, family);
 		}
+	}
+	else if (!um_node_is_container(node) || is_of_stream ||
+			 meaning == UM_MEANS_ERROR || meaning == UM_MEANS_REFUSE)
+	{
+		node->read_by = object->number;
+		note(r, meaning, hit, object, family);
+		if (meaning == UM_MEANS_HOLD && !um_node_is_empty(node))
+			um_hold(r, um_path_of(object, node), node);
+	}
+}
 
+/* Holds the call for what no line has read. */
+static void
+hold_unread(UmReader *r, const UmObject *object)
+{
 	for (int i = 0; i < object->nleaves; i++)
 	{
 		UmNode	   *leaf = object->leaves[i];
@@ -240,6 +219,36 @@ um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *told)
 			!is_passed(object, leaf))
 			um_hold(r, um_path_of(object, leaf), leaf);
 	}
+}
+
+/* Reads an object: the lines of its family first, then those of any. */
+void
+um_tell_object(UmReader *r, UmObject *object, int family, UmCounts *told)
+{
+	CountName  *names = palloc0(sizeof(CountName) * UM_TOLD_COUNT);
+	CountName  *names_otherwise = palloc0(sizeof(CountName) * UM_TOLD_COUNT);
+
+	memset(told, 0, sizeof(UmCounts));
+	told->rest = -1;
+	for (int pass = 0; pass < 2; pass++)
+		for (int i = 0, n; i < object->nhits; i += n)
+		{
+			const UmHit *hit = &object->hits[i];
+			const UmLine *line = &r->shapes->lines[hit->end.line];
+
+			n = 1;
+			if ((pass == 0 ? !is_of_family(r, line, family) : line->family != 0) || !holds_for(object, hit))
+				continue;
+			/* all that the line leads to */
+			while (i + n < object->nhits && hit[n].end.line == hit->end.line && holds_for(object, &hit[n]))
+				n++;
+			if (line->meaning == UM_MEANS_METER)
+				tell_line(object, line, hit, n, names, names_otherwise, told);
+			else
+				for (int h = 0; h < n; h++)
+					tell_other(r, object, &hit[h], family);
+		}
+	hold_unread(r, object);
 	pfree(names);
 	pfree(names_otherwise);
 }
