@@ -60,6 +60,7 @@ SQL_PARTS = \
 	sql/pricing/import.sql \
 	sql/ledger/close_period.sql \
 	sql/pricing/reprice.sql \
+	sql/ledger/refund.sql \
 	sql/ledger/void.sql \
 	sql/ledger/erasure.sql \
 	sql/record/reread.sql \

@@ -203,6 +203,19 @@ $$;
 COMMENT ON FUNCTION _usage_monitor._span_response(jsonb, jsonb, text) IS
     'What a span says of a call, as a response that record() reads; NULL: the span is not a call, or only repeats what the spans within it say.';
 
+CREATE FUNCTION _usage_monitor._span_failure(span jsonb, attributes jsonb, event text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN span #>> '{status,code}' IN ('2', 'STATUS_CODE_ERROR') OR span #>> '{status,status_code}' = 'ERROR'
+         OR attributes ->> 'error.type' <> '' OR attributes ->> 'success' = 'false' OR event LIKE '%.api\_error'
+    THEN coalesce(nullif(span #>> '{status,message}', ''), nullif(span #>> '{status,description}', ''),
+                  attributes ->> 'error.message', attributes ->> 'error_message', attributes ->> 'exception.message', attributes ->> 'error',
+                  attributes ->> 'error.type', attributes ->> 'error_type', attributes ->> 'status_code', 'failed')
+END;
+
+COMMENT ON FUNCTION _usage_monitor._span_failure(jsonb, jsonb, text) IS
+    'Why the call of a span failed; NULL: it did not.';
+
 CREATE FUNCTION _usage_monitor._is_same_use(known _usage_monitor._span, usage usage_monitor.normalized_usage) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (usage.input_tokens IS NULL AND usage.output_tokens IS NULL)
@@ -368,18 +381,12 @@ BEGIN
                     HINT = 'No attribute describes a call to a model. Expected are attributes named gen_ai.*, llm.* or ai.*, or an event of a coding agent, such as claude_code.api_request.';
             END IF;
 
-            IF item.span #>> '{status,code}' IN ('2', 'STATUS_CODE_ERROR') OR item.span #>> '{status,status_code}' = 'ERROR'
-               OR a ->> 'error.type' <> '' OR a ->> 'success' = 'false' OR event LIKE '%.api\_error' THEN
-                failure := coalesce(nullif(item.span #>> '{status,message}', ''), nullif(item.span #>> '{status,description}', ''),
-                                    a ->> 'error.message', a ->> 'error_message', a ->> 'exception.message', a ->> 'error',
-                                    a ->> 'error.type', a ->> 'error_type', a ->> 'status_code', 'failed');
-                IF NOT EXISTS (SELECT FROM jsonb_each(response) AS r
+            failure := _usage_monitor._span_failure(item.span, a, event);
+            IF failure IS NOT NULL
+               AND NOT EXISTS (SELECT FROM jsonb_each(response) AS r
                                 WHERE r.key ~ '^(gen_ai|llm|ai)\.(usage|token_count)\M' OR r.key = 'usage_details'
                                    OR (r.key = event AND r.value <> '{}')) THEN
-                    response := response || jsonb_build_object('error', jsonb_build_object('message', failure));
-                END IF;
-            ELSE
-                failure := NULL;
+                response := response || jsonb_build_object('error', jsonb_build_object('message', failure));
             END IF;
 
             provider := coalesce(a ->> 'gen_ai.provider.name', a ->> 'gen_ai.system', a ->> 'llm.provider', a ->> 'llm.system',
