@@ -5,13 +5,20 @@ import { csv } from './csv.mjs'
 import { advice, calls, connect, download, handleAlerts, names, page, readOnly } from './database.mjs'
 import { BadRequest, FILTERS, parseFilters } from './filters.mjs'
 
+function setting (name, otherwise, most = 3600000) {
+  const value = Number(process.env[name] || otherwise)
+  if (Number.isInteger(value) && value >= 0 && value <= most) return value
+  console.error(`${name} must be a whole number from 0 to ${most}, but is "${process.env[name]}"`)
+  process.exit(1)
+}
 const host = process.env.HOST ?? '127.0.0.1'
-const port = Number(process.env.PORT ?? 8765)
-const timeout = Number(process.env.STATEMENT_TIMEOUT_MS ?? 15000)
-const fresh = Number(process.env.FRESH_MS ?? 5000)
+const port = setting('PORT', 8765, 65535)
+const timeout = setting('STATEMENT_TIMEOUT_MS', 15000)
+const fresh = setting('FRESH_MS', 5000)
 const CALLS = 50
 // a request by another name was made by somebody else's page
-const hosts = new Set([`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`, ...(process.env.ALLOWED_HOSTS ?? '').split(',').filter(Boolean)])
+const hosts = new Set([...['127.0.0.1', 'localhost', '[::1]'].map(name => port === 80 ? name : `${name}:${port}`),
+  ...(process.env.ALLOWED_HOSTS ?? '').toLowerCase().split(',').map(name => name.trim()).filter(Boolean)])
 
 const dist = new URL('./dist/', import.meta.url)
 if (!existsSync(new URL('index.html', dist))) { console.error('There is no dist/index.html: run "npm run build" first.'); process.exit(1) }
@@ -99,7 +106,7 @@ async function handle (request, response) {
 }
 
 async function answer (request, response) {
-  if (!hosts.has(request.headers.host)) return json(response, 421, { error: 'unknown host' })
+  if (!hosts.has(request.headers.host?.toLowerCase())) return json(response, 421, { error: 'unknown host' })
   let url
   try { url = new URL(request.url, 'http://local') } catch { return json(response, 404, { error: 'not found' }) }
   if (request.method === 'POST' && url.pathname === '/api/alerts') return handle(request, response)

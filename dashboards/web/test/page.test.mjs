@@ -63,7 +63,8 @@ const same = (got, want, what) => assert.equal(String(got).replace(/(\.\d*?)0+$/
 
 describe('the server', () => {
   test('refuses another host, another site, what it does not know, and other files', async () => {
-    assert.equal((await live.get('/', { headers: { Host: 'evil.example' } })).status, 421)
+    for (const host of ['evil.example', `evil.example:${live.port}`, '127.0.0.1', `localhost:${live.port}.evil.example`]) assert.equal((await live.get('/', { headers: { Host: host } })).status, 421, host)
+    assert.equal((await live.get('/', { headers: { Host: `LocalHost:${live.port}` } })).status, 200)
     assert.equal((await live.get('/api/page', { method: 'POST' })).status, 405)
     assert.equal((await live.get('/api/page?nonsense=1')).status, 400)
     assert.equal((await live.get('/api/page?range=2026-13-01_2026-13-02')).status, 400)
@@ -91,6 +92,15 @@ describe('the server', () => {
     assert.ok(report.includes('"cost": ' + await one("SELECT usage_monitor.report('monthly') #>> '{summary,cost}'")))
     const days = (await live.get('/api/download?what=day&format=csv&range=30d')).body.trim().split('\r\n')
     assert.equal(days.length - 1, Number(await one('SELECT count(*) FROM usage_monitor.daily_total WHERE day > usage_monitor.ledger_day(now()) - 30')))
+  })
+  test('knows other names, and says which setting is none', async () => {
+    const named = await serve('web_reader', 'web_full', { ALLOWED_HOSTS: 'usage.example, Usage.Example:8443' })
+    for (const host of ['usage.example', 'usage.example:8443']) assert.equal((await named.get('/', { headers: { Host: host } })).status, 200, host)
+    await named.stop()
+    for (const [name, value] of [['PORT', 'http'], ['PORT', '65536'], ['STATEMENT_TIMEOUT_MS', '15s'], ['FRESH_MS', '-1']]) {
+      assert.throws(() => execFileSync(process.execPath, ['server.mjs'], { env: { ...process.env, [name]: value }, stdio: 'pipe', timeout: 20000 }),
+        error => error.status === 1 && error.stderr.toString().startsWith(`${name} must be a whole number from 0 to `))
+    }
   })
   test('ends a query that takes too long', async () => {
     const slow = await serve('web_reader', 'web_full', { STATEMENT_TIMEOUT_MS: 1 })
