@@ -29,11 +29,15 @@ CREATE FUNCTION _usage_monitor._check_usage_field() RETURNS trigger
     AS 'MODULE_PATHNAME', 'usage_monitor_check_usage_field';
 
 COMMENT ON FUNCTION _usage_monitor._check_usage_field() IS
-    'Row trigger of usage_field: refuses a line that cannot be compiled (UM008), and a change of a shipped one (UM011).';
+    'Row trigger of usage_field: refuses a line that cannot be compiled (UM008).';
 
 CREATE TRIGGER check_usage_field
-    BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.usage_field
+    BEFORE INSERT OR UPDATE ON usage_monitor.usage_field
     FOR EACH ROW EXECUTE FUNCTION _usage_monitor._check_usage_field();
+
+CREATE TRIGGER protect_shipped
+    BEFORE INSERT OR UPDATE OR DELETE ON usage_monitor.usage_field
+    FOR EACH ROW EXECUTE FUNCTION _usage_monitor._protect_shipped();
 
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_field', 'WHERE source = ''own''');
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.usage_field_line_seq', '');

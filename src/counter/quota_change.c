@@ -158,11 +158,10 @@ note_change(int64 quota_id)
 static void
 note_overridden(HeapTuple row, TupleDesc desc)
 {
-	bool		isnull;
-	Datum		overrides = SPI_getbinval(row, desc, SPI_fnumber(desc, "overrides"), &isnull);
+	int64		overridden = um_int64_column(row, desc, SPI_fnumber(desc, "overrides"));
 
-	if (!isnull)
-		note_change(DatumGetInt64(overrides))->recount = true;
+	if (overridden != 0)
+		note_change(overridden)->recount = true;
 }
 
 /*
@@ -176,13 +175,8 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = um_trigger(fcinfo, "_quota_changed", TRIGGER_EVENT_ROW, &table, 1);
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	Change	   *change;
-	int64		quota_id;
-	Datum		created;
-	bool		isnull;
 
-	quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
-										   SPI_fnumber(desc, "quota_id"), &isnull));
-	change = note_change(quota_id);
+	change = note_change(um_int64_column(trigdata->tg_trigtuple, desc, SPI_fnumber(desc, "quota_id")));
 	if (trigdata->tg_trigger->tgnargs > 0 && strcmp(trigdata->tg_trigger->tgargs[0], "recount") == 0)
 	{
 		change->recount = true;
@@ -194,12 +188,8 @@ usage_monitor_quota_changed(PG_FUNCTION_ARGS)
 	if (um_is_replicated())
 		change->restored = !um_replicated_is_live();
 	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-	{
-		created = SPI_getbinval(trigdata->tg_trigtuple, desc,
-								SPI_fnumber(desc, "created_at"), &isnull);
-		change->restored = !isnull &&
-			DatumGetTimestampTz(created) != GetCurrentTransactionStartTimestamp();
-	}
+		change->restored = GetCurrentTransactionStartTimestamp() !=
+			um_int64_column(trigdata->tg_trigtuple, desc, SPI_fnumber(desc, "created_at"));
 	return PointerGetDatum(NULL);
 }
 
@@ -213,16 +203,13 @@ usage_monitor_quota_adjusted(PG_FUNCTION_ARGS)
 {
 	static const UmRelation table = UM_QUOTA_ADJUSTMENT;
 	TriggerData *trigdata = um_trigger(fcinfo, "_quota_adjusted", TRIGGER_EVENT_ROW, &table, 1);
-	TupleDesc	desc;
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	Change	   *change;
 	int64		quota_id;
-	bool		isnull;
 
 	if (um_is_restoring() || um_is_replicated())
 	{
-		desc = RelationGetDescr(trigdata->tg_relation);
-		quota_id = DatumGetInt64(SPI_getbinval(trigdata->tg_trigtuple, desc,
-											   SPI_fnumber(desc, "quota_id"), &isnull));
+		quota_id = um_int64_column(trigdata->tg_trigtuple, desc, SPI_fnumber(desc, "quota_id"));
 		change = find_change(quota_id);
 		if (change == NULL)
 		{
@@ -394,13 +381,10 @@ um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 	{
 		HeapTuple	row = SPI_tuptable->vals[k];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
 
-		char	   *subject = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
-
-		added[k].name = um_counter_name(DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull)),
-										um_string_of(subject),
-										DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
+		added[k].name = um_counter_name(um_int64_column(row, desc, 1),
+										um_string_of(um_text_column(row, desc, 2)),
+										um_int64_column(row, desc, 3));
 	}
 	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);

@@ -27,7 +27,6 @@
 #include "ledger/ledger.h"
 #include "ledger/published.h"
 #include "ledger/row_check.h"
-#include "ledger/row_cost.h"
 #include "ledger/unpriced_alert.h"
 #include "miscadmin.h"
 #include "rollup/correction.h"

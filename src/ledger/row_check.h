@@ -1,6 +1,6 @@
 /*
  * row_check.h
- *		What a client may write into a row of the ledger.
+ *		What a client may write into a row of the ledger, and what that costs.
  */
 #ifndef UM_ROW_CHECK_H
 #define UM_ROW_CHECK_H
@@ -13,5 +13,10 @@ extern void um_call_check(const UmString *names, Jsonb *tags);
 extern void um_row_fill(UmRow *row);
 extern char *um_row_unread(const UmRow *row);
 extern void um_row_check(UmRow *row, const UmRow *old, UmUse *use);
+
+/* row_cost.c */
+extern void um_row_price(UmRow *row, const UmUse *use);
+extern void um_row_keep_cost(UmRow *row, const UmRow *old, const UmUse *use, bool may_be_negative);
+extern void um_row_fill_list_cost(UmRow *row, const UmUse *use);
 
 #endif							/* UM_ROW_CHECK_H */

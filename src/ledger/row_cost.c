@@ -11,9 +11,7 @@
 #include "fmgr.h"
 #include "ledger/bounds.h"
 #include "ledger/row_check.h"
-#include "ledger/row_cost.h"
 #include "pricing/cost.h"
-#include "pricing/exchange_rate.h"
 #include "utils/timestamp.h"
 
 static void

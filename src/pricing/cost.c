@@ -18,8 +18,6 @@
 #include "lib/stringinfo.h"
 #include "port/pg_bitutils.h"
 #include "pricing/cost.h"
-#include "pricing/discount.h"
-#include "pricing/exchange_rate.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"

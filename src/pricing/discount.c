@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "base/catalog.h"
-#include "pricing/discount.h"
+#include "pricing/price.h"
 
 typedef struct Discount
 {

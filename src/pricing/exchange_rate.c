@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "base/catalog.h"
-#include "pricing/exchange_rate.h"
+#include "pricing/price.h"
 
 typedef struct ExchangeRate
 {

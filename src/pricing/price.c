@@ -14,8 +14,6 @@
 #include "base/setting.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "pricing/discount.h"
-#include "pricing/exchange_rate.h"
 #include "pricing/price.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

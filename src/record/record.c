@@ -19,7 +19,6 @@
 #include "funcapi.h"
 #include "ledger/duplicate_request.h"
 #include "miscadmin.h"
-#include "pricing/exchange_rate.h"
 #include "pricing/price.h"
 #include "pricing/usage_check.h"
 #include "record/reader.h"

@@ -13,7 +13,6 @@
 #include "base/catalog.h"
 #include "base/error.h"
 #include "base/grow.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -625,14 +624,6 @@ um_shapes(void)
 	return shapes;
 }
 
-static bool
-is_shipped(HeapTuple row, TupleDesc desc)
-{
-	char	   *source = um_text_column(row, desc, SPI_fnumber(desc, "source"));
-
-	return source != NULL && strcmp(source, "shipped") == 0;
-}
-
 /* Row trigger of usage_field: refuses a line that cannot be compiled. */
 Datum
 usage_monitor_check_usage_field(PG_FUNCTION_ARGS)
@@ -640,20 +631,11 @@ usage_monitor_check_usage_field(PG_FUNCTION_ARGS)
 	static const UmRelation table = UM_USAGE_FIELD;
 	TriggerData *trigdata = um_trigger(fcinfo, "_check_usage_field",
 									   TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, &table, 1);
-	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
-	HeapTuple	row = is_update ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple :
+		trigdata->tg_trigtuple;
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	char	   *field[3];
 
-	/* a dump holds only the user's lines: an edit of others would be lost */
-	if (!creating_extension &&
-		(is_shipped(trigdata->tg_trigtuple, desc) || (is_update && is_shipped(row, desc))))
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_READ_ONLY),
-				 errmsg("shipped rows of \"%s\" are read only", "usage_field"),
-				 errhint("Add a line of your own: it comes before the shipped ones.")));
-	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
-		return PointerGetDatum(row);
 	for (int i = 0; i < (int) lengthof(field); i++)
 	{
 		static const char *const names[] = {"family", "path", "meaning"};
