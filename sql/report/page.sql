@@ -268,7 +268,6 @@ DECLARE
     cache       jsonb;
     forecast    jsonb;
     unpriced    jsonb;
-    result      jsonb;
     kind        text;
 BEGIN
     PERFORM _usage_monitor._check_days("from", "to");
@@ -343,12 +342,12 @@ BEGIN
           USING "from", past_day, today, before_from, month, last_month;
     END IF;
 
-    /* The days by model: the six dearest, and the others together. */
+    /* The days by model: the six dearest, and the others together.  And models with calls that have no price. */
     found := _usage_monitor._page_source('{model}', conditions, "from", past_day, from_calls);
     IF found.source IS NOT NULL THEN
         EXECUTE format($query$
             WITH used AS MATERIALIZED (
-                SELECT s.day, s.model, sum(s.cost) AS cost
+                SELECT s.day, s.model, sum(s.cost) AS cost, sum(s.unpriced_requests) AS unpriced_requests
                   FROM %s AS s
                  GROUP BY s.day, s.model
             ), dearest AS (
@@ -360,6 +359,12 @@ BEGIN
                   FROM used AS u
                   JOIN dearest AS d ON d.model = u.model
                  GROUP BY u.day, least(d.place, 7)
+            ), unpriced AS (
+                SELECT u.model, sum(u.unpriced_requests)::bigint AS requests,
+                       row_number() OVER (ORDER BY sum(u.unpriced_requests) DESC, u.model) AS place
+                  FROM used AS u
+                 GROUP BY u.model
+                HAVING sum(u.unpriced_requests) > 0
             )
             SELECT jsonb_build_object(
                        'models', (SELECT coalesce(jsonb_agg(d.model ORDER BY d.place), '[]') FROM dearest AS d WHERE d.place <= 6),
@@ -370,10 +375,15 @@ BEGIN
                                            FROM generate_series($1::timestamp, $2::timestamp - interval '1 day', interval '1 day') AS d (day)
                                           CROSS JOIN generate_series(1, 7) AS p (place)
                                            LEFT JOIN cell AS c ON c.day = d.day AND c.place = p.place
-                                          GROUP BY d.day) AS r))
+                                          GROUP BY d.day) AS r)),
+                   (SELECT jsonb_build_object('requests', coalesce(sum(u.requests), 0)::text,
+                                              'models', coalesce(jsonb_agg(jsonb_build_object('model', u.model, 'requests', u.requests::text) ORDER BY u.place)
+                                                                 FILTER (WHERE u.place <= $3), '[]'),
+                                              'others', count(*) FILTER (WHERE u.place > $3))
+                      FROM unpriced AS u)
             $query$, found.source)
-           INTO stack
-          USING "from", past_day;
+           INTO stack, unpriced
+          USING "from", past_day, "limit";
     END IF;
 
     /* Where it goes. */
@@ -484,7 +494,7 @@ BEGIN
          LIMIT 1;
     END IF;
 
-    result := jsonb_build_object(
+    RETURN jsonb_build_object(
         'meta', jsonb_build_object(
             'generated_at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             'today', today,
@@ -516,27 +526,8 @@ BEGIN
                FROM _usage_monitor._anomalous_days("from", 2, 7, array_remove(ARRAY[org], NULL), org IS NULL) AS a
               WHERE a.day < "to" AND a.cost > a.expected) END,
         'quotas', _usage_monitor._page_quotas(org, 2 * "limit"),
-        'alerts', _usage_monitor._page_alerts(org, "limit"));
-
-    /* Models without a price, as rollups know them. */
-    found := _usage_monitor._page_source('{model}', conditions, "from", past_day, from_calls);
-    IF found.source IS NOT NULL THEN
-        EXECUTE format($query$
-            SELECT jsonb_build_object('requests', coalesce(sum(u.requests), 0)::text,
-                                      'models', coalesce(jsonb_agg(jsonb_build_object('model', u.model, 'requests', u.requests::text) ORDER BY u.requests DESC, u.model)
-                                                         FILTER (WHERE u.place <= $1), '[]'),
-                                      'others', count(*) FILTER (WHERE u.place > $1))
-              FROM (SELECT s.model, sum(s.unpriced_requests)::bigint AS requests,
-                           row_number() OVER (ORDER BY sum(s.unpriced_requests) DESC, s.model) AS place
-                      FROM %s AS s
-                     WHERE s.unpriced_requests <> 0
-                     GROUP BY s.model
-                    HAVING sum(s.unpriced_requests) > 0) AS u
-            $query$, found.source)
-           INTO unpriced
-          USING "limit";
-    END IF;
-    RETURN result || jsonb_build_object('unpriced', unpriced);
+        'alerts', _usage_monitor._page_alerts(org, "limit"),
+        'unpriced', unpriced);
 END
 $$;
 

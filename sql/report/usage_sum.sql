@@ -1,7 +1,7 @@
 /*
  * Adding up the aggregate views, for functions and reports.
  *
- * Nothing here reads the ledger.  Without an organisation the *_total views
+ * Nothing here reads the ledger, but for sessions.  Without an organisation the *_total views
  * are read, which have one row where the others have one for each of them.
  * Queries are made for each call, so that they are planned for what is asked.
  * To compile them would take longer than to run them: hence jit = off, as in
