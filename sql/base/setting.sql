@@ -69,6 +69,23 @@ RETURN coalesce('"' || value || '"', 'NULL');
 
 COMMENT ON FUNCTION _usage_monitor._quoted(text) IS 'A value as messages name it.';
 
+CREATE FUNCTION _usage_monitor._check_keyword(what text, value text, owner text, known text[]) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value IS NULL OR value <> ALL (known) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM008',
+            MESSAGE = format('unknown %s %s of %s', what, _usage_monitor._quoted(value), owner),
+            HINT = format('Write %s or %s.', array_to_string(trim_array(known, 1), ', '), known[cardinality(known)]);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_keyword(text, text, text, text[]) IS
+    'Refuses a word that is none of those that are known (UM008).';
+
 CREATE FUNCTION _usage_monitor._check_currency(name text, code text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp

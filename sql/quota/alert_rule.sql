@@ -53,20 +53,9 @@ BEGIN
             MESSAGE = 'column "name" of an alert rule must not be empty',
             HINT = 'Alerts name the rule: call it what people will recognise.';
     END IF;
-    IF NEW.metric IS NULL
-       OR NEW.metric NOT IN ('cost', 'tokens', 'requests', 'error_rate', 'avg_duration_ms', 'p95_duration_ms')
-    THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown metric %s of alert rule "%s"', _usage_monitor._quoted(NEW.metric), NEW.name),
-            HINT = 'Metrics are cost, tokens, requests, error_rate, avg_duration_ms and p95_duration_ms.';
-    END IF;
-    IF NEW.severity IS NULL OR NEW.severity NOT IN ('info', 'warning', 'critical') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown severity %s of alert rule "%s"', _usage_monitor._quoted(NEW.severity), NEW.name),
-            HINT = 'Severities are info, warning and critical.';
-    END IF;
+    PERFORM _usage_monitor._check_keyword('metric', NEW.metric, format('alert rule "%s"', NEW.name),
+                                          '{cost, tokens, requests, error_rate, avg_duration_ms, p95_duration_ms}');
+    PERFORM _usage_monitor._check_keyword('severity', NEW.severity, format('alert rule "%s"', NEW.name), '{info, warning, critical}');
     IF NOT coalesce(NEW.dimensions, '{}') <@ known
        OR cardinality(NEW.dimensions) > (SELECT count(DISTINCT d) FROM unnest(NEW.dimensions) AS d)
     THEN

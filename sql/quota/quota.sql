@@ -69,6 +69,8 @@ CREATE FUNCTION _usage_monitor._check_quota_row() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    called text;
 BEGIN
     NEW.time_zone := coalesce(NEW.time_zone, usage_monitor.ledger_time_zone());
     NEW.subject := _usage_monitor._trimmed(NEW.subject);
@@ -88,42 +90,18 @@ BEGIN
             MESSAGE = format('column "name" of a quota is too long: %s bytes, at most 1000', octet_length(NEW.name)),
             HINT = 'Every alert has it in its text: call it what people will recognise.';
     END IF;
-    IF NEW.scope IS NULL OR NEW.scope NOT IN ('all', 'org', 'department', 'project', 'user', 'session', 'model', 'provider', 'tag') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown scope %s of quota "%s"', _usage_monitor._quoted(NEW.scope), NEW.name),
-            HINT = 'Scopes are all, org, department, project, user, session, model, provider and tag.';
-    END IF;
+    called := format('quota "%s"', NEW.name);
+    PERFORM _usage_monitor._check_keyword('scope', NEW.scope, called, '{all, org, department, project, user, session, model, provider, tag}');
     IF NEW.subject = '' OR (NEW.scope = 'all' AND NEW.subject IS NOT NULL) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM004',
             MESSAGE = format('column "subject" of quota "%s" with scope %s must not be "%s"', NEW.name, NEW.scope, NEW.subject),
             HINT = 'Leave it NULL: for scope all there is none, for the others NULL means each one on its own.';
     END IF;
-    IF NEW.metric IS NULL OR NEW.metric NOT IN ('cost', 'tokens', 'requests') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown metric %s of quota "%s"', _usage_monitor._quoted(NEW.metric), NEW.name),
-            HINT = 'Metrics are cost, tokens and requests.';
-    END IF;
-    IF NEW.period IS NULL OR NEW.period NOT IN ('hour', 'day', 'week', 'month', 'year', 'lifetime') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown period %s of quota "%s"', _usage_monitor._quoted(NEW.period), NEW.name),
-            HINT = 'Periods are hour, day, week, month, year and lifetime.';
-    END IF;
-    IF NEW.enforcement IS NULL OR NEW.enforcement NOT IN ('alert', 'block') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown enforcement %s of quota "%s"', _usage_monitor._quoted(NEW.enforcement), NEW.name),
-            HINT = 'Enforcement is alert or block.';
-    END IF;
-    IF NEW.kind IS NULL OR NEW.kind NOT IN ('quota', 'budget') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM008',
-            MESSAGE = format('unknown kind %s of quota "%s"', _usage_monitor._quoted(NEW.kind), NEW.name),
-            HINT = 'A quota is of kind quota or budget.';
-    END IF;
+    PERFORM _usage_monitor._check_keyword('metric', NEW.metric, called, '{cost, tokens, requests}');
+    PERFORM _usage_monitor._check_keyword('period', NEW.period, called, '{hour, day, week, month, year, lifetime}');
+    PERFORM _usage_monitor._check_keyword('enforcement', NEW.enforcement, called, '{alert, block}');
+    PERFORM _usage_monitor._check_keyword('kind', NEW.kind, called, '{quota, budget}');
     IF NEW.billing_day IS NULL OR NEW.billing_day NOT BETWEEN 1 AND 31
        OR (NEW.billing_day <> 1 AND NEW.period <> 'month')
     THEN
