@@ -159,9 +159,9 @@ END;
 COMMENT ON FUNCTION _usage_monitor._rollup_measures() IS 'The columns of a rollup that are sums.';
 
 /*
- * A fold finds a row by its organisation, day and the hash of the rest of its
- * name, which is much faster than by five columns, and by the index that readers
- * find an organisation by; others find rows by day or key.
+ * A fold finds a row by its day and the hash of the rest of its name, which is
+ * much faster than by five columns; readers find rows by day, organisation or
+ * key.
  */
 DO $$
 DECLARE
@@ -176,9 +176,9 @@ BEGIN
         EXECUTE format('CREATE TABLE _usage_monitor.%I (LIKE _usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = %s, parallel_workers = 0)',
                        name, CASE WHEN dimension.name = 'day' OR NOT dimension.by_org THEN 50 ELSE 80 END);
         -- no two entries of it are the same, which would be looked for whenever a page is full
-        EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (%sday, name_hash) WITH (deduplicate_items = off)', name || '_name', name,
-                       CASE WHEN dimension.by_org THEN 'org, ' END);
+        EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (day, name_hash) WITH (deduplicate_items = off)', name || '_name', name);
         IF dimension.by_org THEN
+            EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (org, day)', name || '_org', name);
             -- rows lie by day, which the planner does not believe of an index of two columns
             EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I USING brin (day) WITH (pages_per_range = 16)', name || '_day', name);
         END IF;

@@ -37,15 +37,6 @@ start_sums(UmFold *fold)
 		um_sums_start(&fold->sums[i], &fold->dimensions[i], fold->entry_context);
 }
 
-/* The order of texts. */
-static int
-compare_strings(UmString a, UmString b)
-{
-	int			order = memcmp(a.data, b.data, Min(a.length, b.length));
-
-	return order != 0 ? order : a.length - b.length;
-}
-
 /* The order of the index that the rows are found by. */
 static int
 compare_entries(const void *a, const void *b)
@@ -55,52 +46,26 @@ compare_entries(const void *a, const void *b)
 	int32		x_hash = um_rollup_stored_hash(x->hash);
 	int32		y_hash = um_rollup_stored_hash(y->hash);
 
-	if (x->org != y->org)
-		return x->org < y->org ? -1 : 1;
-	if (um_rollup_org_hash(x->hash) != um_rollup_org_hash(y->hash))
-		return compare_strings(x->entry->name.org, y->entry->name.org);
 	if (x->day != y->day)
 		return x->day < y->day ? -1 : 1;
 	return x_hash < y_hash ? -1 : x_hash > y_hash;
 }
 
-/* An entry that has no row yet. */
-typedef struct NewEntry
-{
-	const UmEntryRef *ref;
-	ItemPointerData tid;		/* of its row; invalid: there is nothing to be said */
-} NewEntry;
-
-/* The order of days, and in these of organisations and names. */
-static int
-compare_days(const void *a, const void *b)
-{
-	const UmEntryRef *x = (*(NewEntry *const *) a)->ref;
-	const UmEntryRef *y = (*(NewEntry *const *) b)->ref;
-
-	if (x->day != y->day)
-		return x->day < y->day ? -1 : 1;
-	return x->hash < y->hash ? -1 : x->hash > y->hash;
-}
-
-/* How many entries from one on are of its organisation, and no two of the same place in the index. */
+/* How many entries from one on have places of their own in the index. */
 static int64
 run_length(const UmSums *sums, int64 first)
 {
-	const UmEntryRef *entries = sums->entries;
 	int64		i = first + 1;
 
-	while (i < sums->count && um_string_equal(entries[i].entry->name.org, entries[first].entry->name.org) &&
-		   compare_entries(&entries[i - 1], &entries[i]) != 0)
+	while (i < sums->count && compare_entries(&sums->entries[i - 1], &sums->entries[i]) != 0)
 		i++;
 	return i - first;
 }
 
-/* Adds entries, sorted by the index, to their rows, or takes them from these; returns how many have none. */
-static int64
-add_to_rows(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign, NewEntry *new)
+/* Adds entries to a table, or takes them from it. */
+static void
+add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 {
-	int64		nnew = 0;
 	int64		run_end = 0;
 
 	for (int64 i = 0; i < sums->count; i++)
@@ -112,57 +77,13 @@ add_to_rows(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign, Ne
 		if (i == run_end)
 		{
 			run_end += run_length(sums, i);
-			um_rollup_walk(table, &entry->name, &sums->entries[run_end - 1].entry->name, run_end - i);
+			um_rollup_walk(table, entry->name.day, sums->entries[run_end - 1].day, run_end - i);
 		}
-		if (!um_rollup_add(table, &entry->name, &entry->measures, sign))
-			new[nnew++].ref = &sums->entries[i];
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(fold->row_context);
-	}
-	return nnew;
-}
-
-/* Makes rows of entries that have none: they lie by day, for readers who ask for days. */
-static void
-make_rows(UmFold *fold, UmRollupTable *table, NewEntry *new, int64 count, int sign)
-{
-	NewEntry  **by_day = palloc_extended(sizeof(NewEntry *) * (count + 1), MCXT_ALLOC_HUGE);
-
-	for (int64 i = 0; i < count; i++)
-		by_day[i] = &new[i];
-	qsort(by_day, count, sizeof(NewEntry *), compare_days);
-	for (int64 i = 0; i < count; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
-		const UmEntry *entry = by_day[i]->ref->entry;
-
-		CHECK_FOR_INTERRUPTS();
-		um_rollup_insert(table, &entry->name, &entry->measures, sign, &by_day[i]->tid);
+		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
 	}
 	um_rollup_flush(table);
-	for (int64 i = 0; i < count; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
-
-		CHECK_FOR_INTERRUPTS();
-		if (ItemPointerIsValid(&new[i].tid))
-			um_rollup_index(table, &new[i].ref->entry->name, &new[i].tid);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(fold->row_context);
-	}
-	pfree(by_day);
-}
-
-/* Adds entries to a table, or takes them from it. */
-static void
-add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
-{
-	NewEntry   *new = palloc_extended(sizeof(NewEntry) * sums->count, MCXT_ALLOC_HUGE);
-
-	make_rows(fold, table, new, add_to_rows(fold, table, sums, sign, new), sign);
-	pfree(new);
 }
 
 /* A table, which is opened for the first that is added to it, and until the fold ends. */

@@ -59,16 +59,13 @@ StaticAssertDecl(COL_DAY == UM_ROLLUP_DAY && COL_ORG == UM_ROLLUP_ORG && COL_KEY
 #define COL_SUM(i)		((i) == UM_SUM_COST ? COL_COST : COL_OTHER_SUMS + (i) - 1)
 #define COL_COUNT(i)	((i) <= UM_COUNT_OUTPUT_TOKENS ? COL_TOKENS + (i) : COL_OTHER_COUNTS + (i) - 2)
 
-/* The columns of the index _rollup_..._name; of a total, from the second on. */
+/* The columns of the index _rollup_..._name, in their order. */
 enum
 {
-	KEY_ORG,
 	KEY_DAY,
 	KEY_NAME_HASH,
 	KEY_COUNT
 };
-
-static const AttrNumber name_columns[KEY_COUNT] = {COL_ORG, COL_DAY, COL_NAME_HASH};
 
 /*
  * A walk passes entries of names that are not asked for, each for a thirtieth of
@@ -220,8 +217,8 @@ um_rollup_same(const UmRollupName *a, const UmRollupName *b)
 /*
  * Starts to keep what readers' indexes get for when the table is closed: then
  * they get it in their own order, each of their pages once.  The index of names
- * is told of each row in its order, for rows are found by it; what is not a tree
- * has no order.
+ * gets everything at once, for rows are found by it; what is not a tree has no
+ * order.
  */
 static void
 start_later(UmRollupTable *table)
@@ -231,25 +228,11 @@ start_later(UmRollupTable *table)
 	{
 		Relation	index = table->indexes.relation->ri_IndexRelationDescs[i];
 
-		if (RelationGetRelid(index) == RelationGetRelid(table->index))
-			table->names = i;
-		else if (index->rd_rel->relam == BTREE_AM_OID)
+		if (index->rd_rel->relam == BTREE_AM_OID &&
+			RelationGetRelid(index) != RelationGetRelid(table->index))
 			table->later[i] = tuplesort_begin_index_btree(table->relation, index, false, false,
 														  LATER_MEMORY, NULL, TUPLESORT_NONE);
 	}
-}
-
-/* Which column of name_columns an index begins with; KEY_COUNT: rows are not found by it. */
-static int
-first_key(Relation index)
-{
-	for (int first = KEY_ORG; first <= KEY_DAY; first++)
-		if (index->rd_index->indisvalid && index->rd_index->indnatts == KEY_COUNT - first &&
-			RelationGetIndexPredicate(index) == NIL &&
-			memcmp(index->rd_index->indkey.values, name_columns + first,
-				   sizeof(AttrNumber) * (KEY_COUNT - first)) == 0)
-			return first;
-	return KEY_COUNT;
 }
 
 /* Starts a scan of a table by its index of names. */
@@ -261,7 +244,7 @@ begin_scan(const UmRollupTable *table)
 #if PG_VERSION_NUM >= 180000
 						   NULL,
 #endif
-						   KEY_COUNT - table->first_key, 0);
+						   KEY_COUNT, 0);
 }
 
 /* Opens a table of rollups to add to it. */
@@ -281,7 +264,9 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 
 		/* while one is rebuilt concurrently, there are two */
-		if (table->index == NULL && first_key(index) < KEY_COUNT)
+		if (table->index == NULL && index->rd_index->indisvalid &&
+			index->rd_index->indnkeyatts == KEY_COUNT &&
+			index->rd_index->indkey.values[KEY_NAME_HASH] == COL_NAME_HASH)
 			table->index = index;
 		else
 			index_close(index, NoLock);
@@ -290,12 +275,11 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 		elog(ERROR, "table \"%s\" has no index of names", RelationGetRelationName(table->relation));
 	um_indexes_open(&table->indexes, table->relation);
 	start_later(table);
-	table->blocks = palloc0(sizeof(UmRollupBlock) * table->indexes.relation->ri_NumIndices);
 	table->slot = table_slot_create(table->relation, NULL);
 	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
-	table->first_key = first_key(table->index);
+	table->blocks = palloc0(sizeof(UmRollupBlock) * table->indexes.relation->ri_NumIndices);
 	table->scan = begin_scan(table);
 	table->walk = (UmRollupWalk) {.scan = begin_scan(table)};
 	table->walk.scan->xs_want_itup = true;
@@ -330,10 +314,7 @@ is_summed_up(UmRollupTable *table, int i, const Datum *values, const bool *nulls
 	return result;
 }
 
-/*
- * Puts a row that was written into the indexes, or keeps it for those that get
- * theirs later; into that of names only if it is not new.
- */
+/* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
 static void
 index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 {
@@ -342,8 +323,7 @@ index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
 
-		if ((i == table->names && indexing == UM_INDEX_NEW) ||
-			!um_index_form(&table->indexes, i, slot, indexing, values, nulls))
+		if (!um_index_form(&table->indexes, i, slot, indexing, values, nulls))
 			continue;
 		if (table->later[i] != NULL)
 			tuplesort_putindextuplevalues(table->later[i],
@@ -354,25 +334,7 @@ index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 	}
 }
 
-/* Puts a new row into the index of names; from then on it is found. */
-void
-um_rollup_index(UmRollupTable *table, const UmRollupName *name, ItemPointer tid)
-{
-	Datum		values[INDEX_MAX_KEYS];
-	bool		nulls[INDEX_MAX_KEYS] = {0};
-	int			count = 0;
-
-	if (table->first_key == KEY_ORG)
-	{
-		nulls[count] = name->org.data == NULL;
-		values[count++] = nulls[0] ? (Datum) 0 : um_string_text(name->org);
-	}
-	values[count++] = DateADTGetDatum(name->day);
-	values[count] = Int32GetDatum(um_rollup_stored_hash(name->hash));
-	um_index_put(&table->indexes, table->names, values, nulls, tid, UM_INDEX_NEW);
-}
-
-/* Writes the new rows that are kept back. */
+/* Writes the new rows that are kept back; from then on they are found. */
 void
 um_rollup_flush(UmRollupTable *table)
 {
@@ -382,7 +344,6 @@ um_rollup_flush(UmRollupTable *table)
 	for (int i = 0; i < table->nnew; i++)
 	{
 		index_row(table, table->new_rows[i], UM_INDEX_NEW);
-		*table->new_tids[i] = table->new_rows[i]->tts_tid;
 		ExecClearTuple(table->new_rows[i]);
 	}
 	table->nnew = 0;
@@ -442,23 +403,10 @@ slot_is(UmRollupTable *table, const UmRollupName *name)
 	return um_rollup_same(&other, name);
 }
 
-/* Sets a key of a scan by the index of names. */
-static void
-set_key(const UmRollupTable *table, ScanKey key, int column, StrategyNumber strategy,
-		RegProcedure function, Datum value)
-{
-	int			place = column - table->first_key;
-
-	ScanKeyEntryInitialize(key, 0, place + 1, strategy, InvalidOid,
-						   table->index->rd_indcollation[place], function, value);
-}
-
 /* Goes on to the next entry of a walk. */
 static void
-step(UmRollupTable *table)
+step(UmRollupWalk *walk)
 {
-	UmRollupWalk *walk = &table->walk;
-
 	walk->passed++;
 	walk->has_entry = index_getnext_tid(walk->scan, ForwardScanDirection) != NULL;
 	if (walk->has_entry)
@@ -467,42 +415,33 @@ step(UmRollupTable *table)
 		TupleDesc	desc = walk->scan->xs_itupdesc;
 		bool		isnull;
 
-		walk->day = DatumGetDateADT(index_getattr(entry, KEY_DAY - table->first_key + 1, desc, &isnull));
-		walk->name_hash = DatumGetInt32(index_getattr(entry, KEY_NAME_HASH - table->first_key + 1,
-													  desc, &isnull));
+		walk->day = DatumGetDateADT(index_getattr(entry, KEY_DAY + 1, desc, &isnull));
+		walk->name_hash = DatumGetInt32(index_getattr(entry, KEY_NAME_HASH + 1, desc, &isnull));
 	}
 }
 
 /*
- * Is told that so many names of one organisation, or of all of a total, are asked
- * for next, in the order of the index from the first to the last.  Where they
- * are close together, it walks along the index from one to the next in place of
- * coming down from its root for each.
+ * Is told that so many names are asked for next, in the order of the index, and
+ * of which days.  Where they are close together, it walks along the index from
+ * one to the next in place of coming down from its root for each.
  */
 void
-um_rollup_walk(UmRollupTable *table, const UmRollupName *first, const UmRollupName *last, int64 count)
+um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day, int64 count)
 {
 	UmRollupWalk *walk = &table->walk;
-	ScanKey		key = walk->keys;
+	ScanKeyData keys[2];
 	MemoryContext old;
 
 	walk->is_under_way = false;
 	walk->asked += count;
 	if (count == 1 || walk->passed > WALK_START + WALK_FARTHEST * walk->asked)
 		return;
+	ScanKeyInit(&keys[0], KEY_DAY + 1, BTGreaterEqualStrategyNumber, F_DATE_GE, DateADTGetDatum(first_day));
+	ScanKeyInit(&keys[1], KEY_DAY + 1, BTLessEqualStrategyNumber, F_DATE_LE, DateADTGetDatum(last_day));
 	old = MemoryContextSwitchTo(table->context);
-	if (table->first_key == KEY_ORG)
-	{
-		if (DatumGetPointer(walk->org) != NULL)
-			pfree(DatumGetPointer(walk->org));
-		walk->org = um_string_text(first->org);
-		set_key(table, key++, KEY_ORG, BTEqualStrategyNumber, F_TEXTEQ, walk->org);
-	}
-	set_key(table, key++, KEY_DAY, BTGreaterEqualStrategyNumber, F_DATE_GE, DateADTGetDatum(first->day));
-	set_key(table, key++, KEY_DAY, BTLessEqualStrategyNumber, F_DATE_LE, DateADTGetDatum(last->day));
-	index_rescan(walk->scan, walk->keys, key - walk->keys, NULL, 0);
+	index_rescan(walk->scan, keys, lengthof(keys), NULL, 0);
 	walk->is_under_way = true;
-	step(table);
+	step(walk);
 	MemoryContextSwitchTo(old);
 }
 
@@ -512,7 +451,7 @@ walk_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
 {
 	UmRollupWalk *walk = &table->walk;
 
-	for (; walk->has_entry; step(table))
+	for (; walk->has_entry; step(walk))
 	{
 		if (walk->day > name->day || (walk->day == name->day && walk->name_hash > name_hash))
 			return false;
@@ -525,17 +464,16 @@ walk_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
 
 /* Finds a row by its name, coming down from the root of the index, into table->slot. */
 static bool
-come_down_to(UmRollupTable *table, const UmRollupName *name, Datum org, int32 name_hash)
+come_down_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
 {
 	ScanKeyData keys[KEY_COUNT];
-	ScanKey		key = keys;
 	bool		found;
 
-	if (table->first_key == KEY_ORG)
-		set_key(table, key++, KEY_ORG, BTEqualStrategyNumber, F_TEXTEQ, org);
-	set_key(table, key++, KEY_DAY, BTEqualStrategyNumber, F_DATE_EQ, DateADTGetDatum(name->day));
-	set_key(table, key++, KEY_NAME_HASH, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(name_hash));
-	index_rescan(table->scan, keys, key - keys, NULL, 0);
+	ScanKeyInit(&keys[KEY_DAY], KEY_DAY + 1, BTEqualStrategyNumber, F_DATE_EQ,
+				DateADTGetDatum(name->day));
+	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(name_hash));
+	index_rescan(table->scan, keys, KEY_COUNT, NULL, 0);
 	do
 		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
 	while (found && !slot_is(table, name));
@@ -546,14 +484,11 @@ come_down_to(UmRollupTable *table, const UmRollupName *name, Datum org, int32 na
 static bool
 find(UmRollupTable *table, const UmRollupName *name)
 {
-	UmRollupWalk *walk = &table->walk;
 	int32		name_hash = um_rollup_stored_hash(name->hash);
-	Datum		org = walk->is_under_way || name->org.data == NULL ? (Datum) 0 : um_string_text(name->org);
 	MemoryContext old = MemoryContextSwitchTo(table->context);
-	bool		found;
+	bool		found = table->walk.is_under_way ? walk_to(table, name, name_hash) :
+		come_down_to(table, name, name_hash);
 
-	found = walk->is_under_way ? walk_to(table, name, name_hash) :
-		come_down_to(table, name, org, name_hash);
 	MemoryContextSwitchTo(old);
 	return found;
 }
@@ -648,9 +583,9 @@ is_nothing(const UmMeasures *measures)
 	return true;
 }
 
-/* Makes a new row, and keeps it back to be written with others, when its place is told. */
+/* Makes a new row, and keeps it back to be written with others. */
 static void
-add_new_row(UmRollupTable *table, Datum *values, bool *nulls, ItemPointer tid)
+add_new_row(UmRollupTable *table, Datum *values, bool *nulls)
 {
 	MemoryContext old = MemoryContextSwitchTo(table->context);
 	TupleTableSlot *slot;
@@ -660,7 +595,6 @@ add_new_row(UmRollupTable *table, Datum *values, bool *nulls, ItemPointer tid)
 	if (table->new_rows[table->nnew] == NULL)
 		table->new_rows[table->nnew] = MakeSingleTupleTableSlot(RelationGetDescr(table->relation),
 																&TTSOpsHeapTuple);
-	table->new_tids[table->nnew] = tid;
 	slot = table->new_rows[table->nnew++];
 	ExecStoreHeapTuple(um_tuple_form_first(table->relation, COL_LAST, NULL, values, nulls), slot, true);
 	MemoryContextSwitchTo(old);
@@ -684,11 +618,11 @@ update_row(UmRollupTable *table, Datum *values, bool *nulls)
 }
 
 /*
- * Adds to the row of that name, or with sign -1 takes from it, and drops it with
- * its last call; false if there is none.  A name may come but once until the
- * table is flushed.
+ * Adds to the row of that name, or with sign -1 takes from it; makes it if
+ * there is none, and drops it with its last call.  A name may come but once
+ * until the table is flushed.
  */
-bool
+void
 um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign)
 {
 	Datum		values[UM_ROLLUP_COLUMNS];
@@ -696,7 +630,27 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 	UmMeasures	sums;
 
 	if (!find(table, name))
-		return false;
+	{
+		/* corrections that added up to nothing have no row to take one from */
+		if (sign < 0 && measures->requests != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UM_NOT_VERIFIED),
+					 errmsg("a row of table \"%s\" is missing", RelationGetRelationName(table->relation)),
+					 errhint("Calls that are not folded cannot be archived: SELECT usage_monitor.refresh(). If verify() finds differences, SELECT usage_monitor.rebuild_rollups().")));
+		sums = *measures;
+		for (int i = 0; i < UM_SUM_COUNT && sign < 0; i++)
+		{
+			memset(&sums.sum[i], 0, sizeof(UmNumber));
+			um_number_add(&sums.sum[i], &measures->sum[i], sign);
+		}
+		if (!is_nothing(&sums))
+		{
+			um_rollup_form(name, &sums, NULL, values, nulls);
+			add_new_row(table, values, nulls);
+		}
+		return;
+	}
+
 	add_to_slot(table, measures, sign, &sums);
 	if (is_nothing(&sums))
 		simple_heap_delete(table->relation, &table->slot->tts_tid);
@@ -706,38 +660,6 @@ um_rollup_add(UmRollupTable *table, const UmRollupName *name, const UmMeasures *
 		update_row(table, values, nulls);
 	}
 	ExecClearTuple(table->slot);
-	return true;
-}
-
-/*
- * Makes the row of a name that has none, with sign -1 of what is taken.  When the
- * table is flushed it is told where that is, for the index of names; if it stays
- * without, there is nothing to be said of it.
- */
-void
-um_rollup_insert(UmRollupTable *table, const UmRollupName *name, const UmMeasures *measures, int sign,
-				 ItemPointer tid)
-{
-	Datum		values[UM_ROLLUP_COLUMNS];
-	bool		nulls[UM_ROLLUP_COLUMNS];
-	UmMeasures	sums = *measures;
-
-	ItemPointerSetInvalid(tid);
-	/* corrections that added up to nothing have no row to take one from */
-	if (sign < 0 && measures->requests != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_NOT_VERIFIED),
-				 errmsg("a row of table \"%s\" is missing", RelationGetRelationName(table->relation)),
-				 errhint("Calls that are not folded cannot be archived: SELECT usage_monitor.refresh(). If verify() finds differences, SELECT usage_monitor.rebuild_rollups().")));
-	for (int i = 0; i < UM_SUM_COUNT && sign < 0; i++)
-	{
-		memset(&sums.sum[i], 0, sizeof(UmNumber));
-		um_number_add(&sums.sum[i], &measures->sum[i], sign);
-	}
-	if (is_nothing(&sums))
-		return;
-	um_rollup_form(name, &sums, NULL, values, nulls);
-	add_new_row(table, values, nulls, tid);
 }
 
 /* duration_percentile(percentile, VARIADIC histogram) */

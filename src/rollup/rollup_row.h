@@ -116,8 +116,6 @@ typedef struct UmRollupBlock
 typedef struct UmRollupWalk
 {
 	IndexScanDesc scan;
-	ScanKeyData keys[3];		/* organisation, and days */
-	Datum		org;			/* that the keys point to */
 	bool		is_under_way;
 	bool		has_entry;		/* false: it is behind the last one */
 	DateADT		day;			/* of the entry */
@@ -132,17 +130,14 @@ typedef struct UmRollupTable
 	Relation	relation;
 	Relation	index;
 	UmIndexes	indexes;
-	int			first_key;		/* of the names, the first one that the index has */
 	IndexScanDesc scan;			/* for a name */
 	UmRollupWalk walk;			/* from name to name */
 	MemoryContext context;		/* of the scans, which allocate as they go */
 	TupleTableSlot *slot;
 	TupleTableSlot *updated;	/* what an index is to have of it */
-	int			names;			/* the place of the index of names among all */
 	Tuplesortstate **later;		/* what an index gets when the table is closed; NULL: nothing */
 	UmRollupBlock *blocks;		/* what an index got last */
 	TupleTableSlot *new_rows[UM_NEW_ROWS];	/* that are kept back, to be written together */
-	ItemPointer new_tids[UM_NEW_ROWS];	/* who is told where they are */
 	int			nnew;
 } UmRollupTable;
 
@@ -157,13 +152,9 @@ extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
 extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 						   const bool *wanted, Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
-extern void um_rollup_walk(UmRollupTable *table, const UmRollupName *first, const UmRollupName *last,
-						   int64 count);
-extern bool um_rollup_add(UmRollupTable *table, const UmRollupName *name,
+extern void um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day, int64 count);
+extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);
-extern void um_rollup_insert(UmRollupTable *table, const UmRollupName *name,
-							 const UmMeasures *measures, int sign, ItemPointer tid);
-extern void um_rollup_index(UmRollupTable *table, const UmRollupName *name, ItemPointer tid);
 extern void um_rollup_flush(UmRollupTable *table);
 extern void um_rollup_close(UmRollupTable *table);
 

@@ -11,7 +11,6 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/int.h"
-#include "port/pg_bswap.h"
 #include "rollup/rollup_sums.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -257,17 +256,6 @@ own_string(UmSums *sums, UmString *string)
 	}
 }
 
-/* The first bytes of a string, as a number that sorts as they do. */
-static uint64
-first_bytes(UmString string)
-{
-	uint64		bytes = 0;
-
-	if (string.data != NULL)
-		memcpy(&bytes, string.data, Min(string.length, (int) sizeof(bytes)));
-	return pg_ntoh64(bytes);
-}
-
 /* Makes an entry of that name; it has almost the 512 bytes that the allocator rounds up to. */
 static UmEntry *
 make_entry(UmSums *sums, const UmRollupName *name)
@@ -288,7 +276,6 @@ make_entry(UmSums *sums, const UmRollupName *name)
 	ref = &sums->entries[sums->count++];
 	ref->entry = entry;
 	ref->day = name->day;
-	ref->org = first_bytes(name->org);
 	ref->hash = name->hash;
 	ref->key = um_string_hash(name->key[0]);
 	return entry;

@@ -46,7 +46,6 @@ typedef struct UmEntry
 typedef struct UmEntryRef
 {
 	UmEntry    *entry;
-	uint64		org;			/* its first bytes, as a number that sorts as they do */
 	int64		hash;			/* the name's */
 	DateADT		day;
 	uint32		key;			/* the hash of the first key */
