@@ -111,10 +111,11 @@ um_decimal_from_numeric(Numeric value, UmDecimal *result)
 			small = small * DIGIT_BASE + word(words, i);
 		mantissa = small;
 	}
-	for (int i = first; i < nwords && nwords - first > SMALL_DIGITS; i++)
-		if (__builtin_mul_overflow(mantissa, (int128) DIGIT_BASE, &mantissa) ||
-			__builtin_add_overflow(mantissa, (int128) word(words, i), &mantissa))
-			return false;
+	else
+		for (int i = first; i < nwords; i++)
+			if (__builtin_mul_overflow(mantissa, (int128) DIGIT_BASE, &mantissa) ||
+				__builtin_add_overflow(mantissa, (int128) word(words, i), &mantissa))
+				return false;
 
 	/* value = mantissa * 10^exponent; trailing zeros of a fraction say nothing */
 	exponent = (weight - (nwords - first) + 1) * DIGIT_DECIMALS;

@@ -51,13 +51,14 @@ compare_entries(const void *a, const void *b)
 	return x_hash < y_hash ? -1 : x_hash > y_hash;
 }
 
-/* How many entries from one on have places of their own in the index. */
+/* How many entries from one on have places of their own in the index, and are of days that follow each other. */
 static int64
 run_length(const UmSums *sums, int64 first)
 {
 	int64		i = first + 1;
 
-	while (i < sums->count && compare_entries(&sums->entries[i - 1], &sums->entries[i]) != 0)
+	while (i < sums->count && compare_entries(&sums->entries[i - 1], &sums->entries[i]) != 0 &&
+		   sums->entries[i].day - sums->entries[i - 1].day <= 1)
 		i++;
 	return i - first;
 }
@@ -77,7 +78,7 @@ add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 		if (i == run_end)
 		{
 			run_end += run_length(sums, i);
-			um_rollup_walk(table, entry->name.day, sums->entries[run_end - 1].day, run_end - i);
+			um_rollup_walk(table, entry->name.day, sums->entries[run_end - 1].day);
 		}
 		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);

@@ -420,38 +420,44 @@ step(UmRollupWalk *walk)
 	}
 }
 
+/* Are the names that walks were made for too far from each other? */
+static bool
+is_too_far(const UmRollupWalk *walk)
+{
+	return walk->passed > WALK_START + WALK_FARTHEST * walk->asked;
+}
+
 /*
- * Is told that so many names are asked for next, in the order of the index, and
- * of which days.  Where they are close together, it walks along the index from
- * one to the next in place of coming down from its root for each.
+ * Is told that the names that are asked for next come in the order of the index,
+ * and of which days they are.  Where they are close together, it walks along the
+ * index from one to the next in place of coming down from its root for each.
  */
 void
-um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day, int64 count)
+um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day)
 {
 	UmRollupWalk *walk = &table->walk;
 	ScanKeyData keys[2];
 	MemoryContext old;
 
-	walk->is_under_way = false;
-	walk->asked += count;
-	if (count == 1 || walk->passed > WALK_START + WALK_FARTHEST * walk->asked)
+	walk->is_under_way = !is_too_far(walk);
+	if (!walk->is_under_way)
 		return;
 	ScanKeyInit(&keys[0], KEY_DAY + 1, BTGreaterEqualStrategyNumber, F_DATE_GE, DateADTGetDatum(first_day));
 	ScanKeyInit(&keys[1], KEY_DAY + 1, BTLessEqualStrategyNumber, F_DATE_LE, DateADTGetDatum(last_day));
 	old = MemoryContextSwitchTo(table->context);
 	index_rescan(walk->scan, keys, lengthof(keys), NULL, 0);
-	walk->is_under_way = true;
 	step(walk);
 	MemoryContextSwitchTo(old);
 }
 
-/* Finds a row by its name where a walk comes to it, into table->slot. */
+/* Finds a row by its name where a walk comes to it, into table->slot; gives the walk up where that is too far. */
 static bool
 walk_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
 {
 	UmRollupWalk *walk = &table->walk;
 
-	for (; walk->has_entry; step(walk))
+	walk->asked++;
+	for (; walk->has_entry && !is_too_far(walk); step(walk))
 	{
 		if (walk->day > name->day || (walk->day == name->day && walk->name_hash > name_hash))
 			return false;
@@ -459,6 +465,7 @@ walk_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
 			index_fetch_heap(walk->scan, table->slot) && slot_is(table, name))
 			return true;
 	}
+	walk->is_under_way = !walk->has_entry;
 	return false;
 }
 
@@ -486,9 +493,10 @@ find(UmRollupTable *table, const UmRollupName *name)
 {
 	int32		name_hash = um_rollup_stored_hash(name->hash);
 	MemoryContext old = MemoryContextSwitchTo(table->context);
-	bool		found = table->walk.is_under_way ? walk_to(table, name, name_hash) :
-		come_down_to(table, name, name_hash);
+	bool		found = table->walk.is_under_way && walk_to(table, name, name_hash);
 
+	if (!table->walk.is_under_way)
+		found = come_down_to(table, name, name_hash);
 	MemoryContextSwitchTo(old);
 	return found;
 }

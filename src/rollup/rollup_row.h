@@ -121,7 +121,7 @@ typedef struct UmRollupWalk
 	DateADT		day;			/* of the entry */
 	int32		name_hash;
 	int64		passed;			/* entries so far, of all walks */
-	int64		asked;			/* names so far */
+	int64		asked;			/* names so far, of all walks */
 } UmRollupWalk;
 
 /* A table of rollups, opened. */
@@ -152,7 +152,7 @@ extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
 extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 						   const bool *wanted, Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
-extern void um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day, int64 count);
+extern void um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);
 extern void um_rollup_flush(UmRollupTable *table);

@@ -182,6 +182,15 @@ $$;
 SELECT v AS view, pg_temp.reads('SELECT * FROM usage_monitor.' || v, 'usage_default_unpriced') FROM unnest('{unpriced_usage,unread_fields,recent_usage}'::text[]) AS v;
 RESET enable_seqscan;
 
+-- A few names among very many, which a fold does not pass one by one; and one more
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens)
+SELECT 'many', 'many-' || i, 'um-test-0', 1 FROM generate_series(1, 3000) i;
+SELECT usage_monitor.refresh() >= 3000 AS refreshed;
+INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens)
+SELECT 'many', 'many-' || i, 'um-test-0', 1 FROM generate_series(1, 3001, 600) i;
+SELECT usage_monitor.refresh();
+SELECT requests, count(*) FROM _usage_monitor._rollup_user WHERE org = 'many' GROUP BY 1 ORDER BY 1;
+
 -- Row security on the ledger holds, whatever is folded: such a reader's views
 -- read the ledger, and he sees no rollup
 CREATE ROLE regress_rollup_reader;
