@@ -192,7 +192,7 @@ CREATE TABLE before AS
            reading(l.line -> 'body', l.line #>> '{record,provider}') AS reading
       FROM line l;
 -- it protects the shipped lines
-ALTER TABLE usage_monitor.usage_field DISABLE TRIGGER check_usage_field;
+ALTER TABLE usage_monitor.usage_field DISABLE TRIGGER protect_shipped;
 CREATE TABLE forgotten AS
     SELECT f.line, f.family, f.path, f.meaning, forget(f.line) AS silent
       FROM usage_monitor.usage_field f
@@ -203,6 +203,6 @@ SELECT f.family, f.path, f.meaning, jsonb_array_length(f.silent) AS silent, f.si
  WHERE f.silent <> '[]'
  ORDER BY f.line;
 
-ALTER TABLE usage_monitor.usage_field ENABLE TRIGGER check_usage_field;
+ALTER TABLE usage_monitor.usage_field ENABLE TRIGGER protect_shipped;
 
 DROP SCHEMA regress_response_cases CASCADE;
