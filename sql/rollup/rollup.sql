@@ -175,8 +175,7 @@ BEGIN
         -- names, late calls add to each row of a page, which wants room for two of each.
         EXECUTE format('CREATE TABLE _usage_monitor.%I (LIKE _usage_monitor._rollup INCLUDING ALL) WITH (fillfactor = %s, parallel_workers = 0)',
                        name, CASE WHEN dimension.name = 'day' OR NOT dimension.by_org THEN 50 ELSE 80 END);
-        -- no two entries of it are the same, which would be looked for whenever a page is full
-        EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (day, name_hash) WITH (deduplicate_items = off)', name || '_name', name);
+        EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (day, name_hash)', name || '_name', name);
         IF dimension.by_org THEN
             EXECUTE format('CREATE INDEX %I ON _usage_monitor.%I (org, day)', name || '_org', name);
             -- rows lie by day, which the planner does not believe of an index of two columns

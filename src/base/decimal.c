@@ -55,9 +55,8 @@ um_power_of_ten(int exponent)
 #define SHORT_WEIGHT_SIGN	0x0040
 #define SHORT_WEIGHT_MASK	0x003F
 
-/* as many as 128 bits take, and as 64 do */
+/* as many as 128 bits take */
 #define MAX_DIGITS			11
-#define SMALL_DIGITS		4
 
 /* A word of a numeric, which need not be aligned. */
 static inline uint16
@@ -103,19 +102,10 @@ um_decimal_from_numeric(Numeric value, UmDecimal *result)
 	result->scale = 0;
 	if (nwords == first)
 		return true;
-	if (nwords - first <= SMALL_DIGITS)
-	{
-		int64		small = 0;
-
-		for (int i = first; i < nwords; i++)
-			small = small * DIGIT_BASE + word(words, i);
-		mantissa = small;
-	}
-	else
-		for (int i = first; i < nwords; i++)
-			if (__builtin_mul_overflow(mantissa, (int128) DIGIT_BASE, &mantissa) ||
-				__builtin_add_overflow(mantissa, (int128) word(words, i), &mantissa))
-				return false;
+	for (int i = first; i < nwords; i++)
+		if (__builtin_mul_overflow(mantissa, (int128) DIGIT_BASE, &mantissa) ||
+			__builtin_add_overflow(mantissa, (int128) word(words, i), &mantissa))
+			return false;
 
 	/* value = mantissa * 10^exponent; trailing zeros of a fraction say nothing */
 	exponent = (weight - (nwords - first) + 1) * DIGIT_DECIMALS;

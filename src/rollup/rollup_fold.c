@@ -19,9 +19,7 @@
  * Calls of a day add to the same rows of the tables, which are best written
  * once, and mostly calls come in the order of time.  So what is collected is
  * added to the tables when a day begins and it is more than a processor's cache
- * holds, or else when it is as much as one may take.  Late calls hardly add to
- * the same rows, but the more of them are collected, the closer together they
- * are in the tables and their indexes.
+ * holds, or else when it is as much as one may take.
  */
 #define CACHE_MEMORY	((Size) 6 * 1024 * 1024)
 #define ENTRY_MEMORY	((Size) 64 * 1024 * 1024)
@@ -43,43 +41,22 @@ compare_entries(const void *a, const void *b)
 {
 	const UmEntryRef *x = a;
 	const UmEntryRef *y = b;
-	int32		x_hash = um_rollup_stored_hash(x->hash);
-	int32		y_hash = um_rollup_stored_hash(y->hash);
 
 	if (x->day != y->day)
 		return x->day < y->day ? -1 : 1;
-	return x_hash < y_hash ? -1 : x_hash > y_hash;
-}
-
-/* How many entries from one on have places of their own in the index, and are of days that follow each other. */
-static int64
-run_length(const UmSums *sums, int64 first)
-{
-	int64		i = first + 1;
-
-	while (i < sums->count && compare_entries(&sums->entries[i - 1], &sums->entries[i]) != 0 &&
-		   sums->entries[i].day - sums->entries[i - 1].day <= 1)
-		i++;
-	return i - first;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
 /* Adds entries to a table, or takes them from it. */
 static void
 add_entries(UmFold *fold, UmRollupTable *table, const UmSums *sums, int sign)
 {
-	int64		run_end = 0;
-
 	for (int64 i = 0; i < sums->count; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(fold->row_context);
 		const UmEntry *entry = sums->entries[i].entry;
 
 		CHECK_FOR_INTERRUPTS();
-		if (i == run_end)
-		{
-			run_end += run_length(sums, i);
-			um_rollup_walk(table, entry->name.day, sums->entries[run_end - 1].day);
-		}
 		um_rollup_add(table, &entry->name, &entry->measures, sign);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(fold->row_context);
@@ -167,7 +144,7 @@ is_full(UmFold *fold, DateADT day)
 {
 	Size		memory = MemoryContextMemAllocated(fold->entry_context, true);
 
-	return memory > (day > fold->last_day && !fold->is_late ? CACHE_MEMORY : ENTRY_MEMORY);
+	return memory > (day > fold->last_day ? CACHE_MEMORY : ENTRY_MEMORY);
 }
 
 /* Adds a call, or with sign -1 takes it back. */
@@ -187,12 +164,11 @@ um_fold_add(UmFold *fold, const Datum *values, const bool *nulls, int sign)
 	MemoryContextReset(fold->call_context);
 }
 
-/* Is told that the calls that follow are late, in the order of time again. */
+/* Is told that calls of an earlier day follow, in the order of time again. */
 void
 um_fold_go_back(UmFold *fold)
 {
 	fold->last_day = DATEVAL_NOBEGIN;
-	fold->is_late = true;
 }
 
 /* Ends a fold, and returns how many calls it got. */

@@ -20,7 +20,6 @@ typedef struct UmFold
 	MemoryContext call_context; /* emptied by each call */
 	MemoryContext row_context;	/* emptied by each row of a table */
 	DateADT		last_day;		/* of the calls so far; of late ones, so far of these */
-	bool		is_late;		/* the calls that come now are late */
 	int64		rows;
 } UmFold;
 

@@ -67,14 +67,6 @@ enum
 	KEY_COUNT
 };
 
-/*
- * A walk passes entries of names that are not asked for, each for a thirtieth of
- * what it takes to come down from the root.  So where it has passed as many a
- * name, and more than it takes to find that out, no more walks are begun.
- */
-#define WALK_START		1000
-#define WALK_FARTHEST	30
-
 /* So much is sorted in memory of what an index gets, in kB. */
 #define LATER_MEMORY	(8 * 1024)
 
@@ -201,6 +193,16 @@ um_rollup_hash(UmRollupName *name)
 	name->hash = (int64) ((uint64) um_string_hash(name->org) << 32 | hash);
 }
 
+/*
+ * The hash as it is stored, in half the space.  A few bits suffice to have an
+ * organisation's rows close together; the others tell its names apart.
+ */
+static int32
+stored_hash(int64 hash)
+{
+	return (int32) ((um_rollup_org_hash(hash) & 0xff000000) | (uint32) hash >> 8);
+}
+
 /* Is it the name of the same row? */
 bool
 um_rollup_same(const UmRollupName *a, const UmRollupName *b)
@@ -235,18 +237,6 @@ start_later(UmRollupTable *table)
 	}
 }
 
-/* Starts a scan of a table by its index of names. */
-static IndexScanDesc
-begin_scan(const UmRollupTable *table)
-{
-	/* what is committed, and what this transaction has written: nobody else writes */
-	return index_beginscan(table->relation, table->index, SnapshotSelf,
-#if PG_VERSION_NUM >= 180000
-						   NULL,
-#endif
-						   KEY_COUNT, 0);
-}
-
 /* Opens a table of rollups to add to it. */
 void
 um_rollup_open(UmRollupTable *table, Oid relid)
@@ -279,10 +269,12 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	table->updated = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
-	table->blocks = palloc0(sizeof(UmRollupBlock) * table->indexes.relation->ri_NumIndices);
-	table->scan = begin_scan(table);
-	table->walk = (UmRollupWalk) {.scan = begin_scan(table)};
-	table->walk.scan->xs_want_itup = true;
+	/* what is committed, and what this transaction has written: nobody else writes */
+	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf,
+#if PG_VERSION_NUM >= 180000
+								  NULL,
+#endif
+								  KEY_COUNT, 0);
 }
 
 /* A text of a row. */
@@ -293,25 +285,6 @@ slot_string(TupleTableSlot *slot, int column)
 	Datum		value = slot_getattr(slot, column, &isnull);
 
 	return um_text_string(value, isnull);
-}
-
-/*
- * Has an index that sums up blocks of one column got that value of the block
- * already, as the last one?  Rows of a day lie together.
- */
-static bool
-is_summed_up(UmRollupTable *table, int i, const Datum *values, const bool *nulls, ItemPointer tid)
-{
-	Relation	index = table->indexes.relation->ri_IndexRelationDescs[i];
-	UmRollupBlock *block = &table->blocks[i];
-	bool		result;
-
-	if (index->rd_rel->relam != BRIN_AM_OID || index->rd_index->indnatts != 1 ||
-		!TupleDescAttr(RelationGetDescr(index), 0)->attbyval || nulls[0])
-		return false;
-	result = block->is_set && block->block == ItemPointerGetBlockNumber(tid) && block->value == values[0];
-	*block = (UmRollupBlock) {true, ItemPointerGetBlockNumber(tid), values[0]};
-	return result;
 }
 
 /* Puts a row that was written into the indexes, or keeps it for those that get theirs later. */
@@ -329,7 +302,7 @@ index_row(UmRollupTable *table, TupleTableSlot *slot, UmIndexing indexing)
 			tuplesort_putindextuplevalues(table->later[i],
 										  table->indexes.relation->ri_IndexRelationDescs[i],
 										  &slot->tts_tid, values, nulls);
-		else if (!is_summed_up(table, i, values, nulls, &slot->tts_tid))
+		else
 			um_index_put(&table->indexes, i, values, nulls, &slot->tts_tid, indexing);
 	}
 }
@@ -380,7 +353,6 @@ um_rollup_close(UmRollupTable *table)
 	for (int i = 0; i < UM_NEW_ROWS && table->new_rows[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(table->new_rows[i]);
 	index_endscan(table->scan);
-	index_endscan(table->walk.scan);
 	ExecDropSingleTupleTableSlot(table->slot);
 	ExecDropSingleTupleTableSlot(table->updated);
 	um_indexes_close(&table->indexes);
@@ -403,100 +375,22 @@ slot_is(UmRollupTable *table, const UmRollupName *name)
 	return um_rollup_same(&other, name);
 }
 
-/* Goes on to the next entry of a walk. */
-static void
-step(UmRollupWalk *walk)
-{
-	walk->passed++;
-	walk->has_entry = index_getnext_tid(walk->scan, ForwardScanDirection) != NULL;
-	if (walk->has_entry)
-	{
-		IndexTuple	entry = walk->scan->xs_itup;
-		TupleDesc	desc = walk->scan->xs_itupdesc;
-		bool		isnull;
-
-		walk->day = DatumGetDateADT(index_getattr(entry, KEY_DAY + 1, desc, &isnull));
-		walk->name_hash = DatumGetInt32(index_getattr(entry, KEY_NAME_HASH + 1, desc, &isnull));
-	}
-}
-
-/* Are the names that walks were made for too far from each other? */
+/* Finds a row by its name, into table->slot. */
 static bool
-is_too_far(const UmRollupWalk *walk)
-{
-	return walk->passed > WALK_START + WALK_FARTHEST * walk->asked;
-}
-
-/*
- * Is told that the names that are asked for next come in the order of the index,
- * and of which days they are.  Where they are close together, it walks along the
- * index from one to the next in place of coming down from its root for each.
- */
-void
-um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day)
-{
-	UmRollupWalk *walk = &table->walk;
-	ScanKeyData keys[2];
-	MemoryContext old;
-
-	walk->is_under_way = !is_too_far(walk);
-	if (!walk->is_under_way)
-		return;
-	ScanKeyInit(&keys[0], KEY_DAY + 1, BTGreaterEqualStrategyNumber, F_DATE_GE, DateADTGetDatum(first_day));
-	ScanKeyInit(&keys[1], KEY_DAY + 1, BTLessEqualStrategyNumber, F_DATE_LE, DateADTGetDatum(last_day));
-	old = MemoryContextSwitchTo(table->context);
-	index_rescan(walk->scan, keys, lengthof(keys), NULL, 0);
-	step(walk);
-	MemoryContextSwitchTo(old);
-}
-
-/* Finds a row by its name where a walk comes to it, into table->slot; gives the walk up where that is too far. */
-static bool
-walk_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
-{
-	UmRollupWalk *walk = &table->walk;
-
-	walk->asked++;
-	for (; walk->has_entry && !is_too_far(walk); step(walk))
-	{
-		if (walk->day > name->day || (walk->day == name->day && walk->name_hash > name_hash))
-			return false;
-		if (walk->day == name->day && walk->name_hash == name_hash &&
-			index_fetch_heap(walk->scan, table->slot) && slot_is(table, name))
-			return true;
-	}
-	walk->is_under_way = !walk->has_entry;
-	return false;
-}
-
-/* Finds a row by its name, coming down from the root of the index, into table->slot. */
-static bool
-come_down_to(UmRollupTable *table, const UmRollupName *name, int32 name_hash)
+find(UmRollupTable *table, const UmRollupName *name)
 {
 	ScanKeyData keys[KEY_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(table->context);
 	bool		found;
 
 	ScanKeyInit(&keys[KEY_DAY], KEY_DAY + 1, BTEqualStrategyNumber, F_DATE_EQ,
 				DateADTGetDatum(name->day));
 	ScanKeyInit(&keys[KEY_NAME_HASH], KEY_NAME_HASH + 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(name_hash));
+				Int32GetDatum(stored_hash(name->hash)));
 	index_rescan(table->scan, keys, KEY_COUNT, NULL, 0);
 	do
 		found = index_getnext_slot(table->scan, ForwardScanDirection, table->slot);
 	while (found && !slot_is(table, name));
-	return found;
-}
-
-/* Finds a row by its name, into table->slot. */
-static bool
-find(UmRollupTable *table, const UmRollupName *name)
-{
-	int32		name_hash = um_rollup_stored_hash(name->hash);
-	MemoryContext old = MemoryContextSwitchTo(table->context);
-	bool		found = table->walk.is_under_way && walk_to(table, name, name_hash);
-
-	if (!table->walk.is_under_way)
-		found = come_down_to(table, name, name_hash);
 	MemoryContextSwitchTo(old);
 	return found;
 }
@@ -519,7 +413,7 @@ um_rollup_form(const UmRollupName *name, const UmMeasures *measures, const bool 
 	if (WANTED(COL_DAY))
 		SET(COL_DAY, DateADTGetDatum(name->day));
 	if (WANTED(COL_NAME_HASH))
-		SET(COL_NAME_HASH, Int32GetDatum(um_rollup_stored_hash(name->hash)));
+		SET(COL_NAME_HASH, Int32GetDatum(stored_hash(name->hash)));
 	if (WANTED(COL_REQUESTS))
 		SET(COL_REQUESTS, Int64GetDatum(measures->requests));
 	if (WANTED(COL_HOUR) && !TIMESTAMP_IS_NOBEGIN(name->hour))

@@ -91,38 +91,8 @@ um_rollup_org_hash(int64 hash)
 	return (uint32) ((uint64) hash >> 32);
 }
 
-/*
- * The hash as it is stored, in half the space.  A few bits suffice to have an
- * organisation's rows close together; the others tell its names apart.
- */
-static inline int32
-um_rollup_stored_hash(int64 hash)
-{
-	return (int32) ((um_rollup_org_hash(hash) & 0xff000000) | (uint32) hash >> 8);
-}
-
 /* New rows are written so many at a time. */
-#define UM_NEW_ROWS 200
-
-/* What an index that sums up blocks got last. */
-typedef struct UmRollupBlock
-{
-	bool		is_set;
-	BlockNumber block;
-	Datum		value;
-} UmRollupBlock;
-
-/* A walk along the index of names. */
-typedef struct UmRollupWalk
-{
-	IndexScanDesc scan;
-	bool		is_under_way;
-	bool		has_entry;		/* false: it is behind the last one */
-	DateADT		day;			/* of the entry */
-	int32		name_hash;
-	int64		passed;			/* entries so far, of all walks */
-	int64		asked;			/* names so far, of all walks */
-} UmRollupWalk;
+#define UM_NEW_ROWS 1000
 
 /* A table of rollups, opened. */
 typedef struct UmRollupTable
@@ -130,13 +100,11 @@ typedef struct UmRollupTable
 	Relation	relation;
 	Relation	index;
 	UmIndexes	indexes;
-	IndexScanDesc scan;			/* for a name */
-	UmRollupWalk walk;			/* from name to name */
-	MemoryContext context;		/* of the scans, which allocate as they go */
+	IndexScanDesc scan;
+	MemoryContext context;		/* of the scan, which allocates as it goes */
 	TupleTableSlot *slot;
 	TupleTableSlot *updated;	/* what an index is to have of it */
 	Tuplesortstate **later;		/* what an index gets when the table is closed; NULL: nothing */
-	UmRollupBlock *blocks;		/* what an index got last */
 	TupleTableSlot *new_rows[UM_NEW_ROWS];	/* that are kept back, to be written together */
 	int			nnew;
 } UmRollupTable;
@@ -152,7 +120,6 @@ extern bool um_rollup_same(const UmRollupName *a, const UmRollupName *b);
 extern void um_rollup_form(const UmRollupName *name, const UmMeasures *measures,
 						   const bool *wanted, Datum *values, bool *nulls);
 extern void um_rollup_open(UmRollupTable *table, Oid relid);
-extern void um_rollup_walk(UmRollupTable *table, DateADT first_day, DateADT last_day);
 extern void um_rollup_add(UmRollupTable *table, const UmRollupName *name,
 						  const UmMeasures *measures, int sign);
 extern void um_rollup_flush(UmRollupTable *table);

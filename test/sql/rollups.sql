@@ -182,7 +182,7 @@ $$;
 SELECT v AS view, pg_temp.reads('SELECT * FROM usage_monitor.' || v, 'usage_default_unpriced') FROM unnest('{unpriced_usage,unread_fields,recent_usage}'::text[]) AS v;
 RESET enable_seqscan;
 
--- A few names among very many, which a fold does not pass one by one; and one more
+-- A few names among very many, and one more
 INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens)
 SELECT 'many', 'many-' || i, 'um-test-0', 1 FROM generate_series(1, 3000) i;
 SELECT usage_monitor.refresh() >= 3000 AS refreshed;
