@@ -16,23 +16,24 @@ my $rows = $ENV{UM_ROWS} || 12_000;
 $node->safe_psql('postgres', q{
 	SELECT usage_monitor.set_price('m', 1, 2, valid_from => '2020-01-01');
 	SELECT usage_monitor.set_quota(s || ' ' || p, s, NULL, 1e9, p, 'requests') FROM unnest('{all,user}'::text[]) s, unnest('{day,lifetime}'::text[]) p});
-# of three months, many of them of one instant
+# of two months or three, many of them of one instant
 $node->safe_psql('postgres', qq{
 	INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens, request_id)
-	SELECT CASE WHEN n % 3 = 0 THEN now() ELSE now() - n * interval '2 minutes' END, 'u' || n % 10, 'm', n, 'r' || n FROM generate_series(1, $rows) n});
+	SELECT CASE WHEN n % 3 = 0 THEN now() ELSE now() - n * interval '5 minutes' END, 'u' || n % 10, 'm', n, 'r' || n FROM generate_series(1, $rows) n});
 
-# Four that record, and wait for no more than a second; of each, how many it
-# recorded.  Two that read: what was there when they began is there.
+# Four that record, of months that there is something to drain of, and wait for
+# no more than a second; of each, how many it recorded.  Two that read: what was
+# there when they began is there.
 my $write = "$dir/write.sql";
 PostgreSQL::Test::Utils::append_to_file($write, q{
 \set n random(1, 4)
-INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens, request_id) SELECT now() - random() * interval '60 days', 'w' || :n, 'm', 1, gen_random_uuid() FROM generate_series(1, 3);
+INSERT INTO usage_monitor.usage (ts, user_id, model, input_tokens, request_id) SELECT now() - random() * (ROWS - 200) * interval '5 minutes', 'w' || :n, 'm', 1, gen_random_uuid() FROM generate_series(1, 3);
 UPDATE usage_monitor.usage SET output_tokens = :n WHERE org = 'default' AND request_id = 'r' || (random() * ROWS)::integer;
-} =~ s/ROWS/$rows/r);
+} =~ s/ROWS/$rows/gr);
 my $read = "$dir/read.sql";
 PostgreSQL::Test::Utils::append_to_file($read, qq{
 SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%';
-SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%' AND ts < now() + interval '1 hour' AND ts >= now() - interval '1 day' - $rows * interval '2 minutes';
+SELECT 1 / (count(*) = $rows)::integer FROM usage_monitor.usage WHERE request_id LIKE 'r%' AND ts < now() + interval '1 hour' AND ts >= now() - interval '1 day' - $rows * interval '5 minutes';
 SELECT 1 / (sum(requests) = $rows)::integer FROM usage_monitor.user_usage WHERE user_id LIKE 'u%';
 });
 my @clients;
