@@ -157,7 +157,7 @@ $(OBJS): $(wildcard $(SOURCE)/src/*/*.h)
 # Elsewhere than in the source there are no folders yet (a rule would find those
 # of the source), and pg_regress looks for what is expected where it runs.
 ifneq ($(SOURCE),.)
-FOLDERS := $(shell mkdir -p pricing sql/record $(sort $(dir $(OBJS))))
+FOLDERS := $(shell mkdir -p $(sort $(dir $(OBJS) $(EXTRA_CLEAN))))
 EXTRA_CLEAN += expected
 .PHONY: link-expected
 installcheck: link-expected

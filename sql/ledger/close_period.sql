@@ -19,6 +19,7 @@ COMMENT ON COLUMN usage_monitor.closed_period.closed_by IS 'The role that was lo
 SELECT pg_catalog.pg_extension_config_dump('usage_monitor.closed_period', '');
 
 CREATE FUNCTION usage_monitor.close_period(until date) RETURNS usage_monitor.closed_period
+    -- writes until when the books are closed, which nobody else may
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -62,6 +63,7 @@ COMMENT ON FUNCTION usage_monitor.close_period(date) IS
     'Closes the books up to that day, which is included, in the ledger''s time zone: reprice() no longer changes its calls, and the lines of statement() of the months that are closed wholly are kept, for which the ledger is read once. Late calls are recorded as ever. Errors: UM001 a day too far away, UM011 closed further already, or a day that is not over.';
 
 CREATE FUNCTION usage_monitor.reopen_period(since date) RETURNS usage_monitor.closed_period
+    -- as close_period()
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$

@@ -69,7 +69,7 @@ CREATE INDEX usage_default_ts_xid
 CREATE INDEX usage_default_session_id
     ON usage_monitor.usage_default USING brin (session_id text_bloom_ops) WITH (pages_per_range = 32);
 
--- finds calls without a cost, and those that reread() reads again, and costs other inserts nothing
+-- finds calls without a cost, and those that reread() reads again; of other calls it has no entry
 CREATE INDEX usage_default_unpriced
     ON usage_monitor.usage_default (ts) WHERE cost IS NULL OR unread IS NOT NULL;
 

@@ -38,6 +38,7 @@ CREATE FUNCTION usage_monitor.reprice(
     dry_run boolean DEFAULT true,
     corrections boolean DEFAULT false
 ) RETURNS SETOF usage_monitor.repriced
+    -- changes costs of the ledger, which nobody else may
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$

@@ -24,7 +24,6 @@ COMMENT ON COLUMN usage_monitor.quota_adjustment.subject IS 'Its subject; empty 
 COMMENT ON COLUMN usage_monitor.quota_adjustment.period_start IS 'The period; -infinity for lifetime.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.amount IS 'What is added; after a reset, less what had been used.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.counts IS 'What the quota counted then, filled by the extension: while it counts something else (another metric, period, subject, ...) nothing is added.';
-
 COMMENT ON COLUMN usage_monitor.quota_adjustment.reason IS 'Why.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.made_by IS 'Who had it made.';
 COMMENT ON COLUMN usage_monitor.quota_adjustment.made_at IS 'When.';

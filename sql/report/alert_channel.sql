@@ -163,7 +163,8 @@ $$;
 
 COMMENT ON FUNCTION _usage_monitor._check_alert_channel() IS 'Row trigger: what an alert channel must be.';
 
--- what a dump restores was checked before, by the rules of then, and keeps since when it has digests; whoever is told writes posted_at
+-- what a dump restores was checked before, by the rules of then, and keeps since
+-- when it has digests; posted_at is written with whatever is sent
 CREATE TRIGGER check_alert_channel
     BEFORE INSERT OR UPDATE OF name, kind, target, levels, alert_types, org, digest, enabled, digest_since ON usage_monitor.alert_channel
     FOR EACH ROW WHEN (NOT _usage_monitor._is_restoring())

@@ -155,7 +155,7 @@ CREATE FUNCTION usage_monitor.anomalous_days(
 )
     LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT d.day, d.org, d.cost, d.expected, d.deviation, d.lower_bound, d.upper_bound, d.sigmas, d.severity, d.beyond
+    SELECT d.*
       FROM _usage_monitor._anomalous_days(anomalous_days.since, anomalous_days.k, anomalous_days.min_history, NULL, true) AS d;
 END;
 

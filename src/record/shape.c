@@ -385,11 +385,12 @@ compile_count_word(UmLine *line, char *word, const char *meaning)
 	}
 	else
 	{
-		UmTold	   *told = &line->told[line->ntold++];
+		UmTold	   *told;
 		int			last;
 
-		if (line->ntold > UM_MAX_TOLD)
+		if (line->ntold == UM_MAX_TOLD)
 			bad_meaning(meaning);
+		told = &line->told[line->ntold++];
 		told->on_top = word[0] == '+';
 		if (told->on_top)
 			word++;
