@@ -180,20 +180,18 @@ BEGIN
 END
 $$;
 SELECT v AS view, pg_temp.reads('SELECT * FROM usage_monitor.' || v, 'usage_default_unpriced') FROM unnest('{unpriced_usage,unread_fields,recent_usage}'::text[]) AS v;
--- What sums up the rows of a rollup begins with the latest day, which an index gives
-CREATE FUNCTION pg_temp.begins(view text, OUT with_latest boolean, OUT by_index text)
+-- What sums up the rows of a rollup begins with the latest day
+CREATE FUNCTION pg_temp.with_latest(view text) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
-    plan jsonb;
+    latest boolean;
 BEGIN
-    EXECUTE format('SELECT (SELECT v.day FROM usage_monitor.%1$I v LIMIT 1) = max(v.day) FROM usage_monitor.%1$I v', view) INTO with_latest;
-    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT * FROM usage_monitor.%I ORDER BY day DESC LIMIT 10', view) INTO plan;
-    by_index := jsonb_path_query_first(plan, '$.** ? (@."Scan Direction" == "Backward")."Index Name"') #>> '{}';
+    EXECUTE format('SELECT (SELECT v.day FROM usage_monitor.%1$I v LIMIT 1) = max(v.day) FROM usage_monitor.%1$I v', view) INTO latest;
+    RETURN latest;
 END
 $$;
-SELECT v AS view, b.*
-FROM unnest('{department_usage,project_usage,provider_usage,operation_usage,source_usage,service_tier_usage,operation_total,source_total,service_tier_total,duration_distribution}'::text[]) AS v
-CROSS JOIN LATERAL pg_temp.begins(v) AS b;
+SELECT v AS view, pg_temp.with_latest(v)
+FROM unnest('{department_usage,project_usage,provider_usage,operation_usage,source_usage,service_tier_usage,operation_total,source_total,service_tier_total,duration_distribution}'::text[]) AS v;
 RESET enable_seqscan;
 
 -- A few names among very many, and one more
