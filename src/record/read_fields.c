@@ -187,7 +187,7 @@ tell_other(UmReader *r, const UmObject *object, const UmHit *hit, int family)
 		note(r, meaning, hit, object, family);
 	else if (meaning == UM_MEANS_NOTHING)
 		node->passed_by = node->read_by = object->number;
-	else if (meaning == UM_MEANS_STEP || meaning == UM_MEANS_CALL)
+	else if (meaning == UM_MEANS_STEP || meaning == UM_MEANS_ATTEMPT || meaning == UM_MEANS_CALL)
 	{
 		if (um_node_is_container(node) && !node->is_array && !um_node_is_empty(node))
 		{

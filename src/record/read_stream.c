@@ -143,7 +143,7 @@ static bool
 tells_steps(const UmReader *r, int from, int to)
 {
 	for (int i = from; i < to; i++)
-		if (r->found[i].meaning == UM_MEANS_STEP)
+		if (r->found[i].meaning == UM_MEANS_STEP || r->found[i].meaning == UM_MEANS_ATTEMPT)
 			return true;
 	return false;
 }
@@ -172,7 +172,7 @@ um_tell_chunks(UmReader *r, const UmObjectPlace *place, UmCounts *told)
 		{
 			/* they are all steps so far */
 			for (int f = first; f < nfound; f++)
-				if (r->found[f].meaning == UM_MEANS_STEP)
+				if (r->found[f].meaning == UM_MEANS_STEP || r->found[f].meaning == UM_MEANS_ATTEMPT)
 					r->found[f].meaning = UM_MEANS_NOTHING;
 			is_last_word = family != INT_MAX;
 		}

@@ -270,9 +270,18 @@ add_inner_calls(UmReader *r, UmResponse *response, UmCounts *all, const char *mo
 		UmCallRead *call;
 		bool		used = false;
 
-		if (found.meaning != UM_MEANS_STEP && found.meaning != UM_MEANS_CALL)
+		if (found.meaning != UM_MEANS_STEP && found.meaning != UM_MEANS_ATTEMPT &&
+			found.meaning != UM_MEANS_CALL)
 			continue;
 		named = inner_model(found.node);
+		if (found.meaning == UM_MEANS_ATTEMPT)
+		{
+			if (named == NULL || model == NULL)
+				um_hold(r, "the model of an attempt is not told", NULL);
+			if (named == NULL || model == NULL || strcmp(named, model) == 0)
+				continue;
+			found.meaning = UM_MEANS_STEP;
+		}
 		read_inner(r, &found, &t);
 		if (found.meaning == UM_MEANS_STEP && KNOWN(&t, UM_METER_INPUT) != KNOWN(&t, UM_METER_OUTPUT))
 			um_hold(r, psprintf("the %s tokens of a step are not told",

@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_check_usage_field);
 /* a path of more steps or words is nobody's */
 #define MAX_STEPS		16
 #define MAX_NAMES		64
-#define MAX_CONDITIONS	4
+#define MAX_CONDITIONS	8
 
 static const char *const told_names[UM_TOLD_COUNT - UM_METER_COUNT] = {
 	"input_plain", "output_plain", "cache_write_5m", "total", "cost"
@@ -47,6 +47,7 @@ static const struct
 	{"usage", UM_MEANS_USAGE},
 	{"open", UM_MEANS_OPEN},
 	{"step", UM_MEANS_STEP},
+	{"attempt", UM_MEANS_ATTEMPT},
 	{"call", UM_MEANS_CALL},
 	{"model", UM_MEANS_MODEL},
 	{"step_model", UM_MEANS_STEP_MODEL},

@@ -30,6 +30,7 @@ typedef enum UmMeaning
 	UM_MEANS_USAGE,				/* a usage object */
 	UM_MEANS_OPEN,				/* an envelope */
 	UM_MEANS_STEP,				/* a usage object on top of the response's */
+	UM_MEANS_ATTEMPT,			/* a step if it is another model's; else in the response's counts */
 	UM_MEANS_CALL,				/* a call of its own, in place of the response's */
 	UM_MEANS_FAMILY,			/* it is there, so the family is ... */
 	UM_MEANS_IS_PROVIDER,
