@@ -70,17 +70,30 @@ sub period_end
 		ELSE ($start AT TIME ZONE q.time_zone + ('1 ' || q.period)::interval) AT TIME ZONE q.time_zone END};
 }
 
-# A node with the extension in its database postgres.
+# A node with the extension in its database postgres: a copy of UM_TEMPLATE, if
+# there is one (test/run makes it), which has it already.
 sub new_node
 {
 	my ($name, @lines) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
+	local $ENV{INITDB_TEMPLATE} = $ENV{UM_TEMPLATE} if defined $ENV{UM_TEMPLATE};
 	$node->init(allows_streaming => 'logical');
 	$node->append_conf('postgresql.conf', join("\n", 'max_prepared_transactions = 20', @lines, ''));
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION usage_monitor CASCADE');
+	$node->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS usage_monitor CASCADE');
 	return $node;
+}
+
+# init() of PostgreSQL 17 copies INITDB_TEMPLATE by itself; that of 15 and 16
+# only knows initdb.
+{
+	no warnings 'redefine';
+	my $system_or_bail = \&PostgreSQL::Test::Utils::system_or_bail;
+	*PostgreSQL::Test::Utils::system_or_bail = sub {
+		@_ = ('cp', '-RPp', $ENV{INITDB_TEMPLATE}, $_[2]) if $_[0] eq 'initdb' && defined $ENV{INITDB_TEMPLATE};
+		goto &$system_or_bail;
+	};
 }
 
 # What a query says.
