@@ -157,13 +157,14 @@ header == PROVIDER_ALIASES {
 }
 
 # Prints a list as a table with a column f, whose elements are the fields.  As
-# text: so many rows of VALUES take the server longer to read than to store.
+# text: so many rows of VALUES take the server longer to read than to store.  With
+# OFFSET 0, which has a line taken apart once and not for each of its fields.
 function listed(lines, n,		i)
 {
 	printf "(SELECT string_to_array(line, E'\\t', '') AS f FROM string_to_table($listed$"
 	for (i = 1; i <= n; i++)
 		printf "%s%s", (i > 1 ? "\n" : ""), lines[i]
-	print "$listed$, E'\\n') AS line) AS list"
+	print "$listed$, E'\\n') AS line OFFSET 0) AS list"
 }
 
 END {

@@ -161,21 +161,24 @@ WITH RECURSIVE object (kind, name, word, definition) AS (
     SELECT p.polrelid::regclass::text, concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), false
       FROM pg_policy p
      WHERE p.polrelid::regclass::text IN (SELECT o.name FROM object o)
+), use (name, on_write, kind, used) AS MATERIALIZED (
+    SELECT DISTINCT d.name, d.on_write, o.kind, o.name
+      FROM definition d
+     CROSS JOIN LATERAL regexp_matches(d.definition, '\m_usage_monitor\.\w+', 'g') w (word)
+      JOIN object o ON o.word = w.word[1]
 ), needed (access, kind, name, by_org) AS (
     SELECT r.access, r.kind, r.name, r.by_org
       FROM usage_monitor.access_right r
     UNION
-    SELECT n.access, o.kind, o.name, n.by_org
+    SELECT n.access, u.kind, u.used, n.by_org
       FROM needed n
-      JOIN definition d
-        ON d.name = n.name
-       AND (NOT d.on_write
+      JOIN use u
+        ON u.name = n.name
+       AND (NOT u.on_write
             OR EXISTS (SELECT FROM usage_monitor.access_right w
                         WHERE w.access = n.access
                           AND w.name = n.name
                           AND w.privilege IN ('INSERT', 'UPDATE', 'DELETE')))
-     CROSS JOIN LATERAL regexp_matches(d.definition, '\m_usage_monitor\.\w+', 'g') w (word)
-      JOIN object o ON o.word = w.word[1]
 )
 INSERT INTO usage_monitor.access_right (access, kind, name, privilege, by_org, is_needed)
 SELECT n.access, n.kind, n.name, CASE n.kind WHEN 'table' THEN 'SELECT' ELSE 'EXECUTE' END, bool_or(n.by_org), true
