@@ -13,6 +13,7 @@ COMMENT ON FUNCTION _usage_monitor._renamed(text, text, text) IS
 CREATE FUNCTION _usage_monitor._renamed(value jsonb, name text, pseudonym text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
 DECLARE
     -- of these the value is no person's name, though one be called the same

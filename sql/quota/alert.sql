@@ -241,7 +241,7 @@ BEGIN
             MESSAGE = format('role "%s" cannot sign as "%s"', _usage_monitor._caller(), by),
             HINT = 'Leave "by" out: it is the role that calls.';
     END IF;
-    RETURN coalesce(by, _usage_monitor._caller());
+    RETURN coalesce(nullif(btrim(by), ''), _usage_monitor._caller());
 END
 $$;
 
@@ -267,7 +267,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'no_data_found',
-            MESSAGE = format('alert %s does not exist', _sign_alert.alert_id),
+            MESSAGE = format('alert %s does not exist', coalesce(_sign_alert.alert_id::text, 'NULL')),
             HINT = 'SELECT alert_id, message FROM usage_monitor.active_alert lists the open ones.';
     END IF;
     RETURN result;

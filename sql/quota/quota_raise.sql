@@ -137,7 +137,7 @@ BEGIN
     IF until IS NULL OR until <= clock_timestamp() THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM006',
-            MESSAGE = format('a raise of quota "%s" must end in the future, but ends %s', name, until),
+            MESSAGE = format('a raise of quota "%s" must end in the future, but ends %s', name, coalesce(until::text, 'NULL')),
             HINT = 'For good, change the quota with usage_monitor.set_quota().';
     END IF;
 

@@ -141,6 +141,7 @@ COMMENT ON FUNCTION _usage_monitor._span_event(jsonb, jsonb) IS
 CREATE FUNCTION _usage_monitor._span_response(span jsonb, attributes jsonb, event text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
 DECLARE
     operation text := attributes ->> 'gen_ai.operation.name';
@@ -310,6 +311,7 @@ CREATE FUNCTION _usage_monitor.record_span(
 RETURNS SETOF record
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
     -- a path's rows are many by the planner's guess: compiling for them takes longer than it all
     SET jit = off
 AS $$

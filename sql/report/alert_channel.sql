@@ -84,6 +84,7 @@ SELECT pg_catalog.pg_extension_config_dump('usage_monitor.alert_delivery_deliver
 CREATE FUNCTION _usage_monitor._check_alert_channel() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
 DECLARE
     kinds  CONSTANT text[] := '{webhook, email, slack, feishu, wecom, dingtalk, alertmanager}';

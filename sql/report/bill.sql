@@ -286,6 +286,7 @@ CREATE FUNCTION usage_monitor.import_bill(
 ) RETURNS SETOF record
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -79,7 +79,7 @@ DECLARE
     -- those of two organisations that have the same name are never one
     keys   CONSTANT jsonb := '{"user": ["org", "user"], "project": ["org", "project"], "department": ["org", "department"],
                                "model": ["provider", "model"], "operation": ["operation"], "source": ["source"], "org": ["org"]}';
-    has_provider CONSTANT boolean := source LIKE '%AS provider%' OR source LIKE '%c.provider%';
+    has_provider CONSTANT boolean := source ~ '(AS "?|c[.])provider';
 BEGIN
     EXECUTE format($query$
         WITH fine AS MATERIALIZED (
@@ -236,6 +236,7 @@ CREATE FUNCTION usage_monitor.page_data(
 ) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
     SET jit = off
 AS $$
 DECLARE

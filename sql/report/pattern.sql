@@ -225,6 +225,7 @@ CREATE FUNCTION usage_monitor.durations_between(
 )
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
     SET jit = off
 AS $$
 DECLARE

@@ -25,10 +25,11 @@ COMMENT ON FUNCTION _usage_monitor._spreadsheet_cell(numeric, text) IS 'A number
 CREATE FUNCTION _usage_monitor._spreadsheet(header text[], lines text[], decimal_mark text) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
 BEGIN
-    -- Excel reads UTF-8 only where this stands before it
-    RETURN CASE WHEN getdatabaseencoding() = 'UTF8' THEN convert_from('\xefbbbf', 'UTF8') ELSE '' END
+    -- Excel reads UTF-8 only where this stands before it; other encodings of a client have no such character
+    RETURN CASE WHEN getdatabaseencoding() = 'UTF8' AND pg_client_encoding() IN ('UTF8', 'SQL_ASCII') THEN convert_from('\xefbbbf', 'UTF8') ELSE '' END
            || array_to_string(array_to_string(header, _usage_monitor._cell_separator(decimal_mark)) || lines, E'\n');
 END
 $$;

@@ -199,10 +199,21 @@ COMMENT ON FUNCTION _usage_monitor._check_statement(text, date) IS
     'The first day of the month; refuses what is none (UM001), and no organisation (UM004).';
 
 CREATE FUNCTION _usage_monitor._month_of(month text) RETURNS date
-    LANGUAGE sql STABLE
-RETURN CASE WHEN month ~ '^\d{4}-\d{1,2}$' THEN month || '-01' ELSE month END::date;
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN CASE WHEN month ~ '^[0-9]{4}-[0-9]{1,2}$' THEN month || '-01' ELSE month END::date;
+EXCEPTION
+    WHEN invalid_datetime_format OR datetime_field_overflow THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('argument "month" must be a month, but is %s', _usage_monitor._quoted(month)),
+            HINT = 'Write ''2026-11'', or any day of it.';
+END
+$$;
 
-COMMENT ON FUNCTION _usage_monitor._month_of(text) IS 'A day of the month that is written so, or as a day. Errors: 22007, 22008 it is neither.';
+COMMENT ON FUNCTION _usage_monitor._month_of(text) IS 'A day of the month that is written so, or as a day. Errors: UM001 it is neither.';
 
 CREATE FUNCTION usage_monitor.statement(org text, month date) RETURNS SETOF usage_monitor.statement_line
     LANGUAGE plpgsql STABLE
@@ -296,7 +307,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION usage_monitor.statement(text, text) IS
-    'The same for a month that is written ''2026-11'', or as a day. Errors: as above, and 22007 or 22008 it is neither.';
+    'The same for a month that is written ''2026-11'', or as a day. Errors: as above, and UM001 it is neither.';
 
 /*
  * The same as JSON, as a file for a spreadsheet, and as a page to print.
@@ -394,6 +405,7 @@ COMMENT ON FUNCTION _usage_monitor._grouped(numeric) IS 'A number for people: 1,
 CREATE FUNCTION usage_monitor.statement_html(org text, month date) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
 DECLARE
     s       CONSTANT jsonb := usage_monitor.statement_json(org, month);

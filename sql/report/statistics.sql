@@ -388,7 +388,7 @@ BEGIN
             HINT = 'Leave them out for all time.';
     END IF;
 
-    FOREACH span IN ARRAY '{1 hour, 6 hours, 1 day, 3 days, 10 days, 30 days, 100 days, NULL}'::interval[] LOOP
+    FOREACH span IN ARRAY ARRAY['1 hour', '6 hours', '1 day', '3 days', '10 days', '30 days', '100 days', NULL]::interval[] LOOP
         start := CASE WHEN span IS NULL THEN since ELSE greatest(since, least(until, now()) - span) END;
         EXECUTE '
             SELECT array_agg(c ORDER BY c.ts DESC, c.usage_id DESC)

@@ -62,7 +62,8 @@ check_name(UmColumn column, UmString name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_NAME),
 				 errmsg("column \"%s\" must not be empty", um_column_name(column)),
-				 errhint("Name the model as the provider does, for example gpt-4o; org may be left out.")));
+				 column == UM_COL_MODEL ? errhint("Name the model as the provider does, for example gpt-4o.") :
+				 errhint("Leave it out, and the call is of org \"default\".")));
 	if (name.length > MAX_NAME_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_INVALID_NAME),

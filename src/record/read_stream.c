@@ -74,7 +74,9 @@ um_look_at_chunks(UmReader *r, UmNode *root)
 		id = chunk.id;
 	}
 	if (first == NULL)
-		um_unknown_shape(!um_node_is_container(root) ? psprintf("\"%s\"", um_shown(root)) :
+		um_unknown_shape(!um_node_is_container(root) ?
+						 psprintf("%s \"%s\", not an object",
+								  root->value.type == jbvString ? "the text" : "the value", um_shown(root)) :
 						 r->is_stream ? "an array without objects" : "an empty object");
 	if (r->is_stream && id == NULL)
 		check_inputs(r);

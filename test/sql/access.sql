@@ -203,6 +203,13 @@ WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnam
   AND (p.prosecdef OR l.lanname = 'plpgsql' OR (l.lanname = 'sql' AND p.prosqlbody IS NULL))
   AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(p.proconfig, '{}'))
 ORDER BY 1;
+-- ... or by how strings are read: those of a body are, when the function is called first
+SELECT p.oid::regprocedure AS backslash
+FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
+WHERE p.pronamespace IN ('usage_monitor'::regnamespace, '_usage_monitor'::regnamespace)
+  AND l.lanname IN ('plpgsql', 'sql') AND p.prosqlbody IS NULL AND strpos(p.prosrc, E'\\') > 0
+  AND NOT 'standard_conforming_strings=on' = ANY (coalesce(p.proconfig, '{}'))
+ORDER BY 1;
 -- ... but for those of the archive, which show nothing where row security holds on the ledger
 SELECT c.oid::regclass AS security_definer_view
 FROM pg_class AS c

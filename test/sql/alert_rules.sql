@@ -90,6 +90,8 @@ INSERT INTO usage_monitor.alert_rule (name, metric, window_length, threshold, di
 SELECT n, c.subject, c.org, c.model, c.occurrences, c.used, c.message FROM generate_series(1, 7) AS n, usage_monitor.check_alert_rules('2026-03-02 01:00Z'::timestamptz + n * interval '1 hour') AS c WHERE c.org = 'o9';
 SELECT subject, org, model, occurrences, used FROM usage_monitor.active_alert WHERE org = 'o9';
 SELECT resolved_by FROM usage_monitor.resolve_alert((SELECT max(alert_id) FROM usage_monitor.alert), 'dave');
+-- who leaves the name empty signs as himself
+SELECT acknowledged_by = current_user AS himself FROM usage_monitor.acknowledge_alert((SELECT max(alert_id) FROM usage_monitor.alert), ' ');
 SELECT occurrences FROM usage_monitor.check_alert_rules('2026-03-02 06:00Z');
 DELETE FROM usage_monitor.alert WHERE org = 'o9';
 DELETE FROM usage_monitor.alert_rule WHERE name = 'hourly';

@@ -171,6 +171,20 @@ FROM (VALUES
 CROSS JOIN LATERAL pg_temp.refusal(format('SELECT usage_monitor.configure(%s)', s.call)) AS r;
 SELECT usage_monitor.ledger_currency(), usage_monitor.ledger_time_zone();
 
+-- Arguments that are left empty, and times that never come
+SELECT s.statement, r.*
+FROM (VALUES
+    ($$SELECT usage_monitor.acknowledge_alert(NULL)$$),
+    ($$SELECT usage_monitor.resolve_alert(-1)$$),
+    ($$SELECT usage_monitor.raise_quota('q', 5, NULL)$$),
+    ($$SELECT usage_monitor.set_price('n', 1, 2, valid_from => 'infinity')$$),
+    ($$INSERT INTO usage_monitor.exchange_rate VALUES ('EUR', 'USD', '[infinity,)', 1.1)$$),
+    ($$INSERT INTO usage_monitor.exchange_rate VALUES ('EUR', 'USD', '(,-infinity)', 1.1)$$),
+    ($$SELECT usage_monitor.record(to_jsonb('{"model": "gpt-4o"}'::text))$$),
+    ($$SELECT usage_monitor.record('7')$$)
+) AS s (statement)
+CROSS JOIN LATERAL pg_temp.refusal(s.statement) AS r;
+
 -- Nothing has changed
 SELECT before IS NOT DISTINCT FROM state AS unchanged FROM before, pg_temp.state;
 
