@@ -70,6 +70,13 @@ AS $$
 DECLARE
     result usage_monitor.closed_period;
 BEGIN
+    PERFORM _usage_monitor._instant(since);
+    IF since IS NULL OR NOT isfinite(since) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM011',
+            MESSAGE = format('argument "since" must be a day, but is %s', coalesce(since::text, 'NULL')),
+            HINT = 'Give the first day to open, for example reopen_period(''2026-10-01'').';
+    END IF;
     LOCK TABLE usage_monitor.closed_period IN EXCLUSIVE MODE;
 
     UPDATE usage_monitor.closed_period c
@@ -88,7 +95,7 @@ END
 $$;
 
 COMMENT ON FUNCTION usage_monitor.reopen_period(date) IS
-    'Opens the books again from that day on; what was kept of its months for statement() is forgotten. Errors: UM011 not closed then.';
+    'Opens the books again from that day on; what was kept of its months for statement() is forgotten. Errors: UM001 a day too far away, UM011 not closed then, or no day.';
 
 CREATE FUNCTION _usage_monitor._books_open_from() RETURNS timestamptz
     LANGUAGE sql STABLE

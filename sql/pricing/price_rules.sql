@@ -59,10 +59,10 @@ BEGIN
             MESSAGE = format('column "valid" must hold its start and not its end, but is %s', valid),
             HINT = 'Write for example tstzrange(''2026-01-01'', ''2026-07-01'', ''[)'').';
     END IF;
-    IF lower(valid) = 'infinity' OR upper(valid) = '-infinity' THEN
+    IF lower(valid) = 'infinity' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
-            MESSAGE = format('column "valid" must hold some time, but is %s', valid),
+            MESSAGE = format('column "valid" must begin at some time, but is %s', valid),
             HINT = 'It begins when the first call is priced by it: give that time, or leave it out for all time.';
     END IF;
 END

@@ -352,15 +352,18 @@ BEGIN
       FROM unnest(listed) AS b
      WHERE b.amount IS NOT NULL AND (b.currency ~ '^[A-Z]{3}$') IS NOT TRUE
         OR b.vendor IS NULL OR b.day IS NULL
-        OR b.amount IN ('NaN', 'Infinity', '-Infinity') OR b.quantity IN ('NaN', 'Infinity', '-Infinity')
+        OR b.day NOT BETWEEN '2000-01-01' AND usage_monitor.ledger_day(now()) + 366
+        OR (abs(b.amount) < 1e100 AND scale(b.amount) <= 100) IS FALSE
+        OR (abs(b.quantity) < 1e100 AND scale(b.quantity) <= 100) IS FALSE
         OR b.quantity < 0 AND (b.amount <= 0) IS NOT TRUE
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',
             MESSAGE = format('line "%s" of the bill is invalid: vendor %s, day %s, quantity %s, amount %s %s',
-                             left(wrong.item, 100), wrong.vendor, wrong.day, wrong.quantity, wrong.amount, wrong.currency),
-            HINT = 'A line has a vendor, a day, a quantity that is negative only where the amount is, and an amount with its currency. Nothing was changed.';
+                             left(wrong.item, 100), coalesce(wrong.vendor, 'NULL'), coalesce(wrong.day::text, 'NULL'),
+                             coalesce(left(wrong.quantity::text, 100), 'NULL'), coalesce(left(wrong.amount::text, 100), 'NULL'), wrong.currency),
+            HINT = 'A line has a vendor, a day that is no more than a year ahead, a quantity that is negative only where the amount is, and an amount with its currency. Nothing was changed.';
     END IF;
 
     RETURN QUERY

@@ -136,6 +136,10 @@ SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "r
 SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": 1, "currency": "usd"}, "line_item": "x, input", "quantity": -1}]}]}');
 SELECT * FROM usage_monitor.import_bill('{"data": [{"start_time": 1790899200, "results": [{"amount": {"value": "much", "currency": "usd"}, "line_item": "x, input"}]}]}');
 SELECT * FROM usage_monitor.import_bill(NULL::text);
+-- days and amounts that no bill has
+SELECT * FROM usage_monitor.import_bill('[{"ProviderName": "AWS", "BilledCost": 1e120, "BillingCurrency": "USD", "ChargePeriodStart": "2026-05-03T00:00:00Z", "ServiceName": "Amazon Bedrock", "ChargeDescription": "tokens"}]', 'focus');
+SELECT * FROM usage_monitor.import_bill('[{"ProviderName": "AWS", "BilledCost": 1, "BillingCurrency": "USD", "ChargePeriodStart": "infinity", "ServiceName": "Amazon Bedrock", "ChargeDescription": "tokens"}]', 'focus');
+SELECT * FROM usage_monitor.import_bill('[{"ProviderName": "AWS", "BilledCost": 1, "BillingCurrency": "USD", "ChargePeriodStart": "9026-05-03T00:00:00Z", "ServiceName": "Amazon Bedrock", "ChargeDescription": "tokens"}]', 'focus');
 SELECT count(*) FROM usage_monitor.vendor_bill;
 
 -- a manager imports them, and takes out what is wrong

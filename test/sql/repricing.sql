@@ -63,6 +63,9 @@ SELECT (SELECT used FROM usage_monitor.quota_status) = sum(cost) AS counted FROM
 -- opened again
 SELECT until FROM usage_monitor.reopen_period('2026-01-01');
 SELECT usage_monitor.reopen_period('2026-01-01');
+SELECT usage_monitor.reopen_period(NULL);
+SELECT usage_monitor.reopen_period('-infinity');
+SELECT usage_monitor.reopen_period('4713-01-01 BC');
 SELECT until FROM usage_monitor.close_period('2026-02-28');
 SELECT usage_monitor.close_period('2026-01-31');
 SELECT usage_monitor.close_period(NULL);
