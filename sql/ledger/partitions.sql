@@ -298,6 +298,7 @@ CREATE FUNCTION _usage_monitor._drain_step(
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET jit = off
 AS $$
 DECLARE
     goal        CONSTANT double precision := 200;  -- milliseconds that others are to be held up
