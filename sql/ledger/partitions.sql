@@ -198,6 +198,7 @@ CREATE FUNCTION _usage_monitor._has_calls(from_ts timestamptz, to_ts timestamptz
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET jit = off    -- which a scan that is discouraged would turn on
 BEGIN ATOMIC
     SELECT EXISTS (SELECT FROM ONLY usage_monitor.usage_default d
                     WHERE d.ts >= _has_calls.from_ts
@@ -298,7 +299,7 @@ CREATE FUNCTION _usage_monitor._drain_step(
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
-    SET jit = off
+    SET jit = off    -- which a scan that is discouraged would turn on
 AS $$
 DECLARE
     goal        CONSTANT double precision := 200;  -- milliseconds that others are to be held up

@@ -85,6 +85,7 @@ CREATE FUNCTION _usage_monitor._is_folded(partition regclass, from_ts timestampt
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET jit = off    -- which a scan that is discouraged would turn on
 AS $$
 DECLARE
     mark     _usage_monitor._rollup_state;
