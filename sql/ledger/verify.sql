@@ -1,34 +1,6 @@
 /*
  * Nothing to lose: what is derived can be compared with the ledger.
  */
-CREATE FUNCTION _usage_monitor._subjects(u usage_monitor.usage)
-RETURNS TABLE (scope text, subject text, key text, spelling text)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 8
-BEGIN ATOMIC
-    SELECT v.scope, v.subject, NULL::text, NULL::text
-      FROM (VALUES ('all', ''),
-                   ('org', u.org),
-                   ('department', u.department),
-                   ('project', u.project),
-                   ('user', u.user_id),
-                   ('session', u.session_id),
-                   ('model', CASE WHEN coalesce(u.resolved_model, u.model) = u.model THEN u.model END),
-                   ('provider', u.provider)) AS v (scope, subject)
-     WHERE v.subject IS NOT NULL
-    UNION ALL
-    -- a model that the price book calls otherwise
-    SELECT 'model', v.subject, NULL, v.spelling
-      FROM (VALUES (u.resolved_model, 'resolved'), (u.model, 'recorded')) AS v (subject, spelling)
-     WHERE u.resolved_model <> u.model
-    UNION ALL
-    SELECT 'tag', t.key || '=' || t.value, t.key, NULL
-      FROM pg_catalog.jsonb_each_text(u.tags) t
-     WHERE t.value IS NOT NULL;
-END;
-
-COMMENT ON FUNCTION _usage_monitor._subjects(usage_monitor.usage) IS
-    'The subjects of a row of the ledger, by scope.';
-
 CREATE FUNCTION _usage_monitor._passes_model(counted_models text[], exact boolean, model text, resolved_model text)
 RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -45,16 +17,42 @@ CREATE FUNCTION _usage_monitor._expected_counters()
 RETURNS TABLE (quota_id bigint, subject text, period_start timestamptz, used numeric)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
+    -- all calls are not to be sorted for however many counters
+    SET enable_sort = off
 BEGIN ATOMIC
     WITH wanted AS MATERIALIZED (
         SELECT q.*
           FROM usage_monitor.quota q
          WHERE q.enabled
+    ), overridden AS MATERIALIZED (
+        SELECT w.overrides, w.subject
+          FROM wanted w
+         WHERE w.overrides IS NOT NULL
+           AND w.subject IS NOT NULL
     ), counted AS (
         SELECT s.scope, s.subject, s.key, s.spelling,
                u.org, u.provider, u.model, u.resolved_model, u.operation, u.ts, u.cost, u.total_tokens
           FROM usage_monitor.usage u
-         CROSS JOIN LATERAL _usage_monitor._subjects(u) s
+         CROSS JOIN LATERAL (
+                   SELECT v.scope, v.subject, NULL::text, NULL::text
+                     FROM (VALUES ('all', ''),
+                                  ('org', u.org),
+                                  ('department', u.department),
+                                  ('project', u.project),
+                                  ('user', u.user_id),
+                                  ('session', u.session_id),
+                                  ('model', CASE WHEN coalesce(u.resolved_model, u.model) = u.model THEN u.model END),
+                                  ('provider', u.provider)) AS v (scope, subject)
+                    WHERE v.subject IS NOT NULL
+                   UNION ALL
+                   -- a model that the price book calls otherwise
+                   SELECT 'model', v.subject, NULL, v.spelling
+                     FROM (VALUES (u.resolved_model, 'resolved'), (u.model, 'recorded')) AS v (subject, spelling)
+                    WHERE u.resolved_model <> u.model
+                   UNION ALL
+                   SELECT 'tag', t.key || '=' || t.value, t.key, NULL
+                     FROM jsonb_each_text(u.tags) t
+                    WHERE t.value IS NOT NULL) AS s (scope, subject, key, spelling)
          WHERE s.scope IN (SELECT w.scope FROM wanted w)
     ), matched AS (
         -- quotas of one subject: many, joined by hash
@@ -67,18 +65,14 @@ BEGIN ATOMIC
         SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.counted_models, w.exact, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject = c.key
-         WHERE NOT EXISTS (
-                   SELECT FROM usage_monitor.quota o
-                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
+         WHERE (w.quota_id, c.subject) NOT IN (SELECT o.overrides, o.subject FROM overridden o)
         UNION ALL
         -- quotas of each subject: few
         SELECT w.quota_id, w.metric, w.period, w.time_zone, w.billing_day, w.org, w.provider, w.counted_models, w.exact, c.*
           FROM counted c
           JOIN wanted w ON w.scope = c.scope AND w.subject IS NULL
          WHERE (c.spelling IS NULL OR w.exact = (c.spelling = 'recorded'))
-           AND NOT EXISTS (
-                   SELECT FROM usage_monitor.quota o
-                    WHERE o.overrides = w.quota_id AND o.subject = c.subject AND o.enabled)
+           AND (w.quota_id, c.subject) NOT IN (SELECT o.overrides, o.subject FROM overridden o)
     )
     SELECT x.quota_id, x.subject, x.period_start, coalesce(sum(x.used), 0)
       FROM (SELECT m.quota_id,
@@ -306,6 +300,8 @@ CREATE FUNCTION usage_monitor.verify()
 RETURNS TABLE (what text, key jsonb, expected text, found text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    -- to compile so many sums takes seconds
+    SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN

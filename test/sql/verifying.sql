@@ -101,3 +101,39 @@ SELECT * FROM pg_temp.difference;
 COMMIT;
 SELECT * FROM pg_temp.difference;
 SELECT used FROM usage_monitor.quota_history WHERE name = 'late';
+
+-- A difference in any column of any rollup is found, and named: a row that is wrong, one that is missing, one that is in another's place
+INSERT INTO usage_monitor.usage (ts, org, department, project, user_id, provider, model, operation, source, service_tier, tags, cost)
+VALUES ('2025-02-01 12:00Z', 'acme', 'd', 'p', 'u4', 'regress', 'm', 'chat', 'web', 'batch', '{"team": "a"}', 3);
+SELECT usage_monitor.refresh() > 0 AS refreshed;
+CREATE FUNCTION pg_temp.plant(change text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    rollup text;
+BEGIN
+    FOR rollup IN SELECT '_rollup_' || name FROM _usage_monitor._rollup_dimension LOOP
+        EXECUTE format(change, rollup, (SELECT string_agg(format('%1$I = coalesce(%1$I, 0) + 1', m), ', ') FROM _usage_monitor._rollup_measures() AS m));
+    END LOOP;
+END
+$$;
+CREATE VIEW pg_temp.planted AS
+SELECT d.name, count(v.*) FILTER (WHERE v.key ? 'columns') AS rows, count(v.*) FILTER (WHERE v.key ? 'column') AS totals,
+       max(jsonb_array_length(v.key->'columns')) AS columns,
+       min(v.key->>'day') = '2025-02-01' AS day, bool_and(v.key ? 'hour') FILTER (WHERE v.key ? 'columns') = d.by_hour AS hour,
+       min(v.key->>'org') AS org, min(v.key->>'keys') AS keys,
+       string_agg(v.expected || ' / ' || v.found, '; ' ORDER BY v.key->>'day') FILTER (WHERE v.key ? 'columns') AS difference
+FROM _usage_monitor._rollup_dimension AS d LEFT JOIN usage_monitor.verify() AS v ON v.key->>'rollup' = d.name
+GROUP BY d.name, d.by_hour ORDER BY d.name;
+SELECT count(*) AS columns FROM _usage_monitor._rollup_measures();
+BEGIN;
+SELECT pg_temp.plant($$UPDATE _usage_monitor.%I SET %s WHERE day = '2025-02-01'$$);
+TABLE pg_temp.planted;
+ROLLBACK;
+BEGIN;
+SELECT pg_temp.plant($$DELETE FROM _usage_monitor.%I WHERE day = '2025-02-01'$$);
+TABLE pg_temp.planted;
+ROLLBACK;
+BEGIN;
+SELECT pg_temp.plant($$UPDATE _usage_monitor.%I SET day = day + 1 WHERE day = '2025-02-01'$$);
+TABLE pg_temp.planted;
+ROLLBACK;
+SELECT * FROM pg_temp.difference;
