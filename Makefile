@@ -262,7 +262,7 @@ bench: export ROLLUP_ROWS ?= 1000000
 bench: export CALLS ?= sessions
 bench:
 	@for part in instructions run import quotas paths rollups tenants; do \
-		test/sandbox test/bench/$$part || exit 1; echo; \
+		echo "$$part, begun at $$(date +%T)" >&2; test/sandbox test/bench/$$part || exit 1; echo; \
 	done > $(BENCH).tmp
 	@test/sandbox psql -X -f test/bench/cost.sql >> $(BENCH).tmp
 	@[ ! -e $(BENCH) ] || mv $(BENCH) $(BENCH).before
