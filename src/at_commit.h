@@ -1,7 +1,3 @@
-/*
- * at_commit.h
- *		What happens when a transaction ends.
- */
 #ifndef UM_AT_COMMIT_H
 #define UM_AT_COMMIT_H
 

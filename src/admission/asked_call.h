@@ -1,7 +1,3 @@
-/*
- * asked_call.h
- *		The call that somebody asks about before it is made.
- */
 #ifndef UM_ASKED_CALL_H
 #define UM_ASKED_CALL_H
 

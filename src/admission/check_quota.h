@@ -1,7 +1,3 @@
-/*
- * check_quota.h
- *		Does a call fit into a quota?
- */
 #ifndef UM_CHECK_QUOTA_H
 #define UM_CHECK_QUOTA_H
 

@@ -1,7 +1,3 @@
-/*
- * access.h
- *		Who is confined to which organisations.
- */
 #ifndef UM_ACCESS_H
 #define UM_ACCESS_H
 

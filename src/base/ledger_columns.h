@@ -1,7 +1,3 @@
-/*
- * ledger_columns.h
- *		Where the columns of the ledger are in each of its partitions.
- */
 #ifndef UM_LEDGER_COLUMNS_H
 #define UM_LEDGER_COLUMNS_H
 

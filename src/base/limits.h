@@ -1,7 +1,3 @@
-/*
- * limits.h
- *		What a client may ask for at most.
- */
 #ifndef UM_LIMITS_H
 #define UM_LIMITS_H
 

@@ -1,7 +1,3 @@
-/*
- * page_log.h
- *		Overwriting a few bytes of a page, and logging that.
- */
 #ifndef UM_PAGE_LOG_H
 #define UM_PAGE_LOG_H
 

@@ -1,7 +1,3 @@
-/*
- * progress.h
- *		How far what takes long has come, for view maintenance_progress.
- */
 #ifndef UM_PROGRESS_H
 #define UM_PROGRESS_H
 

@@ -1,7 +1,3 @@
-/*
- * refusal.h
- *		What a refusal tells of where it came from.
- */
 #ifndef UM_REFUSAL_H
 #define UM_REFUSAL_H
 

@@ -1,7 +1,3 @@
-/*
- * replicated.h
- *		What comes by logical replication.
- */
 #ifndef UM_REPLICATED_H
 #define UM_REPLICATED_H
 

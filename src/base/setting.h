@@ -1,7 +1,3 @@
-/*
- * setting.h
- *		The ledger's currency and time zone.
- */
 #ifndef UM_SETTING_H
 #define UM_SETTING_H
 

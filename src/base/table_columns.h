@@ -1,7 +1,3 @@
-/*
- * table_columns.h
- *		Where the columns of the extension's own tables are.
- */
 #ifndef UM_TABLE_COLUMNS_H
 #define UM_TABLE_COLUMNS_H
 

@@ -1,7 +1,3 @@
-/*
- * table_indexes.h
- *		The indexes of a table whose rows are written through the heap directly.
- */
 #ifndef UM_TABLE_INDEXES_H
 #define UM_TABLE_INDEXES_H
 

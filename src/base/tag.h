@@ -1,7 +1,3 @@
-/*
- * tag.h
- *		The tags of a call.
- */
 #ifndef UM_TAG_H
 #define UM_TAG_H
 

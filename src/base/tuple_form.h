@@ -1,7 +1,3 @@
-/*
- * tuple_form.h
- *		Making tuples of wide rows.
- */
 #ifndef UM_TUPLE_FORM_H
 #define UM_TUPLE_FORM_H
 

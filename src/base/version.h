@@ -1,7 +1,3 @@
-/*
- * version.h
- *		The version of the library, and that of the script that the database has.
- */
 #ifndef UM_VERSION_CHECK_H
 #define UM_VERSION_CHECK_H
 

@@ -1,7 +1,3 @@
-/*
- * alert_levels.h
- *		The levels of a quota at which alerts are due, and which a counter has reached.
- */
 #ifndef UM_ALERT_LEVELS_H
 #define UM_ALERT_LEVELS_H
 

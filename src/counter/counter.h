@@ -1,7 +1,3 @@
-/*
- * counter.h
- *		The counters of the quotas.
- */
 #ifndef UM_COUNTER_H
 #define UM_COUNTER_H
 

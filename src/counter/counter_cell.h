@@ -1,7 +1,3 @@
-/*
- * counter_cell.h
- *		What was added to a row of a counter in place, since it was stored.
- */
 #ifndef UM_COUNTER_CELL_H
 #define UM_COUNTER_CELL_H
 

@@ -1,7 +1,3 @@
-/*
- * counter_from_ledger.h
- *		What counters must be by the ledger.
- */
 #ifndef UM_COUNTER_FROM_LEDGER_H
 #define UM_COUNTER_FROM_LEDGER_H
 

@@ -1,7 +1,3 @@
-/*
- * counter_place.h
- *		Where the rows of counters are, and where the next one is to go.
- */
 #ifndef UM_COUNTER_PLACE_H
 #define UM_COUNTER_PLACE_H
 

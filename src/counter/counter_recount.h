@@ -1,7 +1,3 @@
-/*
- * counter_recount.h
- *		Counting what the transaction did once more.
- */
 #ifndef UM_COUNTER_RECOUNT_H
 #define UM_COUNTER_RECOUNT_H
 

@@ -1,7 +1,3 @@
-/*
- * hold_room.h
- *		Holding room in counters for reservations.
- */
 #ifndef UM_HOLD_ROOM_H
 #define UM_HOLD_ROOM_H
 

@@ -1,7 +1,3 @@
-/*
- * pending.h
- *		What the running transaction adds to the counters.
- */
 #ifndef UM_PENDING_H
 #define UM_PENDING_H
 

@@ -1,7 +1,3 @@
-/*
- * quota_change.h
- *		What the running transaction did to quotas.
- */
 #ifndef UM_QUOTA_CHANGE_H
 #define UM_QUOTA_CHANGE_H
 

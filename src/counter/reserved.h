@@ -1,8 +1,3 @@
-/*
- * reserved.h
- *		What open reservations hold of a counter, and whether the running
- *		transaction has made any.
- */
 #ifndef UM_RESERVED_H
 #define UM_RESERVED_H
 

@@ -1,7 +1,3 @@
-/*
- * room_check.h
- *		Looks whether a blocking quota has room, and refuses what it has none for.
- */
 #ifndef UM_ROOM_CHECK_H
 #define UM_ROOM_CHECK_H
 

@@ -1,7 +1,3 @@
-/*
- * shared_room.h
- *		The room of a counter up to the next threshold, shared out to its rows.
- */
 #ifndef UM_SHARED_ROOM_H
 #define UM_SHARED_ROOM_H
 

@@ -1,7 +1,3 @@
-/*
- * bounds.h
- *		What no call can have cost, and no time can have been.
- */
 #ifndef UM_BOUNDS_H
 #define UM_BOUNDS_H
 

@@ -1,7 +1,3 @@
-/*
- * duplicate_request.h
- *		Recognising a request that is in the ledger already.
- */
 #ifndef UM_DUPLICATE_REQUEST_H
 #define UM_DUPLICATE_REQUEST_H
 

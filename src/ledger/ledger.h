@@ -1,7 +1,3 @@
-/*
- * ledger.h
- *		The triggers of the ledger.
- */
 #ifndef UM_LEDGER_H
 #define UM_LEDGER_H
 

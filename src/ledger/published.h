@@ -1,7 +1,3 @@
-/*
- * published.h
- *		What a published partition of the ledger must tell of a changed row.
- */
 #ifndef UM_PUBLISHED_H
 #define UM_PUBLISHED_H
 

@@ -1,7 +1,3 @@
-/*
- * row_check.h
- *		What a client may write into a row of the ledger, and what that costs.
- */
 #ifndef UM_ROW_CHECK_H
 #define UM_ROW_CHECK_H
 

@@ -1,7 +1,3 @@
-/*
- * unpriced_alert.h
- *		One alert a model and day for calls that have no cost.
- */
 #ifndef UM_UNPRICED_ALERT_H
 #define UM_UNPRICED_ALERT_H
 

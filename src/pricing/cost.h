@@ -1,7 +1,3 @@
-/*
- * cost.h
- *		What a call costs.
- */
 #ifndef UM_COST_H
 #define UM_COST_H
 

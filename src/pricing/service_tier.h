@@ -1,7 +1,3 @@
-/*
- * service_tier.h
- *		The service tiers.
- */
 #ifndef UM_SERVICE_TIER_H
 #define UM_SERVICE_TIER_H
 

@@ -1,7 +1,3 @@
-/*
- * usage_check.h
- *		What a call used, and whether that can be true.
- */
 #ifndef UM_USAGE_CHECK_H
 #define UM_USAGE_CHECK_H
 

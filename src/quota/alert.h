@@ -1,7 +1,3 @@
-/*
- * alert.h
- *		Raising alerts.
- */
 #ifndef UM_ALERT_H
 #define UM_ALERT_H
 

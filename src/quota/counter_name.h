@@ -1,7 +1,3 @@
-/*
- * counter_name.h
- *		What a counter is known by: a quota, a subject of it, and a period.
- */
 #ifndef UM_COUNTER_NAME_H
 #define UM_COUNTER_NAME_H
 

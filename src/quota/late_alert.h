@@ -1,7 +1,3 @@
-/*
- * late_alert.h
- *		Alerts of periods that are over: history that is recorded late.
- */
 #ifndef UM_LATE_ALERT_H
 #define UM_LATE_ALERT_H
 

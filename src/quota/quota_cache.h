@@ -1,7 +1,3 @@
-/*
- * quota_cache.h
- *		The quotas, as a backend remembers them.
- */
 #ifndef UM_QUOTA_CACHE_H
 #define UM_QUOTA_CACHE_H
 

@@ -1,7 +1,3 @@
-/*
- * quota_match.h
- *		Which quotas a row of the ledger touches, and which of their counters.
- */
 #ifndef UM_QUOTA_MATCH_H
 #define UM_QUOTA_MATCH_H
 

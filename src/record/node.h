@@ -1,7 +1,3 @@
-/*
- * node.h
- *		A response as a tree that is opened where somebody looks.
- */
 #ifndef UM_NODE_H
 #define UM_NODE_H
 

@@ -1,7 +1,3 @@
-/*
- * reader.h
- *		What a response says was used.
- */
 #ifndef UM_READER_H
 #define UM_READER_H
 

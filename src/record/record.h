@@ -1,7 +1,3 @@
-/*
- * record.h
- *		Storing what a response says.
- */
 #ifndef UM_RECORD_H
 #define UM_RECORD_H
 

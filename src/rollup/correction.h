@@ -1,7 +1,3 @@
-/*
- * correction.h
- *		Telling the rollups of a row that is changed.
- */
 #ifndef UM_CORRECTION_H
 #define UM_CORRECTION_H
 

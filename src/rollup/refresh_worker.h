@@ -1,7 +1,3 @@
-/*
- * refresh_worker.h
- *		A background worker that folds the tail when it has grown long.
- */
 #ifndef UM_REFRESH_WORKER_H
 #define UM_REFRESH_WORKER_H
 

@@ -1,7 +1,3 @@
-/*
- * rollup.h
- *		Keeping the rollups.
- */
 #ifndef UM_ROLLUP_H
 #define UM_ROLLUP_H
 

@@ -1,7 +1,3 @@
-/*
- * rollup_fold.h
- *		Summing up calls into the tables of the rollups.
- */
 #ifndef UM_ROLLUP_FOLD_H
 #define UM_ROLLUP_FOLD_H
 

@@ -1,7 +1,3 @@
-/*
- * rollup_row.h
- *		The rows of rollups: sums over calls, and the tables that keep them.
- */
 #ifndef UM_ROLLUP_ROW_H
 #define UM_ROLLUP_ROW_H
 

@@ -1,7 +1,3 @@
-/*
- * rollup_sums.h
- *		Summing up calls in memory, by the names of a rollup's rows.
- */
 #ifndef UM_ROLLUP_SUMS_H
 #define UM_ROLLUP_SUMS_H
 

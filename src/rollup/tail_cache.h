@@ -1,7 +1,3 @@
-/*
- * tail_cache.h
- *		The tail summed up for a rollup, as a session remembers it.
- */
 #ifndef UM_TAIL_CACHE_H
 #define UM_TAIL_CACHE_H
 

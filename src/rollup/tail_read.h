@@ -1,8 +1,3 @@
-/*
- * tail_read.h
- *		Reading the tail: the calls, and the corrections of calls, that a
- *		watermark does not cover.
- */
 #ifndef UM_TAIL_READ_H
 #define UM_TAIL_READ_H
 

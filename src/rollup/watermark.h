@@ -1,8 +1,3 @@
-/*
- * watermark.h
- *		Which transactions of the ledger are in the rollups, and which rows
- *		are still the tail.
- */
 #ifndef UM_WATERMARK_H
 #define UM_WATERMARK_H
 
