@@ -69,7 +69,6 @@ typedef struct Wanted
 
 static UmQuery delete_parts = {
 	.text = "DELETE FROM _usage_monitor._reservation_part WHERE reservation_id = $1",
-	.nargs = 1,
 	.argtypes = {UUIDOID},
 	.generic = true
 };
@@ -82,7 +81,6 @@ static UmQuery delete_expired = {
 	" ORDER BY e.expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED) x"
 	" WHERE p.quota_id = x.quota_id AND p.subject = x.subject"
 	" AND p.period_start = x.period_start AND p.reservation_id = x.reservation_id",
-	.nargs = 1,
 	.argtypes = {TIMESTAMPTZOID}
 };
 
@@ -97,7 +95,6 @@ static UmQuery insert_reservation = {
 	.text = "INSERT INTO usage_monitor.reservation (reservation_id, org, department, project,"
 	" user_id, session_id, model, provider, tags, cost, tokens, requests, expires_at)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-	.nargs = P_COUNT,
 	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	JSONBOID, NUMERICOID, INT8OID, INT8OID, TIMESTAMPTZOID},
 	.generic = true
@@ -142,17 +139,6 @@ sort_wanted(Wanted *wanted)
 		}
 }
 
-/* Takes back what the reservation holds. */
-static void
-drop_parts(Datum reservation_id)
-{
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_modify(&delete_parts, &reservation_id, NULL);
-	um_spi_end(&spi);
-}
-
 /*
  * Stores the reservation, if the blocking quotas have room for it; returns the
  * place of one that has not, or -1.
@@ -191,7 +177,7 @@ reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 	if (refused < 0 && !is_stored)
 		um_reserved_store(wanted->names, wanted->amounts, wanted->count, reservation_id, expires_at);
 	if (refused >= 0 && is_stored)
-		drop_parts(reservation_id);
+		(void) um_spi_run(&delete_parts, &reservation_id, NULL);
 	return refused < 0 ? -1 : places[refused];
 }
 
@@ -329,13 +315,9 @@ check_ttl(FunctionCallInfo fcinfo)
 static void
 clean(Datum now)
 {
-	UmSpi		spi;
-
 	if (pg_prng_double(&pg_global_prng_state) * CLEAN_EVERY >= 1 || IsolationUsesXactSnapshot())
 		return;
-	um_spi_begin(&spi);
-	um_spi_modify(&delete_expired, &now, NULL);
-	um_spi_end(&spi);
+	(void) um_spi_run(&delete_expired, &now, NULL);
 }
 
 /* Stores the reservation. */
@@ -345,7 +327,6 @@ store(const UmAskedCall *call, const Wanted *wanted, int64 tokens, int64 request
 {
 	Datum		values[P_COUNT];
 	char		nulls[P_COUNT];
-	UmSpi		spi;
 
 	memset(nulls, ' ', sizeof(nulls));
 	/* the subjects, in their order */
@@ -367,9 +348,7 @@ store(const UmAskedCall *call, const Wanted *wanted, int64 tokens, int64 request
 	values[P_TOKENS] = Int64GetDatum(tokens);
 	values[P_REQUESTS] = Int64GetDatum(requests);
 	values[P_EXPIRES_AT] = expires_at;
-	um_spi_begin(&spi);
-	um_spi_modify(&insert_reservation, values, nulls);
-	um_spi_end(&spi);
+	(void) um_spi_run(&insert_reservation, values, nulls);
 }
 
 /*

@@ -49,7 +49,6 @@ static UmQuery find_open = {
 	.text = "SELECT r.org, r.department, r.project, r.user_id, r.session_id, r.provider, r.model, r.tags"
 	" FROM usage_monitor.reservation r WHERE r.reservation_id = $1 AND r.state = 'open'"
 	" AND ($2 IS NULL OR r.org = $2) AND ($3 IS NULL OR r.org = ANY ($3)) FOR NO KEY UPDATE",
-	.nargs = 3,
 	.argtypes = {UUIDOID, TEXTOID, TEXTARRAYOID},
 	.generic = true
 };
@@ -57,7 +56,6 @@ static UmQuery find_open = {
 static UmQuery end_reservation = {
 	.text = "UPDATE usage_monitor.reservation r"
 	" SET state = $2, ended_at = pg_catalog.now(), usage_id = $3 WHERE r.reservation_id = $1",
-	.nargs = 3,
 	.argtypes = {UUIDOID, TEXTOID, INT8OID},
 	.generic = true
 };
@@ -66,7 +64,6 @@ static UmQuery end_reservation = {
 static UmQuery give_back = {
 	.text = "DELETE FROM _usage_monitor._reservation_part p"
 	" WHERE p.reservation_id = $1 AND p.expires_at > pg_catalog.clock_timestamp()",
-	.nargs = 1,
 	.argtypes = {UUIDOID},
 	.generic = true
 };
@@ -84,7 +81,6 @@ static UmQuery insert_call = {
 	" duration_ms, success, error, cached)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
 	" $19, $20, $21, $22, coalesce($23, pg_catalog.now()), $24, $25, $26, $27) RETURNING u",
-	.nargs = P_COUNT,
 	.argtypes = {
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
 		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID,

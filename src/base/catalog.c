@@ -278,6 +278,9 @@ prepare(UmQuery *query)
 
 	if (query->plan != NULL)
 		return;
+	query->nargs = 0;
+	while (query->nargs < (int) lengthof(query->argtypes) && OidIsValid(query->argtypes[query->nargs]))
+		query->nargs++;
 	plan = SPI_prepare_cursor(query->text, query->nargs, query->argtypes,
 							  query->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (plan == NULL)
@@ -335,6 +338,20 @@ void
 um_spi_modify(UmQuery *query, Datum *values, const char *nulls)
 {
 	execute(query, values, nulls, latest_snapshot(), InvalidSnapshot, false);
+}
+
+/* The same, by itself and as the owner; returns of how many rows. */
+uint64
+um_spi_run(UmQuery *query, Datum *values, const char *nulls)
+{
+	uint64		processed;
+	UmSpi		spi;
+
+	um_spi_begin(&spi);
+	um_spi_modify(query, values, nulls);
+	processed = SPI_processed;
+	um_spi_end(&spi);
+	return processed;
 }
 
 /* Runs a query that writes what the snapshot sees; none: the transaction's. */

@@ -62,9 +62,9 @@ typedef enum UmTopic
 typedef struct UmQuery
 {
 	const char *text;
-	int			nargs;
 	Oid			argtypes[32];
 	bool		generic;		/* planned once, whatever the arguments */
+	int			nargs;			/* set with the plan */
 	SPIPlanPtr	plan;
 } UmQuery;
 
@@ -104,6 +104,7 @@ extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern Numeric um_numeric_column(HeapTuple row, TupleDesc desc, int column);
 extern int64 um_int64_column(HeapTuple row, TupleDesc desc, int column);
 extern void um_spi_modify(UmQuery *query, Datum *values, const char *nulls);
+extern uint64 um_spi_run(UmQuery *query, Datum *values, const char *nulls);
 extern void um_spi_modify_as_of(UmQuery *query, Datum *values, const char *nulls,
 								Snapshot snapshot);
 extern void um_spi_modify_seen(UmQuery *query, Datum *values, const char *nulls);

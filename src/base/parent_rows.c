@@ -42,13 +42,11 @@ typedef struct Belonging
 	.lock_parent = { \
 		.text = "SELECT FROM ONLY usage_monitor." the_parent " p" \
 		" WHERE p." the_column " = $1 FOR KEY SHARE OF p", \
-		.nargs = 1, \
 		.argtypes = {INT8OID} \
 	}, \
 	.drop_children = { \
 		.text = "DELETE FROM ONLY usage_monitor." the_child " c" \
 		" WHERE c." the_column " = $1", \
-		.nargs = 1, \
 		.argtypes = {INT8OID} \
 	}, \
 	.find_orphan = { \
@@ -56,7 +54,6 @@ typedef struct Belonging
 		" WHERE c." the_column " = $1 AND NOT EXISTS (" \
 		"SELECT FROM ONLY usage_monitor." the_parent " p WHERE p." the_column " = $1)" \
 		" LIMIT 1 FOR KEY SHARE OF c", \
-		.nargs = 1, \
 		.argtypes = {INT8OID} \
 	}, \
 	.find_child = { \

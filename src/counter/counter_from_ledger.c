@@ -110,14 +110,12 @@ static Birth *birth;
 static UmQuery read_rows = {
 	.text = "SELECT " READ_COUNTED("total_tokens") " FROM usage_monitor.usage"
 	" WHERE ts >= $1 AND ts < $2 AND xid <> $3",
-	.nargs = 3,
 	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
 };
 
 static UmQuery read_calls = {
 	.text = "SELECT xid, xid, 1::bigint, " READ_COUNTED("total_tokens")
 	" FROM usage_monitor.usage WHERE ts >= $1",
-	.nargs = 1,
 	.argtypes = {TIMESTAMPTZOID}
 };
 
@@ -125,7 +123,6 @@ static UmQuery read_calls = {
 static UmQuery read_later_calls = {
 	.text = "SELECT xid, xid, 1::bigint, " READ_COUNTED("total_tokens")
 	" FROM usage_monitor.usage WHERE xid >= $1 OR xid = ANY ($2)",
-	.nargs = 2,
 	.argtypes = {INT8OID, INT8ARRAYOID},
 	.generic = true
 };
@@ -139,14 +136,12 @@ static UmQuery read_corrections = {
 static UmQuery read_adjustments = {
 	.text = "SELECT quota_id, subject, period_start, used FROM _usage_monitor._adjusted($1)"
 	" WHERE period_start >= $2 AND period_start < $3",
-	.nargs = 3,
 	.argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
 static UmQuery read_births = {
 	.text = "SELECT coalesce(pg_catalog.min(counted_since), 'infinity')"
 	" FROM _usage_monitor._quota_birth WHERE quota_id = ANY ($1)",
-	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
 

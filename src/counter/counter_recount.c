@@ -56,7 +56,6 @@ static UmQuery read_own_rows = {
 	.text = "SELECT org, department, project, user_id, session_id, model, provider,"
 	" tags, ts, cost, total_tokens, resolved_model, operation, recorded_at"
 	" FROM usage_monitor.usage WHERE xid = $1",
-	.nargs = 1,
 	.argtypes = {INT8OID},
 	.generic = true
 };

@@ -66,13 +66,11 @@ static HTAB *quotas;
 
 static UmQuery drop_counters = {
 	.text = "DELETE FROM _usage_monitor._counter_row WHERE quota_id = ANY ($1)",
-	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
 
 static UmQuery drop_births = {
 	.text = "DELETE FROM _usage_monitor._quota_birth WHERE quota_id = ANY ($1)",
-	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
 
@@ -80,7 +78,6 @@ static UmQuery insert_births = {
 	.text = "INSERT INTO _usage_monitor._quota_birth (quota_id, counted_since)"
 	" SELECT quota_id, usage_monitor.period_start(pg_catalog.now(), period, time_zone, billing_day)"
 	" FROM usage_monitor.quota WHERE quota_id = ANY ($1) AND enabled",
-	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
 
@@ -92,7 +89,6 @@ static UmQuery read_counters = {
 	" WHERE c.quota_id = ANY ($1) AND c.slot = 0 AND c.period_start >= b.counted_since"
 	/* of periods that are over no limit is in force */
 	" AND c.period_start >= usage_monitor.period_start(pg_catalog.now(), q.period, q.time_zone, q.billing_day)",
-	.nargs = 1,
 	.argtypes = {INT8ARRAYOID}
 };
 
@@ -308,16 +304,13 @@ void
 um_quota_change_prepare(void)
 {
 	Datum		ids;
-	UmSpi		spi;
 
 	if (!is_any_recounted())
 		return;
 	LockRelationOid(um_relation(UM_QUOTA_BIRTH), ShareRowExclusiveLock);
 	ids = changed_ids(true);
-	um_spi_begin(&spi);
-	um_spi_modify(&drop_births, &ids, NULL);
-	um_spi_modify(&insert_births, &ids, NULL);
-	um_spi_end(&spi);
+	(void) um_spi_run(&drop_births, &ids, NULL);
+	(void) um_spi_run(&insert_births, &ids, NULL);
 
 	/* the births belong to what is cached of the quotas */
 	CacheInvalidateRelcacheByRelid(um_relation(UM_QUOTA));
@@ -333,14 +326,11 @@ List *
 um_quota_change_apply(UmCounters *counters)
 {
 	Datum		ids;
-	UmSpi		spi;
 
 	if (!is_any_recounted())
 		return NIL;
 	ids = changed_ids(true);
-	um_spi_begin(&spi);
-	um_spi_modify(&drop_counters, &ids, NULL);
-	um_spi_end(&spi);
+	(void) um_spi_run(&drop_counters, &ids, NULL);
 	CommandCounterIncrement();
 	return um_counters_birth(counters, ids, um_quota_change_is_live);
 }

@@ -32,7 +32,6 @@ static UmQuery requires = {
 	.text = "SELECT count(*) FROM pg_catalog.pg_depend"
 	" WHERE classid = 'pg_catalog.pg_extension'::regclass AND objid = $1"
 	" AND refclassid = 'pg_catalog.pg_extension'::regclass AND refobjid = $2",
-	.nargs = 2,
 	.argtypes = {OIDOID, OIDOID}
 };
 

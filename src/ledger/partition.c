@@ -45,7 +45,6 @@ PG_FUNCTION_INFO_V1(usage_monitor_trust_constraint);
 
 static UmQuery find_calls = {
 	.text = "SELECT ctid FROM ONLY usage_monitor.usage_default WHERE ts >= $1 AND ts < $2",
-	.nargs = 2,
 	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 

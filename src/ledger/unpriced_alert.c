@@ -87,7 +87,6 @@ static UmQuery raise_alert = {
 	" RETURNING true, " UM_ALERT_PAYLOADS
 	") SELECT r.id, r.whole, r.brief FROM"
 	" (SELECT * FROM u UNION ALL SELECT * FROM a) r (is_news, id, whole, brief) WHERE r.is_news",
-	.nargs = 3,
 	.argtypes = {TEXTOID, DATEARRAYOID, TEXTOID}
 };
 

@@ -52,7 +52,6 @@ static uint64 cache_generation;
 
 static UmQuery read_rates = {
 	.text = "SELECT * FROM _usage_monitor._applicable_rates($1, $2, $3)",
-	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTOID, TEXTOID}
 };
 

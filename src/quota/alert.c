@@ -32,7 +32,6 @@ static UmQuery insert_alert = {
 	" AND coalesce(o.details->>'period', '') = n.details->>'period'"
 	" AND coalesce(o.details->>'metric', '') = n.details->>'metric') ELSE true END"
 	" RETURNING " UM_ALERT_PAYLOADS,
-	.nargs = 8,
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, BOOLOID}
 };
 

@@ -72,7 +72,6 @@ static UmQuery raise_late = {
 	" FROM n WHERE n.alert_id IS NULL"
 	" RETURNING " UM_ALERT_PAYLOADS
 	") SELECT * FROM a",
-	.nargs = 6,
 	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, TEXTOID, TEXTOID}
 };
 

@@ -147,34 +147,29 @@ static UmQuery read_all = {.text = READ_QUOTAS};
 /* by the index of scope and subject */
 static UmQuery read_each = {
 	.text = READ_QUOTAS " AND q.scope = ANY ($1) AND q.subject IS NULL",
-	.nargs = 1,
 	.argtypes = {TEXTARRAYOID}
 };
 
 static UmQuery read_raised = {
 	.text = READ_QUOTAS " AND q.quota_id = $1 AND r.quota_id = $1",
-	.nargs = 1,
 	.argtypes = {INT8OID}
 };
 
 static UmQuery count_named = {
 	.text = "SELECT count(*) FROM (SELECT FROM usage_monitor.quota q"
 	" WHERE q.enabled AND q.subject IS NOT NULL LIMIT $1) f",
-	.nargs = 1,
 	.argtypes = {INT8OID}
 };
 
 static UmQuery read_scopes = {
 	.text = "SELECT s.scope FROM pg_catalog.unnest($1) s (scope)"
 	" WHERE EXISTS (SELECT FROM usage_monitor.quota q WHERE q.scope = s.scope AND q.subject IS NOT NULL)",
-	.nargs = 1,
 	.argtypes = {TEXTARRAYOID}
 };
 
 static UmQuery read_subject = {
 	.text = "SELECT q.scope, q.subject FROM usage_monitor.quota q"
 	" WHERE q.quota_id = $1 AND q.subject IS NOT NULL",
-	.nargs = 1,
 	.argtypes = {INT8OID}
 };
 

@@ -39,7 +39,7 @@ PG_FUNCTION_INFO_V1(usage_monitor_usage_parts);
 /* How often another transaction may come in between. */
 #define MAX_ROUNDS		100
 
-/* The parameters of both queries. */
+/* The parameters of both queries; the first has no use for the last two. */
 enum
 {
 	P_TS, P_REQUEST_ID, P_ORG, P_DEPARTMENT, P_PROJECT, P_USER_ID, P_SESSION_ID, P_PROVIDER,
@@ -66,7 +66,6 @@ static UmQuery insert_call = {
 	" $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,"
 	" CASE WHEN $26 IS NOT NULL THEN 'USD' END)"
 	" ON CONFLICT DO NOTHING RETURNING u",
-	.nargs = P_USAGE_ID,
 	.argtypes = PARAMETER_TYPES,
 	.generic = true
 };
@@ -89,7 +88,6 @@ static UmQuery update_call = {
 	" currency = CASE WHEN $26 IS NOT NULL THEN 'USD' ELSE u.currency END"
 	" WHERE u.usage_id = $29 AND u.ts = $30 AND u.org = $3 AND u.request_id = $2"
 	" RETURNING u",
-	.nargs = NPARAMETERS,
 	.argtypes = PARAMETER_TYPES,
 	.generic = true
 };
@@ -97,7 +95,6 @@ static UmQuery update_call = {
 static UmQuery find_call = {
 	.text = "SELECT u.usage_id, u.ts, u.model, u.user_id, u.input_tokens, u.output_tokens"
 	" FROM usage_monitor.usage AS u WHERE u.org = $1 AND u.request_id = $2 FOR UPDATE",
-	.nargs = 2,
 	.argtypes = {TEXTOID, TEXTOID},
 	.generic = true
 };
@@ -105,7 +102,6 @@ static UmQuery find_call = {
 static UmQuery delete_step = {
 	.text = "DELETE FROM usage_monitor.usage AS u"
 	" WHERE u.org = $1 AND u.request_id = $2 AND u.provider_usage ->> 'step_of' = $3",
-	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTOID, TEXTOID},
 	.generic = true
 };
@@ -113,7 +109,6 @@ static UmQuery delete_step = {
 static UmQuery note_conflict = {
 	.text = "INSERT INTO usage_monitor.request_conflict (org, request_id, kept_as, difference)"
 	" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-	.nargs = 4,
 	.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID},
 	.generic = true
 };

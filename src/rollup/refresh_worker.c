@@ -61,7 +61,6 @@ static TimestampTz look_at;		/* when to look whether maintenance is due */
 
 static UmQuery do_step = {
 	.text = "SELECT _usage_monitor._maintain_step($1)",
-	.nargs = 1,
 	.argtypes = {INT4OID}
 };
 

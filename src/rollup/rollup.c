@@ -52,7 +52,6 @@ static UmQuery delete_corrections = {
 static UmQuery store_mark = {
 	.text = "UPDATE _usage_monitor._rollup_state"
 	" SET next_xid = $1, running_xids = $2, usage_id = $3, refreshed_at = pg_catalog.clock_timestamp()",
-	.nargs = 3,
 	.argtypes = {INT8OID, INT8ARRAYOID, INT8OID}
 };
 
@@ -81,17 +80,12 @@ late_begin(void *arg)
 static void
 store(const UmWatermark *mark)
 {
-	Datum		values[3];
-	UmSpi		spi;
+	Datum		values[] = {
+		Int64GetDatum(mark->xmax), um_watermark_xids(mark->xip, mark->nxip), Int64GetDatum(mark->usage_id)
+	};
 
-	values[0] = Int64GetDatum(mark->xmax);
-	values[1] = um_watermark_xids(mark->xip, mark->nxip);
-	values[2] = Int64GetDatum(mark->usage_id);
-	um_spi_begin(&spi);
-	um_spi_modify(&store_mark, values, NULL);
-	if (SPI_processed != 1)
+	if (um_spi_run(&store_mark, values, NULL) != 1)
 		elog(ERROR, "the state of the rollups is missing");
-	um_spi_end(&spi);
 }
 
 /*

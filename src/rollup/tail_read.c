@@ -48,14 +48,12 @@ static UmQuery read_all;
 
 /* generic, and by the index of xid: planning for each partition takes longer than reading */
 static UmQuery read_tail = {
-	.nargs = 2,
 	.argtypes = {INT8OID, INT8ARRAYOID},
 	.generic = true
 };
 
 /* planned each time: of a long tail not all indexes are worth it */
 static UmQuery read_long_tail = {
-	.nargs = 2,
 	.argtypes = {INT8OID, INT8ARRAYOID}
 };
 
