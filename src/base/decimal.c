@@ -7,13 +7,11 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/decimal.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
 /* the largest power of ten that an int64 holds */
 #define MAX_SMALL_POWER	18

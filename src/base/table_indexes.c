@@ -15,6 +15,7 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/table_indexes.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
@@ -169,11 +170,7 @@ is_indexed(Relation relation, Relation index, Snapshot snapshot, TupleTableSlot 
 							   isnull ? InvalidOid : type, index->rd_indcollation[k],
 							   isnull ? InvalidOid : get_opcode(operator), value);
 	}
-	scan = index_beginscan(relation, index, snapshot,
-#if PG_VERSION_NUM >= 180000
-						   NULL,
-#endif
-						   nkeys, 0);
+	scan = index_beginscan(relation, index, snapshot, NULL, nkeys, 0);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	while (!result && index_getnext_slot(scan, ForwardScanDirection, found))
 		result = ItemPointerEquals(&found->tts_tid, &row->tts_tid);

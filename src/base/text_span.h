@@ -5,10 +5,8 @@
 #ifndef UM_TEXT_SPAN_H
 #define UM_TEXT_SPAN_H
 
+#include "base/compat.h"
 #include "utils/builtins.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
 typedef struct UmString
 {

@@ -12,10 +12,8 @@
 
 #include "access/htup_details.h"
 #include "access/tupmacs.h"
+#include "base/compat.h"
 #include "base/tuple_form.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
 /*
  * The most that a row can take, with what aligns it, and whether there is a

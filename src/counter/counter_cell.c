@@ -13,6 +13,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "counter/counter_cell.h"
 #include "fmgr.h"
 #include "storage/lwlock.h"
@@ -24,12 +25,6 @@
 
 /* In place of a writer: a state that nobody can go back to. */
 #define NO_STATE	PG_UINT64_MAX
-
-#if PG_VERSION_NUM >= 170000
-#define OLDEST_CLOG_XID	(TransamVariables->oldestClogXid)
-#else
-#define OLDEST_CLOG_XID	(ShmemVariableCache->oldestClogXid)
-#endif
 
 StaticAssertDecl(sizeof(UmCell) == 128, "a cell is stored as it is, without padding");
 
@@ -68,7 +63,7 @@ status_of_ended(TransactionId xid)
 	WriterStatus status = WRITER_UNKNOWN;
 
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
-	if (TransactionIdFollowsOrEquals(xid, OLDEST_CLOG_XID))
+	if (TransactionIdFollowsOrEquals(xid, TransamVariables->oldestClogXid))
 		status = TransactionIdDidCommit(xid) ? WRITER_COMMITTED : WRITER_ABORTED;
 	LWLockRelease(XactTruncationLock);
 	return status;

@@ -24,6 +24,7 @@
 #include "access/xact.h"
 #include "base/amount.h"
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/page_log.h"
 #include "base/table_columns.h"
 #include "counter/counter_cell.h"
@@ -122,11 +123,7 @@ need_key(UmCounters *counters)
 {
 	if (counters->key == NULL)
 	{
-#if PG_VERSION_NUM >= 180000
 		Oid			key = RelationGetPrimaryKeyIndex(counters->relation, false);
-#else
-		Oid			key = RelationGetPrimaryKeyIndex(counters->relation);
-#endif
 
 		if (!OidIsValid(key))
 			ereport(ERROR,
@@ -311,11 +308,7 @@ find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRo
 	 * without predicate locks.  Backwards, for the later a version, the
 	 * further behind it is, mostly; and each slot anew from its end.
 	 */
-	scan = index_beginscan(counters->relation, need_key(counters), SnapshotAny,
-#if PG_VERSION_NUM >= 180000
-						   NULL,
-#endif
-						   nkeys, 0);
+	scan = index_beginscan(counters->relation, need_key(counters), SnapshotAny, NULL, nkeys, 0);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	while (count < max && (tid = index_getnext_tid(scan, BackwardScanDirection)) != NULL)
 	{

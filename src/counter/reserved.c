@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "base/amount.h"
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/table_columns.h"
 #include "base/table_indexes.h"
 #include "counter/reserved.h"
@@ -73,11 +74,7 @@ um_reserved(const UmCounterName *name, bool in_flight)
 	um_table_columns(&columns, relation);
 	InitDirtySnapshot(dirty);
 	um_counter_name_keys(name, keys);
-	scan = index_beginscan(relation, index, &dirty,
-#if PG_VERSION_NUM >= 180000
-						   NULL,
-#endif
-						   UM_KEY_COUNT, 0);
+	scan = index_beginscan(relation, index, &dirty, NULL, UM_KEY_COUNT, 0);
 	index_rescan(scan, keys, UM_KEY_COUNT, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{

@@ -8,6 +8,7 @@
 #include "base/amount.h"
 #include "base/as_owner.h"
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/error.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
@@ -29,13 +30,8 @@ may_look_into_schema(Oid user)
 {
 	Oid			schema = get_namespace_oid(UM_SCHEMA, false);
 
-#if PG_VERSION_NUM >= 160000
 	return object_aclcheck(NamespaceRelationId, schema, user, ACL_USAGE) == ACLCHECK_OK &&
 		object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK;
-#else
-	return pg_namespace_aclcheck(schema, user, ACL_USAGE) == ACLCHECK_OK &&
-		pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK;
-#endif
 }
 
 /*
@@ -59,11 +55,7 @@ may_see_figures(const UmQuota *quota)
 	check_quota = LookupFuncName(list_make2(makeString(UM_SCHEMA), makeString("check_quota")),
 								 -1, NULL, true);
 	return OidIsValid(check_quota) &&
-#if PG_VERSION_NUM >= 160000
 		object_aclcheck(ProcedureRelationId, check_quota, user, ACL_EXECUTE) == ACLCHECK_OK;
-#else
-		pg_proc_aclcheck(check_quota, user, ACL_EXECUTE) == ACLCHECK_OK;
-#endif
 }
 
 /*

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/amount.h"
+#include "base/compat.h"
 #include "base/error.h"
 #include "counter/alert_levels.h"
 #include "counter/counter_cell.h"
@@ -25,11 +26,7 @@
 int
 um_own_slot(void)
 {
-#if PG_VERSION_NUM >= 170000
 	return 1 + MyProcNumber % UM_SLOTS;
-#else
-	return 1 + MyBackendId % UM_SLOTS;
-#endif
 }
 
 /* One part of the room in so many; zero where it would not last for one more write. */

@@ -14,6 +14,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/ledger_columns.h"
 #include "base/limits.h"
 #include "catalog/pg_collation.h"
@@ -189,11 +190,7 @@ find_request(Relation partition, Oid index_oid, UmString org, UmString request_i
 		IndexScanDesc scan;
 
 		InitDirtySnapshot(dirty);
-		scan = index_beginscan(partition, index, &dirty,
-#if PG_VERSION_NUM >= 180000
-							   NULL,
-#endif
-							   2, 0);
+		scan = index_beginscan(partition, index, &dirty, NULL, 2, 0);
 		index_rescan(scan, keys, 2, NULL, 0);
 		in_flight = InvalidTransactionId;
 		if (index_getnext_slot(scan, ForwardScanDirection, slot))

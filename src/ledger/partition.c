@@ -19,6 +19,7 @@
 #include "access/tupconvert.h"
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/table_indexes.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
@@ -66,17 +67,6 @@ check_is_owner(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only the owner of the ledger may call %s", name)));
-}
-
-/* Is a table the current user's? */
-static bool
-owns(Oid relid)
-{
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(RelationRelationId, relid, GetUserId());
-#else
-	return pg_class_ownercheck(relid, GetUserId());
-#endif
 }
 
 /* Notes where a call is. */
@@ -218,7 +208,7 @@ usage_monitor_trust_constraint(PG_FUNCTION_ARGS)
 
 	check_is_owner("_trust_constraint()");
 	relation = table_open(relid, AccessShareLock);
-	if (!owns(relid))
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relation->rd_rel->relkind),
 					   RelationGetRelationName(relation));
 	if (!CheckRelationLockedByMe(relation, AccessExclusiveLock, false))

@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/amount.h"
+#include "base/compat.h"
 #include "base/error.h"
 #include "base/table_columns.h"
 #include "catalog/index.h"
@@ -270,11 +271,7 @@ um_rollup_open(UmRollupTable *table, Oid relid)
 	table->nnew = 0;
 	memset(table->new_rows, 0, sizeof(table->new_rows));
 	/* what is committed, and what this transaction has written: nobody else writes */
-	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf,
-#if PG_VERSION_NUM >= 180000
-								  NULL,
-#endif
-								  KEY_COUNT, 0);
+	table->scan = index_beginscan(table->relation, table->index, SnapshotSelf, NULL, KEY_COUNT, 0);
 }
 
 /* A text of a row. */
