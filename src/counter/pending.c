@@ -44,12 +44,28 @@ typedef struct Level
 	struct Level *below;
 } Level;
 
+/* Where a counter is found. */
+typedef struct Filed
+{
+	const UmCounterName *name;	/* the counter's */
+	UmPending  *pending;
+	char		status;
+} Filed;
+
+#define SH_PREFIX um_filed
+#define SH_ELEMENT_TYPE Filed
+#define SH_KEY_TYPE const UmCounterName *
+#define SH_KEY name
+#define SH_HASH_KEY(filed, key) (key)->hash
+#define SH_EQUAL(filed, a, b) (um_counter_name_compare(a, b) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
 static bool is_closed;			/* the counters get it now */
 static MemoryContext context;	/* kept for the next transaction, emptied at each end */
-static bool counted;			/* has the transaction counted anything? */
-static UmPending **buckets;
-static int	nbuckets;			/* a power of two */
-static int	count;				/* of the counters in them */
+static struct um_filed_hash *filed; /* NULL: the transaction has counted nothing */
 static Level *levels;
 static uint64 quotas_known;		/* generation of the quotas that were counted for */
 
@@ -66,10 +82,7 @@ start(void)
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "usage_monitor deltas",
 										ALLOCSET_DEFAULT_SIZES);
-	counted = true;
-	nbuckets = 16;
-	buckets = MemoryContextAllocZero(context, sizeof(UmPending *) * nbuckets);
-	count = 0;
+	filed = um_filed_create(context, 16, NULL);
 	levels = NULL;
 	quotas_known = um_generation(UM_TOPIC_QUOTA);
 }
@@ -78,49 +91,9 @@ start(void)
 UmPending *
 um_pending_find(const UmCounterName *name)
 {
-	UmPending  *pending;
+	Filed	   *found = filed == NULL ? NULL : um_filed_lookup(filed, name);
 
-	if (!counted)
-		return NULL;
-	pending = buckets[name->hash & (nbuckets - 1)];
-	while (pending != NULL &&
-		   !(pending->name.hash == name->hash &&
-			 um_counter_name_compare(&pending->name, name) == 0))
-		pending = pending->next;
-	return pending;
-}
-
-/* Files a counter in its bucket. */
-static void
-file(UmPending *pending)
-{
-	UmPending **bucket = &buckets[pending->name.hash & (nbuckets - 1)];
-
-	pending->next = *bucket;
-	*bucket = pending;
-}
-
-/* Makes twice as many buckets. */
-static void
-grow(void)
-{
-	UmPending **old = buckets;
-	int			nold = nbuckets;
-
-	nbuckets *= 2;
-	buckets = MemoryContextAllocHuge(context, sizeof(UmPending *) * nbuckets);
-	memset(buckets, 0, sizeof(UmPending *) * nbuckets);
-	for (int i = 0; i < nold; i++)
-	{
-		UmPending  *next;
-
-		for (UmPending *pending = old[i]; pending != NULL; pending = next)
-		{
-			next = pending->next;
-			file(pending);
-		}
-	}
-	pfree(old);
+	return found == NULL ? NULL : found->pending;
 }
 
 /* Makes a counter of that name, which has nothing yet. */
@@ -129,9 +102,8 @@ make(const UmCounterName *name)
 {
 	UmPending  *pending;
 	char	   *subject;
+	bool		found;
 
-	if (count >= nbuckets)
-		grow();
 	pending = MemoryContextAlloc(context, sizeof(UmPending) + name->subject.length + 1);
 	subject = (char *) (pending + 1);
 	memcpy(subject, name->subject.data, name->subject.length);
@@ -143,8 +115,7 @@ make(const UmCounterName *name)
 	pending->user = (UmString) {NULL, 0};
 	pending->user_space = 0;
 	pending->is_missing = false;
-	file(pending);
-	count++;
+	um_filed_insert(filed, &pending->name, &found)->pending = pending;
 	return pending;
 }
 
@@ -265,7 +236,7 @@ void
 um_pending_count(const UmCounted *row, bool negative, bool live, UmTouches *touched)
 {
 	/* remember that it was counted even if no quota wants it: one may come */
-	if (!counted)
+	if (filed == NULL)
 		start();
 	um_quotas_load();
 	um_quotas_touched(row, touched);
@@ -280,7 +251,7 @@ um_pending_adjust(const UmCounterName *name, Numeric amount)
 	UmPending  *pending;
 	UmDelta    *delta;
 
-	if (!counted)
+	if (filed == NULL)
 		start();
 	um_quotas_load();
 	pending = um_pending_find(name);
@@ -306,21 +277,21 @@ um_pending_copy_room(Numeric room)
 bool
 um_pending_any(void)
 {
-	return counted;
+	return filed != NULL;
 }
 
 /* How many counters the transaction has something for, at most. */
 int
 um_pending_number(void)
 {
-	return counted ? count : 0;
+	return filed != NULL ? (int) filed->members : 0;
 }
 
 /* Have the quotas changed since the first row was counted? */
 bool
 um_pending_stale(void)
 {
-	return counted && quotas_known != um_generation(UM_TOPIC_QUOTA);
+	return filed != NULL && quotas_known != um_generation(UM_TOPIC_QUOTA);
 }
 
 /* From here on, or no more, the counters get what they are to get. */
@@ -345,9 +316,9 @@ um_pending_refuse_closed(const char *what)
 void
 um_pending_clear(void)
 {
-	if (counted)
+	if (filed != NULL)
 		MemoryContextReset(context);
-	counted = false;
+	filed = NULL;
 	is_closed = false;
 	levels = NULL;
 }
@@ -401,15 +372,17 @@ UmPending **
 um_pending_sorted(int *nsorted)
 {
 	UmPending **sorted;
+	um_filed_iterator scan;
+	Filed	   *each;
 
 	*nsorted = 0;
-	if (!counted)
+	if (filed == NULL)
 		return NULL;
-	sorted = palloc_extended(sizeof(UmPending *) * (count + 1), MCXT_ALLOC_HUGE);
-	for (int i = 0; i < nbuckets; i++)
-		for (UmPending *pending = buckets[i]; pending != NULL; pending = pending->next)
-			if (pending->top != NULL)
-				sorted[(*nsorted)++] = pending;
+	sorted = palloc_extended(sizeof(UmPending *) * (filed->members + 1), MCXT_ALLOC_HUGE);
+	um_filed_start_iterate(filed, &scan);
+	while ((each = um_filed_iterate(filed, &scan)) != NULL)
+		if (each->pending->top != NULL)
+			sorted[(*nsorted)++] = each->pending;
 	if (*nsorted > 1)
 		qsort(sorted, *nsorted, sizeof(UmPending *), compare_pointers);
 	return sorted;
@@ -447,7 +420,7 @@ um_pending_end_level(bool committed)
 	Level	   *level = levels;
 	UmDelta    *next;
 
-	if (!counted || level == NULL || level->level != number)
+	if (filed == NULL || level == NULL || level->level != number)
 		return;
 	levels = level->below;
 	for (UmDelta *delta = level->deltas; delta != NULL; delta = next)

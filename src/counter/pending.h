@@ -12,7 +12,6 @@ typedef struct UmPending
 	UmString	user;			/* of the last call that was counted */
 	int			user_space;
 	bool		is_missing;		/* the counter is not there, and nobody else can make it */
-	struct UmPending *next;		/* of the same bucket */
 } UmPending;
 
 extern void um_pending_count(const UmCounted *row, bool negative, bool live,
