@@ -547,20 +547,20 @@ want_counter_of(Summation *summation, const UmQuota *quota, const UmCounterName 
 }
 
 /*
- * Sums up for the counters that are wanted, which are in order.  What this
- * transaction has pending is left out: its own rows, which need not even be
- * read, if it has not touched others' as well.
+ * Sums up for the counters that are wanted, which are in order: with what this
+ * transaction did, or without its own rows, if it has not touched others' as
+ * well.
  */
 static void
-sum_up(Summation *summation, const UmCounterName **names, int count)
+sum_up(Summation *summation, const UmCounterName **names, int count, bool with_own)
 {
-	bool		has_notes = um_recount_has_notes();
 	UmSpi		spi;
 
+	with_own |= um_recount_has_notes();
 	um_spi_begin(&spi);
 	PushActiveSnapshot(GetLatestSnapshot());
 	add_rows(summation, summation->from, summation->before,
-			 has_notes ? 0 : U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
+			 with_own ? 0 : U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
 	PopActiveSnapshot();
 	add_adjustments(summation, quotas_of(names, count), summation->from, summation->before);
 	um_spi_end(&spi);
@@ -575,7 +575,7 @@ um_ledger_sums_expect(const UmCounterName **names, int count)
 	start(&summation);
 	for (int i = 0; i < count; i++)
 		want_counter_of(&summation, um_quota_by_id(names[i]->quota_id), names[i]);
-	sum_up(&summation, names, count);
+	sum_up(&summation, names, count, false);
 	known = summation.sums;
 }
 
@@ -587,49 +587,34 @@ um_ledger_sums_forget(void)
 	birth = NULL;
 }
 
-/*
- * What the ledger holds for a counter, without what this transaction has
- * pending for it.
- */
+/* The sum of one counter. */
+static Numeric
+sum_of_one(const UmQuota *quota, const UmCounterName *name, bool with_own)
+{
+	Summation	summation;
+
+	start(&summation);
+	summation.keep_quotas = true;
+	want_counter_of(&summation, quota, name);
+	sum_up(&summation, &name, 1, with_own);
+	return sum_of(hash_search(summation.sums, name, HASH_FIND, NULL));
+}
+
+/* What the ledger holds for a counter, without what this transaction has pending for it. */
 Numeric
 um_ledger_sum(const UmQuota *quota, const UmCounterName *name)
 {
 	Sum		   *sum = known == NULL ? NULL : hash_search(known, name, HASH_FIND, NULL);
-	Numeric		result;
+	Numeric		result = sum != NULL ? sum_of(sum) : sum_of_one(quota, name, false);
 
-	if (sum == NULL)
-	{
-		Summation	summation;
-
-		start(&summation);
-		summation.keep_quotas = true;
-		want_counter_of(&summation, quota, name);
-		sum_up(&summation, &name, 1);
-		sum = hash_search(summation.sums, name, HASH_FIND, NULL);
-	}
-	result = sum_of(sum);
-	if (um_recount_has_notes())
-		result = minus(result, um_pending_of(name));
-	return result;
+	return um_recount_has_notes() ? minus(result, um_pending_of(name)) : result;
 }
 
 /* What the ledger holds for a counter, with what this transaction did. */
 Numeric
 um_ledger_sum_with_own(const UmQuota *quota, const UmCounterName *name)
 {
-	Summation	summation;
-	UmSpi		spi;
-
-	start(&summation);
-	summation.keep_quotas = true;
-	want_counter_of(&summation, quota, name);
-	um_spi_begin(&spi);
-	PushActiveSnapshot(GetLatestSnapshot());
-	add_rows(&summation, summation.from, summation.before, 0);
-	PopActiveSnapshot();
-	add_adjustments(&summation, quotas_of(&name, 1), summation.from, summation.before);
-	um_spi_end(&spi);
-	return sum_of(hash_search(summation.sums, name, HASH_FIND, NULL));
+	return sum_of_one(quota, name, true);
 }
 
 /*
