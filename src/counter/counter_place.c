@@ -1,6 +1,6 @@
 /*
  * counter_place.c
- *		Where the rows of counters are, and where the next one is to go.
+ *		Where the rows of counters are.
  *
  * The backend remembers where it found a row, and looks there first: the index
  * has an entry for each page that a row has been on, and while a transaction
@@ -17,8 +17,6 @@
 #include "common/hashfn.h"
 #include "counter/counter_place.h"
 #include "storage/bufmgr.h"
-#include "storage/freespace.h"
-#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -161,59 +159,4 @@ um_place_follow(Relation relation, BlockNumber nblocks, Buffer *buffer, int lock
 		}
 	}
 	return false;
-}
-
-/* Makes a new page at the end of the table, one and no more. */
-static BlockNumber
-extend(Relation relation)
-{
-	Buffer		buffer;
-	BlockNumber block;
-
-#if PG_VERSION_NUM >= 160000
-	buffer = ExtendBufferedRel(BMR_REL(relation), MAIN_FORKNUM, NULL, EB_LOCK_FIRST);
-#else
-	LockRelationForExtension(relation, ExclusiveLock);
-	buffer = ReadBuffer(relation, P_NEW);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	UnlockRelationForExtension(relation, ExclusiveLock);
-#endif
-	/* as heap_update would: the first row that comes logs it */
-	PageInit(BufferGetPage(buffer), BufferGetPageSize(buffer), 0);
-	MarkBufferDirty(buffer);
-	block = BufferGetBlockNumber(buffer);
-	UnlockReleaseBuffer(buffer);
-	return block;
-}
-
-/* What room a page has.  A wrong answer, for want of a lock, does no harm. */
-Size
-um_place_room(Relation relation, BlockNumber block)
-{
-	Buffer		buffer = ReadBuffer(relation, block);
-	Size		room = PageGetHeapFreeSpace(BufferGetPage(buffer));
-
-	ReleaseBuffer(buffer);
-	return room;
-}
-
-/*
- * Says where a row is to go that has no place yet, or not any more: where the
- * last one went, to a page with room, or to a new one.  The server would make
- * some hundred pages at once, if as many backends need one.
- */
-void
-um_place_aim(Relation relation, Size length)
-{
-	Size		need = Min(length + RelationGetTargetPageFreeSpace(relation,
-																   HEAP_DEFAULT_FILLFACTOR),
-						   MaxHeapTupleSize);
-	BlockNumber block = RelationGetTargetBlock(relation);
-
-	if (BlockNumberIsValid(block) && um_place_room(relation, block) >= need)
-		return;
-	block = GetPageWithFreeSpace(relation, need);
-	if (!BlockNumberIsValid(block))
-		block = extend(relation);
-	RelationSetTargetBlock(relation, block);
 }

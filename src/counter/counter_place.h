@@ -23,7 +23,5 @@ extern bool um_place_point_at(Relation relation, Buffer buffer, OffsetNumber off
 							  HeapTuple tuple);
 extern bool um_place_follow(Relation relation, BlockNumber nblocks, Buffer *buffer, int lockmode,
 							OffsetNumber offset, HeapTuple tuple, bool *taken);
-extern Size um_place_room(Relation relation, BlockNumber block);
-extern void um_place_aim(Relation relation, Size length);
 
 #endif							/* UM_COUNTER_PLACE_H */

@@ -87,6 +87,16 @@ enum
 #define SETTLE_EVERY 64
 #endif
 
+/* The current version of a row, on its page, which is pinned and locked. */
+typedef struct Located
+{
+	Buffer		buffer;
+	HeapTupleData tuple;
+	bool		taken;			/* somebody has locked the row, or is replacing it */
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+} Located;
+
 /* Opens the table of counters. */
 void
 um_counters_open(UmCounters *counters, LOCKMODE lockmode)
@@ -213,8 +223,7 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, UmC
  * locked, and takes the row apart.  False if it is not there any more.
  */
 static bool
-go_to_place(UmCounters *counters, const UmCounterName *name, int slot, int lockmode, Buffer *buffer,
-			HeapTuple tuple, bool *taken, Datum *values, bool *nulls)
+go_to_place(UmCounters *counters, const UmCounterName *name, int slot, int lockmode, Located *at)
 {
 	UmPlace    *place = um_place_find(name, slot);
 	OffsetNumber offsets[2];
@@ -227,20 +236,20 @@ go_to_place(UmCounters *counters, const UmCounterName *name, int slot, int lockm
 	offsets[1] = ItemPointerGetOffsetNumber(&place->root);
 	for (int i = 0; i < 2; i++)
 	{
-		*buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&place->root));
-		LockBuffer(*buffer, lockmode);
-		if (um_place_follow(counters->relation, counters->nblocks, buffer, lockmode, offsets[i],
-							tuple, taken) &&
-			take_apart(counters, tuple, name, values, nulls) &&
-			DatumGetInt16(values[COL_SLOT]) == slot)
+		at->buffer = ReadBuffer(counters->relation, ItemPointerGetBlockNumber(&place->root));
+		LockBuffer(at->buffer, lockmode);
+		if (um_place_follow(counters->relation, counters->nblocks, &at->buffer, lockmode, offsets[i],
+							&at->tuple, &at->taken) &&
+			take_apart(counters, &at->tuple, name, at->values, at->nulls) &&
+			DatumGetInt16(at->values[COL_SLOT]) == slot)
 		{
-			if (BufferGetBlockNumber(*buffer) == ItemPointerGetBlockNumber(&place->root))
-				place->last = ItemPointerGetOffsetNumber(&tuple->t_self);
+			if (BufferGetBlockNumber(at->buffer) == ItemPointerGetBlockNumber(&place->root))
+				place->last = ItemPointerGetOffsetNumber(&at->tuple.t_self);
 			else
-				um_place_remember(name, slot, &tuple->t_self, &tuple->t_self);
+				um_place_remember(name, slot, &at->tuple.t_self, &at->tuple.t_self);
 			return true;
 		}
-		UnlockReleaseBuffer(*buffer);
+		UnlockReleaseBuffer(at->buffer);
 	}
 	return false;
 }
@@ -342,17 +351,13 @@ find_rows(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRo
 bool
 um_counter_read(UmCounters *counters, const UmCounterName *name, int slot, UmCounterRow *row)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
-	Buffer		buffer;
-	HeapTupleData tuple;
-	bool		taken;
+	Located		at;
 
-	if (go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken, values, nulls))
+	if (go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &at))
 	{
-		HeapTuple	copy = heap_copytuple(&tuple);
+		HeapTuple	copy = heap_copytuple(&at.tuple);
 
-		UnlockReleaseBuffer(buffer);
+		UnlockReleaseBuffer(at.buffer);
 		return read_tuple(counters, copy, name, row);
 	}
 	return find_rows(counters, name, slot, row, 1) > 0;
@@ -370,17 +375,42 @@ static bool
 is_same(const UmCounterRow *a, const UmCounterRow *b)
 {
 	return ItemPointerEquals(&a->tuple->t_self, &b->tuple->t_self) &&
-		a->writer == b->writer && a->busy == b->busy && compare(a->used, b->used) == 0;
+		a->writer == b->writer && a->busy == b->busy &&
+		compare(a->used, b->used) == 0 && compare(a->share, b->share) == 0;
+}
+
+/*
+ * Adds up what a header that was read and the slots have: what is used, what may
+ * be used before anybody collects the shares, and whether that is known.  False
+ * if somebody moved it from one to another meanwhile: who does writes the header.
+ */
+bool
+um_counter_sum(UmCounters *counters, const UmCounterName *name, const UmCounterRow *header,
+			   Numeric *used, Numeric *room, bool *lost)
+{
+	UmCounterRow rows[UM_SLOTS + 1];
+	UmCounterRow again;
+	int			nrows = 1 + find_rows(counters, name, -1, &rows[1], UM_SLOTS);
+
+	rows[0] = *header;
+	*used = *room = zero();
+	*lost = false;
+	for (int i = 0; i < nrows; i++)
+	{
+		*used = plus(*used, rows[i].used);
+		if (compare(rows[i].share, zero()) > 0)
+			*room = plus(*room, rows[i].share);
+		*lost |= rows[i].lost;
+	}
+	return um_counter_read(counters, name, UM_HEADER, &again) && is_same(header, &again);
 }
 
 /* What is used of a counter, as it is now; false if that is not known: ask the ledger. */
 bool
 um_counter_used(UmCounters *counters, const UmCounterName *name, Numeric *used)
 {
-	UmCounterRow slots[UM_SLOTS];
 	UmCounterRow header;
-	UmCounterRow again;
-	int			nslots;
+	Numeric		room;
 	bool		lost;
 
 	do
@@ -389,16 +419,7 @@ um_counter_used(UmCounters *counters, const UmCounterName *name, Numeric *used)
 		*used = zero();
 		if (!um_counter_read(counters, name, UM_HEADER, &header))
 			return true;
-		nslots = um_counter_read_slots(counters, name, slots);
-		*used = header.used;
-		lost = header.lost;
-		for (int i = 0; i < nslots; i++)
-		{
-			*used = plus(*used, slots[i].used);
-			lost |= slots[i].lost;
-		}
-		/* who moves what slots have writes the header */
-	} while (!um_counter_read(counters, name, UM_HEADER, &again) || !is_same(&header, &again));
+	} while (!um_counter_sum(counters, name, &header, used, &room, &lost));
 	return !lost;
 }
 
@@ -490,6 +511,19 @@ put_into_indexes(UmCounters *counters, HeapTuple tuple, UmIndexing indexing)
 	um_indexes_put(&counters->indexes, tuple, indexing);
 }
 
+/* Goes to a row, by the index where that is needed, and locks its page exclusively; UM_TAKEN: it is there. */
+static UmTaking
+go_to_row(UmCounters *counters, const UmCounterName *name, int slot, Located *at)
+{
+	UmCounterRow row;
+
+	if (go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, at))
+		return UM_TAKEN;
+	if (find_rows(counters, name, slot, &row, 1) == 0)
+		return UM_NO_ROW;
+	return go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, at) ? UM_TAKEN : UM_IN_USE;
+}
+
 /* Overwrites the cell of a row on a page that is locked exclusively. */
 static void
 write_cell(UmCounters *counters, Buffer buffer, const Datum *values, const UmCell *cell)
@@ -531,39 +565,23 @@ UmTaking
 um_counter_take(UmCounters *counters, const UmCounterName *name, int slot, int64 revision,
 				int128 delta, int decimals)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
-	Buffer		buffer;
-	HeapTupleData tuple;
-	bool		taken;
+	Located		at;
 	UmCell		cell;
-	UmTaking	result;
+	UmTaking	result = go_to_row(counters, name, slot, &at);
 
-	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
-					 values, nulls))
-	{
-		UmCounterRow row;
-
-		if (find_rows(counters, name, slot, &row, 1) == 0)
-			return UM_NO_ROW;
-		if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
-						 values, nulls))
-			return UM_IN_USE;
-	}
-	cell = read_cell(values);
-	if (taken || um_cell_settle(&cell) != UM_CELL_FREE)
+	if (result != UM_TAKEN)
+		return result;
+	cell = read_cell(at.values);
+	if (at.taken || um_cell_settle(&cell) != UM_CELL_FREE)
 		result = UM_IN_USE;
-	else if (DatumGetInt64(values[COL_REVISION]) != revision ||
-			 decimals > um_cell_decimals(DatumGetNumeric(values[COL_USED])) ||
-			 (delta < 0 && (nulls[COL_RAISED] || VARSIZE_ANY_EXHDR(DatumGetPointer(values[COL_RAISED])) > 0)) ||
-			 !take(&cell, DatumGetNumeric(values[COL_SHARE]), delta))
+	else if (DatumGetInt64(at.values[COL_REVISION]) != revision ||
+			 decimals > um_cell_decimals(DatumGetNumeric(at.values[COL_USED])) ||
+			 (delta < 0 && (at.nulls[COL_RAISED] || VARSIZE_ANY_EXHDR(DatumGetPointer(at.values[COL_RAISED])) > 0)) ||
+			 !take(&cell, DatumGetNumeric(at.values[COL_SHARE]), delta))
 		result = UM_NO_ROOM;
 	else
-	{
-		write_cell(counters, buffer, values, &cell);
-		result = UM_TAKEN;
-	}
-	UnlockReleaseBuffer(buffer);
+		write_cell(counters, at.buffer, at.values, &cell);
+	UnlockReleaseBuffer(at.buffer);
 	return result;
 }
 
@@ -577,30 +595,21 @@ bool
 um_counter_withhold(UmCounters *counters, const UmCounterName *name, int slot, int64 revision,
 					int128 amount, int128 beside, bool for_real)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
-	Buffer		buffer;
-	HeapTupleData tuple;
-	UmCounterRow row;
-	bool		taken;
+	Located		at;
 	int128		base = 0;
 	UmCell		cell;
 	bool		result;
 
-	if (!go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
-					 values, nulls) &&
-		(find_rows(counters, name, slot, &row, 1) == 0 ||
-		 !go_to_place(counters, name, slot, BUFFER_LOCK_EXCLUSIVE, &buffer, &tuple, &taken,
-					  values, nulls)))
+	if (go_to_row(counters, name, slot, &at) != UM_TAKEN)
 		return false;
-	cell = read_cell(values);
-	result = !taken && DatumGetInt64(values[COL_REVISION]) == revision &&
-		!numeric_is_inf(DatumGetNumeric(values[COL_SHARE])) &&
-		um_cell_units(DatumGetNumeric(values[COL_SHARE]), &base) &&
+	cell = read_cell(at.values);
+	result = !at.taken && DatumGetInt64(at.values[COL_REVISION]) == revision &&
+		!numeric_is_inf(DatumGetNumeric(at.values[COL_SHARE])) &&
+		um_cell_units(DatumGetNumeric(at.values[COL_SHARE]), &base) &&
 		um_cell_withhold(&cell, base, amount, beside);
 	if (result && for_real)
-		write_cell(counters, buffer, values, &cell);
-	UnlockReleaseBuffer(buffer);
+		write_cell(counters, at.buffer, at.values, &cell);
+	UnlockReleaseBuffer(at.buffer);
 	return result;
 }
 
@@ -608,16 +617,12 @@ um_counter_withhold(UmCounters *counters, const UmCounterName *name, int slot, i
 bool
 um_counter_is_taken(UmCounters *counters, const UmCounterName *name, int slot)
 {
-	Datum		values[COL_COUNT];
-	bool		nulls[COL_COUNT];
-	Buffer		buffer;
-	HeapTupleData tuple;
-	bool		taken;
+	Located		at;
 
-	if (!go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &buffer, &tuple, &taken, values, nulls))
+	if (!go_to_place(counters, name, slot, BUFFER_LOCK_SHARE, &at))
 		return true;
-	UnlockReleaseBuffer(buffer);
-	return taken;
+	UnlockReleaseBuffer(at.buffer);
+	return at.taken;
 }
 
 /* By how much a column was changed, in units of a cell; false if that is not to be told. */
@@ -677,10 +682,7 @@ static void
 update(UmCounters *counters, UmCounterRow *row)
 {
 	HeapTuple	tuple = make_tuple(counters, row, row->tuple);
-	BlockNumber block = ItemPointerGetBlockNumber(&row->tuple->t_self);
 
-	if (um_place_room(counters->relation, block) < MAXALIGN(tuple->t_len))
-		um_place_aim(counters->relation, tuple->t_len);
 	put_into_indexes(counters, tuple,
 					 um_heap_update(counters->relation, &row->tuple->t_self, tuple));
 	um_place_written(row->name, row->slot, tuple);
@@ -700,7 +702,6 @@ um_counter_insert(UmCounters *counters, const UmCounterName *name, UmCounterRow 
 {
 	row->name = name;
 	row->tuple = make_tuple(counters, row, NULL);
-	um_place_aim(counters->relation, row->tuple->t_len);
 	simple_heap_insert(counters->relation, row->tuple);
 	put_into_indexes(counters, row->tuple, UM_INDEX_NEW);
 	um_place_written(name, row->slot, row->tuple);

@@ -60,6 +60,8 @@ extern bool um_counter_read(UmCounters *counters, const UmCounterName *name, int
 							UmCounterRow *row);
 extern int	um_counter_read_slots(UmCounters *counters, const UmCounterName *name,
 								  UmCounterRow *rows);
+extern bool um_counter_sum(UmCounters *counters, const UmCounterName *name, const UmCounterRow *header,
+						   Numeric *used, Numeric *room, bool *lost);
 extern bool um_counter_used(UmCounters *counters, const UmCounterName *name, Numeric *used);
 extern bool um_counter_lock(UmCounters *counters, UmCounterRow *row);
 extern UmTaking um_counter_take(UmCounters *counters, const UmCounterName *name, int slot,

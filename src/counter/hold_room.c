@@ -24,9 +24,9 @@ static bool
 most_used(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, Numeric *most)
 {
 	UmCounterRow header;
-	UmCounterRow again;
-	UmCounterRow slots[UM_SLOTS];
-	int			nslots;
+	Numeric		used;
+	Numeric		room;
+	bool		lost;
 	bool		exists = um_counter_read(counters, name, UM_HEADER, &header);
 
 	if (!exists)
@@ -41,29 +41,13 @@ most_used(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
 		*most = name->period_start >= quota->counted_since ? zero() : um_ledger_sum(quota, name);
 		return true;
 	}
-	if (header.lost || um_counter_is_taken(counters, name, UM_HEADER))
+	if (um_counter_is_taken(counters, name, UM_HEADER) ||
+		!um_counter_sum(counters, name, &header, &used, &room, &lost) || lost ||
+		um_counter_is_taken(counters, name, UM_HEADER))
 		return false;
-
 	/* what a call adds to used it takes from the share, so that their sum stays */
-	nslots = um_counter_read_slots(counters, name, slots);
-	*most = header.used;
-	if (compare(header.share, zero()) > 0)
-		*most = plus(*most, header.share);
-	for (int i = 0; i < nslots; i++)
-	{
-		if (slots[i].lost)
-			return false;
-		*most = plus(*most, slots[i].used);
-		if (compare(slots[i].share, zero()) > 0)
-			*most = plus(*most, slots[i].share);
-	}
-
-	/* who moves shares writes the header */
-	return um_counter_read(counters, name, UM_HEADER, &again) &&
-		!um_counter_is_taken(counters, name, UM_HEADER) &&
-		ItemPointerEquals(&again.tuple->t_self, &header.tuple->t_self) &&
-		again.writer == header.writer && again.busy == header.busy &&
-		compare(again.used, header.used) == 0 && compare(again.share, header.share) == 0;
+	*most = plus(used, room);
+	return true;
 }
 
 /*
