@@ -147,10 +147,8 @@ um_columns(Relation relation)
 
 	if (cache == NULL)
 	{
-		HASHCTL		control = {0};
+		HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(UmColumns)};
 
-		control.keysize = sizeof(Oid);
-		control.entrysize = sizeof(UmColumns);
 		cache = hash_create("usage_monitor ledger columns", 16, &control,
 							HASH_ELEM | HASH_BLOBS);
 		CacheRegisterRelcacheCallback(table_changed, (Datum) 0);

@@ -33,10 +33,7 @@ um_replicated_init(void)
 	DefineCustomBoolVariable("usage_monitor.replicated_alerts",
 							 "Sets whether calls and quotas that come by logical replication raise alerts.",
 							 "For a hub and its nodes; a copy of one ledger gets that ledger's alerts.",
-							 &replicated_alerts,
-							 false,
-							 PGC_SUSET,
-							 0, NULL, NULL, NULL);
+							 &replicated_alerts, false, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* Is it replication that writes? */

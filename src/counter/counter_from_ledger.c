@@ -164,12 +164,10 @@ start(Summation *summation)
 static void
 want_quotas(Summation *summation, ArrayType *quota_ids)
 {
-	HASHCTL		control = {0};
+	HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = summation->context};
 	Datum	   *ids;
 	int			count;
 
-	control.keysize = control.entrysize = sizeof(int64);
-	control.hcxt = summation->context;
 	summation->quota_ids = hash_create("usage_monitor wanted quotas", 64, &control,
 									   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	deconstruct_array(quota_ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,

@@ -15,6 +15,7 @@
 #include "base/amount.h"
 #include "base/decimal.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/setting.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
@@ -30,19 +31,6 @@
 
 /* Of a number that is too long, so much is shown. */
 #define MAX_SHOWN_LENGTH 60
-
-/* The largest reported cost, in the ledger's currency. */
-#define DEFAULT_MAX_COST 1e9
-#define MIN_MAX_COST	1.0
-#define MAX_MAX_COST	1e100
-
-/* The earliest time of a call, a day in UTC. */
-#define DEFAULT_EARLIEST_TS "2015-01-01"
-
-/* How far in the future the time of a call may be, in minutes. */
-#define DEFAULT_MAX_FUTURE	(HOURS_PER_DAY * MINS_PER_HOUR)
-#define MIN_MAX_FUTURE	0
-#define MAX_MAX_FUTURE	INT_MAX
 
 static double max_cost;
 static char *earliest_ts_text;
@@ -95,21 +83,16 @@ um_bounds_init(void)
 	DefineCustomRealVariable("usage_monitor.max_cost",
 							 "Sets the largest cost that a client may report for a call, in the ledger's currency.",
 							 NULL,
-							 &max_cost,
-							 DEFAULT_MAX_COST, MIN_MAX_COST, MAX_MAX_COST,
+							 &max_cost, 1e9, 1.0, 1e100,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("usage_monitor.earliest_ts",
 							   "Sets the first day (in UTC) of which calls may be recorded.",
 							   NULL,
-							   &earliest_ts_text,
-							   DEFAULT_EARLIEST_TS,
+							   &earliest_ts_text, "2015-01-01",
 							   PGC_SUSET, 0, check_earliest_ts, assign_earliest_ts, NULL);
-	DefineCustomIntVariable("usage_monitor.max_future",
-							"Sets how far in the future the time of a call may be.",
-							NULL,
-							&max_future,
-							DEFAULT_MAX_FUTURE, MIN_MAX_FUTURE, MAX_MAX_FUTURE,
-							PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+	um_limit_define("usage_monitor.max_future",
+					&max_future, HOURS_PER_DAY * MINS_PER_HOUR, 0, INT_MAX, GUC_UNIT_MIN,
+					"Sets how far in the future the time of a call may be.", NULL);
 }
 
 /* Refuses a time at which no call can have been made. */

@@ -60,19 +60,11 @@ um_ledger_init(void)
 	DefineCustomBoolVariable("usage_monitor.count_changes",
 							 "Sets whether changes of the ledger's rows are checked, priced and counted.",
 							 "Off in erase_user(), which changes names alone and has their counters made anew.",
-							 &count_changes,
-							 true,
-							 PGC_SUSET,
-							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
-							 NULL, NULL, NULL);
+							 &count_changes, true, PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	DefineCustomBoolVariable("usage_monitor.write_corrections",
 							 "Sets whether corrections may be written to the ledger and to quota_adjustment.",
 							 "On in functions that keep counters and audit_log in step with them.",
-							 &write_corrections,
-							 false,
-							 PGC_SUSET,
-							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
-							 NULL, NULL, NULL);
+							 &write_corrections, false, PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 }
 
 /* Takes a copy of what a slot holds, to be changed. */

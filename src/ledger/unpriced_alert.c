@@ -94,11 +94,8 @@ static UmQuery raise_alert = {
 static HTAB *
 make_table(const char *name, Size entrysize, MemoryContext context)
 {
-	HASHCTL		control = {0};
+	HASHCTL		control = {.keysize = sizeof(Key), .entrysize = entrysize, .hcxt = context};
 
-	control.keysize = sizeof(Key);
-	control.entrysize = entrysize;
-	control.hcxt = context;
 	return hash_create(name, 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 

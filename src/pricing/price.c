@@ -114,7 +114,8 @@ name_match(const void *a, const void *b, Size keysize)
 static void
 reset_cache(void)
 {
-	HASHCTL		control = {0};
+	HASHCTL		control = {.keysize = sizeof(NameKey), .entrysize = sizeof(NameEntry),
+		.hash = name_hash, .match = name_match};
 
 	names = NULL;
 	last_name = NULL;
@@ -126,10 +127,6 @@ reset_cache(void)
 	else
 		MemoryContextReset(cache_context);
 
-	control.keysize = sizeof(NameKey);
-	control.entrysize = sizeof(NameEntry);
-	control.hash = name_hash;
-	control.match = name_match;
 	control.hcxt = cache_context;
 	names = hash_create("usage_monitor prices", 64, &control,
 						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);

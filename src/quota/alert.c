@@ -60,11 +60,7 @@ um_alert_init(void)
 	DefineCustomEnumVariable("usage_monitor.notify",
 							 "Sets what NOTIFY usage_monitor_alert carries: the alert's number, type and level, or all of it.",
 							 "Every role of the database can listen. The rest is in usage_monitor.alert.",
-							 &notify_content,
-							 NOTIFY_ID,
-							 notify_contents,
-							 PGC_SUSET,
-							 0, NULL, NULL, NULL);
+							 &notify_content, NOTIFY_ID, notify_contents, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /*

@@ -74,13 +74,9 @@ name_match(const void *a, const void *b, Size keysize)
 HTAB *
 um_counter_name_table(const char *what, Size entrysize, MemoryContext context)
 {
-	HASHCTL		control = {0};
+	HASHCTL		control = {.keysize = sizeof(UmCounterName), .entrysize = entrysize,
+		.hash = name_hash, .match = name_match, .hcxt = context};
 
-	control.keysize = sizeof(UmCounterName);
-	control.entrysize = entrysize;
-	control.hash = name_hash;
-	control.match = name_match;
-	control.hcxt = context;
 	return hash_create(what, 256, &control,
 					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 }

@@ -83,11 +83,7 @@ um_late_init(void)
 	DefineCustomEnumVariable("usage_monitor.alert_past_periods",
 							 "Sets which alerts are raised of periods that are over: one for each quota and subject, one for each period, or none.",
 							 "The same holds for days that are over of calls without a cost.",
-							 &past_periods,
-							 PAST_SUMMARY,
-							 past_periods_options,
-							 PGC_SUSET,
-							 0, NULL, NULL, NULL);
+							 &past_periods, PAST_SUMMARY, past_periods_options, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* What is set: summary, each or none. */

@@ -505,8 +505,9 @@ scope_array(void)
 static void
 reset_cache(void)
 {
-	HASHCTL		subject_control = {0};
-	HASHCTL		id_control = {0};
+	HASHCTL		subject_control = {.keysize = sizeof(SubjectKey), .entrysize = sizeof(SubjectEntry),
+		.hash = subject_hash, .match = subject_match};
+	HASHCTL		id_control = {.keysize = sizeof(int64), .entrysize = sizeof(IdEntry)};
 
 	TIMESTAMP_NOEND(cache_until);
 	memset(each, 0, sizeof(each));
@@ -517,16 +518,9 @@ reset_cache(void)
 	else
 		MemoryContextReset(cache_context);
 
-	subject_control.keysize = sizeof(SubjectKey);
-	subject_control.entrysize = sizeof(SubjectEntry);
-	subject_control.hash = subject_hash;
-	subject_control.match = subject_match;
-	subject_control.hcxt = cache_context;
+	subject_control.hcxt = id_control.hcxt = cache_context;
 	by_subject = hash_create("usage_monitor quotas by subject", 64, &subject_control,
 							 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-	id_control.keysize = sizeof(int64);
-	id_control.entrysize = sizeof(IdEntry);
-	id_control.hcxt = cache_context;
 	by_id = hash_create("usage_monitor quotas by id", 64, &id_control,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }

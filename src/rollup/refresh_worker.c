@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "base/catalog.h"
+#include "base/limits.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -31,8 +32,6 @@
 #include "utils/timestamp.h"
 
 #define DEFAULT_AUTO_REFRESH_ROWS	50000
-#define MIN_AUTO_REFRESH_ROWS		0
-#define MAX_AUTO_REFRESH_ROWS		INT_MAX
 
 /*
  * Folds of a tenth of that are worth it where they are at least so far apart:
@@ -42,8 +41,6 @@
 #define SHORT_TAIL_INTERVAL_MS	30000
 
 /* In minutes. */
-#define DEFAULT_MAINTENANCE_INTERVAL	MINS_PER_HOUR
-#define MIN_MAINTENANCE_INTERVAL	0
 #define MAX_MAINTENANCE_INTERVAL	(31 * HOURS_PER_DAY * MINS_PER_HOUR)
 
 /* A worker looks again after so long, and ends when there was little to do. */
@@ -52,11 +49,11 @@
 /* A backend asks for a worker no more often than this. */
 #define ASK_AGAIN_MS	1000
 
-static int	auto_refresh_rows = DEFAULT_AUTO_REFRESH_ROWS;
+static int	auto_refresh_rows;
 static int64 last_row;			/* of the running transaction; 0: none */
 static int64 rows_until_look;	/* how many may be recorded before one looks */
 static TimestampTz asked_at;
-static int	maintenance_interval = DEFAULT_MAINTENANCE_INTERVAL;
+static int	maintenance_interval;
 static TimestampTz look_at;		/* when to look whether maintenance is due */
 
 static UmQuery do_step = {
@@ -71,24 +68,14 @@ void
 um_refresh_worker_init(void)
 {
 	/* a writer must not start workers by the thousand: for the administrator */
-	DefineCustomIntVariable("usage_monitor.auto_refresh_rows",
-							"Sets the number of rows recorded since the last refresh at which a background worker refreshes the rollups.",
-							"A tenth of it suffices half a minute after the last refresh. Zero turns it off: then call usage_monitor.refresh() yourself.",
-							&auto_refresh_rows,
-							DEFAULT_AUTO_REFRESH_ROWS,
-							MIN_AUTO_REFRESH_ROWS,
-							MAX_AUTO_REFRESH_ROWS,
-							PGC_SUSET,
-							0, NULL, NULL, NULL);
-	DefineCustomIntVariable("usage_monitor.maintenance_interval",
-							"Sets the time after which a background worker does what maintain() does.",
-							"Zero turns it off: then call usage_monitor.maintain() yourself.",
-							&maintenance_interval,
-							DEFAULT_MAINTENANCE_INTERVAL,
-							MIN_MAINTENANCE_INTERVAL,
-							MAX_MAINTENANCE_INTERVAL,
-							PGC_SUSET,
-							GUC_UNIT_MIN, NULL, NULL, NULL);
+	um_limit_define("usage_monitor.auto_refresh_rows",
+					&auto_refresh_rows, DEFAULT_AUTO_REFRESH_ROWS, 0, INT_MAX, 0,
+					"Sets the number of rows recorded since the last refresh at which a background worker refreshes the rollups.",
+					"A tenth of it suffices half a minute after the last refresh. Zero turns it off: then call usage_monitor.refresh() yourself.");
+	um_limit_define("usage_monitor.maintenance_interval",
+					&maintenance_interval, MINS_PER_HOUR, 0, MAX_MAINTENANCE_INTERVAL, GUC_UNIT_MIN,
+					"Sets the time after which a background worker does what maintain() does.",
+					"Zero turns it off: then call usage_monitor.maintain() yourself.");
 }
 
 /* Notes that a row was recorded, and what its number is. */
