@@ -28,12 +28,8 @@ static UmString
 org_argument(FunctionCallInfo fcinfo, UmPurpose purpose)
 {
 	UmString	org = name_argument(fcinfo, UM_ASKED_ORG);
-	text	   *instead;
 
-	if (org.data == NULL)
-		org = um_string_of(UM_DEFAULT_ORG);
-	instead = um_check_org(purpose, org.data, org.length);
-	return instead == NULL ? org : um_text_string(PointerGetDatum(instead), false);
+	return um_check_org(purpose, org.data == NULL ? um_string_of(UM_DEFAULT_ORG) : org);
 }
 
 /* A copy of a name that somebody may forget. */

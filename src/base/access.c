@@ -258,7 +258,7 @@ take_apart(ArrayType *orgs, int *count)
 }
 
 static bool
-includes(const UmAccess *access, UmPurpose purpose, const char *org, int length)
+includes(const UmAccess *access, UmPurpose purpose, UmString org)
 {
 	Datum		wanted;
 	Datum	   *values;
@@ -266,39 +266,38 @@ includes(const UmAccess *access, UmPurpose purpose, const char *org, int length)
 
 	if (!access->is_confined)
 		return true;
-	wanted = PointerGetDatum(cstring_to_text_with_len(org, length));
+	wanted = um_string_text(org);
 	values = take_apart(access->orgs[purpose], &count);
 	return bsearch(&wanted, values, count, sizeof(Datum), compare_texts) != NULL;
 }
 
 /* May the current user see what is of an organisation? */
 bool
-um_may_see(const char *org, int length)
+um_may_see(UmString org)
 {
-	return includes(um_access(), UM_TO_SEE, org, length);
+	return includes(um_access(), UM_TO_SEE, org);
 }
 
 /*
  * Refuses an organisation that the one for whom this runs is not for, and does
- * not repeat it.  Returns the one that is meant instead, or NULL: who is
- * confined to one means it by the default, which a row without any has.
+ * not repeat it.  Returns the one that is meant: who is confined to one means
+ * it by the default, which a row without any has.
  */
-text *
-um_check_org(UmPurpose purpose, const char *org, int length)
+UmString
+um_check_org(UmPurpose purpose, UmString org)
 {
 	const UmAccess *access = access_of(um_caller());
 	int			count;
 
-	if (includes(access, purpose, org, length))
-		return NULL;
-	if (access->count[purpose] == 1 && um_string_equal((UmString) {org, length}, um_string_of(UM_DEFAULT_ORG)))
-		return DatumGetTextPCopy(take_apart(access->orgs[purpose], &count)[0]);
+	if (includes(access, purpose, org))
+		return org;
+	if (access->count[purpose] == 1 && um_string_equal(org, um_string_of(UM_DEFAULT_ORG)))
+		return um_text_string(datumCopy(take_apart(access->orgs[purpose], &count)[0], false, -1), false);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role \"%s\" has no access to that organisation",
 					GetUserNameFromId(um_caller(), true)),
 			 errhint("SELECT usage_monitor.grant_access(role, access, org => ...) gives a role an organisation.")));
-	return NULL;				/* keep the compiler quiet */
 }
 
 /* Has the ledger policies that are not ours? */
@@ -372,12 +371,7 @@ um_has_row_security(void)
 Datum
 usage_monitor_own(PG_FUNCTION_ARGS)
 {
-	text	   *org;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_BOOL(!um_access()->is_confined);
-	org = PG_GETARG_TEXT_PP(0);
-	PG_RETURN_BOOL(um_may_see(VARDATA_ANY(org), VARSIZE_ANY_EXHDR(org)));
+	PG_RETURN_BOOL(PG_ARGISNULL(0) ? !um_access()->is_confined : um_may_see(um_text_string(PG_GETARG_DATUM(0), false)));
 }
 
 /* _rolled_up(org): may he, by the rollups? */
@@ -467,10 +461,9 @@ usage_monitor_is_open(PG_FUNCTION_ARGS)
 Datum
 usage_monitor_check_org(PG_FUNCTION_ARGS)
 {
-	text	   *org = PG_ARGISNULL(0) ? cstring_to_text(UM_DEFAULT_ORG) : PG_GETARG_TEXT_PP(0);
-	text	   *instead = um_check_org(purpose_argument(fcinfo, 1), VARDATA_ANY(org), VARSIZE_ANY_EXHDR(org));
+	UmString	org = PG_ARGISNULL(0) ? um_string_of(UM_DEFAULT_ORG) : um_text_string(PG_GETARG_DATUM(0), false);
 
-	PG_RETURN_TEXT_P(instead != NULL ? instead : org);
+	PG_RETURN_DATUM(um_string_text(um_check_org(purpose_argument(fcinfo, 1), org)));
 }
 
 /* argument = ANY (the organisations), or = the only one, as an index has it. */

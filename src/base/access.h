@@ -1,6 +1,7 @@
 #ifndef UM_ACCESS_H
 #define UM_ACCESS_H
 
+#include "base/text_span.h"
 #include "utils/array.h"
 
 /* What an organisation is asked for. */
@@ -24,8 +25,8 @@ extern void um_access_init(void);
 extern const UmAccess *um_access(void);
 extern ArrayType *um_caller_orgs(UmPurpose purpose);
 extern bool um_access_equal(const ArrayType *a, const ArrayType *b);
-extern bool um_may_see(const char *org, int length);
-extern text *um_check_org(UmPurpose purpose, const char *org, int length);
+extern bool um_may_see(UmString org);
+extern UmString um_check_org(UmPurpose purpose, UmString org);
 extern bool um_has_row_security(void);
 
 #endif							/* UM_ACCESS_H */

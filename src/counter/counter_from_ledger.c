@@ -284,11 +284,8 @@ read_row(void *arg, TupleTableSlot *slot)
 static void
 add_rows(Summation *summation, TimestampTz from, TimestampTz before, uint64 without)
 {
-	Datum		values[3];
+	Datum		values[] = {TimestampTzGetDatum(from), TimestampTzGetDatum(before), Int64GetDatum((int64) without)};
 
-	values[0] = TimestampTzGetDatum(from);
-	values[1] = TimestampTzGetDatum(before);
-	values[2] = Int64GetDatum((int64) without);
 	um_spi_set("jit", "off");
 	um_spi_stream(&read_rows, values, read_row, summation);
 }
@@ -306,11 +303,8 @@ is_incomplete(const UmCounterName *name)
 static void
 add_adjustments(Summation *summation, Datum quota_ids, TimestampTz from, TimestampTz before)
 {
-	Datum		values[3];
+	Datum		values[] = {quota_ids, TimestampTzGetDatum(from), TimestampTzGetDatum(before)};
 
-	values[0] = quota_ids;
-	values[1] = TimestampTzGetDatum(from);
-	values[2] = TimestampTzGetDatum(before);
 	um_spi_query(&read_adjustments, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -643,14 +637,13 @@ usage_monitor_counted(PG_FUNCTION_ARGS)
 	while ((sum = hash_seq_search(&scan)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(summation.row_context);
-		Datum		values[4];
-		bool		nulls[4] = {0};
+		Datum		values[] = {
+			Int64GetDatum(sum->name.quota_id), CStringGetTextDatum(sum->name.subject.data),
+			TimestampTzGetDatum(sum->name.period_start), NumericGetDatum(sum_of(sum))
+		};
+		bool		nulls[lengthof(values)] = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		values[0] = Int64GetDatum(sum->name.quota_id);
-		values[1] = CStringGetTextDatum(sum->name.subject.data);
-		values[2] = TimestampTzGetDatum(sum->name.period_start);
-		values[3] = NumericGetDatum(sum_of(sum));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(summation.row_context);

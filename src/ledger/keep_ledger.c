@@ -39,10 +39,10 @@ static UmQuery requires = {
 static bool
 is_required(const char *extension)
 {
-	Datum		values[2];
+	Datum		values[] = {
+		ObjectIdGetDatum(get_extension_oid(UM_SCHEMA, false)), ObjectIdGetDatum(get_extension_oid(extension, true))
+	};
 
-	values[0] = ObjectIdGetDatum(get_extension_oid(UM_SCHEMA, false));
-	values[1] = ObjectIdGetDatum(get_extension_oid(extension, true));
 	return DatumGetInt64(um_spi_value(&requires, values)) > 0;
 }
 

@@ -88,10 +88,10 @@ static void
 confine(UmRow *row)
 {
 	UmString	org = um_row_text(row, UM_COL_ORG);
-	text	   *instead = um_check_org(UM_TO_RECORD, org.data, org.length);
+	UmString	meant = um_check_org(UM_TO_RECORD, org);
 
-	if (instead != NULL)
-		SET(row, ORG, PointerGetDatum(instead));
+	if (meant.data != org.data)
+		SET(row, ORG, um_string_text(meant));
 }
 
 static bool
@@ -363,7 +363,7 @@ count_row(Relation relation, TupleTableSlot *slot, bool negative)
 	um_counter_count(&call, negative, live);
 
 	if (live && !negative && call.cost == NULL)
-		um_unpriced_note(call.model.data, call.model.length, call.ts);
+		um_unpriced_note(call.model, call.ts);
 }
 
 /* AFTER ROW trigger of the ledger and its partitions. */

@@ -388,13 +388,10 @@ um_row_unread(const UmRow *row)
 void
 um_row_check(UmRow *row, const UmRow *old, UmUse *use)
 {
-	UmString	tier;
-
 	check_own_columns(row, old);
 	um_row_fill(row);
 	check_names(row);
-	tier = um_row_text(row, UM_COL_SERVICE_TIER);
-	um_tier_checked(tier.data, tier.length);
+	um_tier_checked(um_row_text(row, UM_COL_SERVICE_TIER));
 	check_ts(row, old);
 	if (!IS_NULL(row, TAGS))
 		check_tags(DatumGetJsonbP(VALUE(row, TAGS)));

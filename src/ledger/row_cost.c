@@ -78,12 +78,10 @@ converted(Numeric cost, Numeric rate)
 static void
 set_call(const UmRow *row, UmCall *call)
 {
-	UmString	tier = um_row_text(row, UM_COL_SERVICE_TIER);
-
 	call->provider = um_row_text(row, UM_COL_PROVIDER);
 	call->model = um_row_text(row, UM_COL_MODEL);
 	call->org = um_row_text(row, UM_COL_ORG);
-	call->tier = um_tier_checked(tier.data, tier.length);
+	call->tier = um_tier_checked(um_row_text(row, UM_COL_SERVICE_TIER));
 	call->ts = DatumGetTimestampTz(VALUE(row, TS));
 }
 

@@ -78,16 +78,16 @@ static UmQuery raise_alert = {
 	" SET period_start = n.period_start, message = n.message, details = n.details,"
 	" occurrences = n.occurrences, last_seen = n.last_seen"
 	" FROM n WHERE a.alert_id = n.alert_id"
-	" RETURNING (a.details->>'day')::date >= usage_monitor.ledger_day(pg_catalog.now()) AS is_news, " UM_ALERT_PAYLOADS
+	" RETURNING CASE WHEN $4 AND (a.details->>'day')::date >= usage_monitor.ledger_day(pg_catalog.now())"
+	" THEN _usage_monitor._notify_alert(a) END"
 	"), a AS ("
 	"INSERT INTO usage_monitor.alert AS a"
 	" (alert_type, level, subject, period_start, message, details, model, occurrences)"
 	" SELECT n.alert_type, n.level, n.subject, n.period_start, n.message, n.details, n.model, n.occurrences"
 	" FROM n WHERE n.alert_id IS NULL"
-	" RETURNING true, " UM_ALERT_PAYLOADS
-	") SELECT r.id, r.whole, r.brief FROM"
-	" (SELECT * FROM u UNION ALL SELECT * FROM a) r (is_news, id, whole, brief) WHERE r.is_news",
-	.argtypes = {TEXTOID, DATEARRAYOID, TEXTOID}
+	" RETURNING CASE WHEN $4 THEN _usage_monitor._notify_alert(a) END"
+	") SELECT",
+	.argtypes = {TEXTOID, DATEARRAYOID, TEXTOID, BOOLOID}
 };
 
 /* Makes a table of keys. */
@@ -101,7 +101,7 @@ make_table(const char *name, Size entrysize, MemoryContext context)
 
 /* Notes that a call to the model has no cost. */
 void
-um_unpriced_note(const char *model, int model_length, TimestampTz ts)
+um_unpriced_note(UmString model, TimestampTz ts)
 {
 	Key			key;
 	Noted	   *entry;
@@ -109,7 +109,7 @@ um_unpriced_note(const char *model, int model_length, TimestampTz ts)
 	bool		found;
 
 	memset(&key, 0, sizeof(key));
-	key.model = hash_bytes_extended((const unsigned char *) model, model_length, 0);
+	key.model = hash_bytes_extended((const unsigned char *) model.data, model.length, 0);
 	key.day = um_ledger_day(ts);
 	key.ledger = um_relation(UM_USAGE);
 	if (known != NULL &&
@@ -123,7 +123,7 @@ um_unpriced_note(const char *model, int model_length, TimestampTz ts)
 	{
 		entry->subid = GetCurrentSubTransactionId();
 		entry->raised = false;
-		entry->model = MemoryContextStrdup(TopTransactionContext, pnstrdup(model, model_length));
+		entry->model = MemoryContextStrdup(TopTransactionContext, pnstrdup(model.data, model.length));
 	}
 }
 
@@ -217,7 +217,7 @@ um_unpriced_raise(bool is_prepare)
 	for (int i = 0; i < n;)
 	{
 		const Key  *model = &sorted[i]->key;
-		Datum		values[3];
+		Datum		values[4];
 		int			ndays = 0;
 
 		for (; i < n && sorted[i]->key.model == model->model; i++)
@@ -235,7 +235,8 @@ um_unpriced_raise(bool is_prepare)
 		values[1] = PointerGetDatum(construct_array(days, ndays, DATEOID, sizeof(DateADT), true,
 													TYPALIGN_INT));
 		values[2] = CStringGetTextDatum(um_late_mode());
-		um_alert_insert(&raise_alert, values, NULL, !is_prepare);
+		values[3] = BoolGetDatum(!is_prepare);
+		um_alert_insert(&raise_alert, values, NULL);
 	}
 	pfree(days);
 	pfree(sorted);

@@ -475,7 +475,6 @@ bool
 um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 {
 	UmString	tier = text_argument(fcinfo, first + 11);
-	text	   *instead;
 
 	call->model = text_argument(fcinfo, first);
 	if (call->model.data == NULL || PG_ARGISNULL(first + 13))
@@ -491,13 +490,10 @@ um_cost_arguments(FunctionCallInfo fcinfo, int first, UmCall *call, UmUse *use)
 	um_use_check(use);
 
 	call->provider = text_argument(fcinfo, first + 10);
-	call->tier = tier.data == NULL ? UM_TIER_STANDARD : um_tier_checked(tier.data, tier.length);
+	call->tier = tier.data == NULL ? UM_TIER_STANDARD : um_tier_checked(tier);
 	call->org = text_argument(fcinfo, first + 12);
-	if (call->org.data == NULL)
-		call->org = UM_EMPTY;
 	/* contract prices are no other tenant's business */
-	else if ((instead = um_check_org(UM_TO_SEE, call->org.data, call->org.length)) != NULL)
-		call->org = um_text_string(PointerGetDatum(instead), false);
+	call->org = call->org.data == NULL ? UM_EMPTY : um_check_org(UM_TO_SEE, call->org);
 	call->ts = PG_GETARG_TIMESTAMPTZ(first + 13);
 	return true;
 }

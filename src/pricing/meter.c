@@ -21,10 +21,10 @@ const UmMeterInfo um_meters[UM_METER_COUNT] = {
 
 /* The meter of that name, or UM_METER_NONE. */
 UmMeter
-um_meter_by_name(const char *name, int length)
+um_meter_by_name(UmString name)
 {
 	for (int m = 0; m < UM_METER_COUNT; m++)
-		if (um_string_order((UmString) {name, length}, um_meters[m].name) == 0)
+		if (um_string_order(name, um_meters[m].name) == 0)
 			return (UmMeter) m;
 	return UM_METER_NONE;
 }
@@ -45,8 +45,7 @@ Datum
 usage_monitor_meter_side(PG_FUNCTION_ARGS)
 {
 	static const char *const side[UM_SIDES] = {"input", "output", "other"};
-	text	   *name = PG_GETARG_TEXT_PP(0);
-	UmMeter		meter = um_meter_by_name(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	UmMeter		meter = um_meter_by_name(um_text_string(PG_GETARG_DATUM(0), false));
 
 	if (meter == UM_METER_NONE)
 		PG_RETURN_NULL();

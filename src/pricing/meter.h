@@ -5,6 +5,8 @@
 #ifndef UM_METER_H
 #define UM_METER_H
 
+#include "base/text_span.h"
+
 /* On which side of the bill a meter is. */
 typedef enum UmSide
 {
@@ -101,7 +103,7 @@ typedef struct UmMeterInfo
 #define UM_SHORT_OUTPUT 200
 
 extern const UmMeterInfo um_meters[UM_METER_COUNT];
-extern UmMeter um_meter_by_name(const char *name, int length);
+extern UmMeter um_meter_by_name(UmString name);
 extern const char *um_meter_names(void);
 
 #endif							/* UM_METER_H */

@@ -216,7 +216,7 @@ read_price(UmPrice *price, HeapTuple row, TupleDesc desc)
 
 	price->price_id = um_int64_column(row, desc, COL_PRICE_ID);
 	price->rank = (int) um_int64_column(row, desc, COL_RANK);
-	if (!um_tier_by_name(tier, strlen(tier), &price->tier))
+	if (!um_tier_by_name(um_string_of(tier), &price->tier))
 		elog(ERROR, "price %lld has an unknown service tier", (long long) price->price_id);
 	price->listed = DatumGetBool(SPI_getbinval(row, desc, COL_IS_LISTED, &isnull));
 	price->org = um_text_column(row, desc, COL_ORG);
@@ -239,7 +239,7 @@ read_rate(UmPrice *price, HeapTuple row, TupleDesc desc)
 		return;
 	UM_GROW(price->rates, price->nrates);
 	rate = &price->rates[price->nrates++];
-	rate->meter = um_meter_by_name(meter, strlen(meter));
+	rate->meter = um_meter_by_name(um_string_of(meter));
 	if (rate->meter == UM_METER_NONE)
 		elog(ERROR, "price %lld has an unknown meter", (long long) price->price_id);
 	if (rate->meter >= UM_METER_OUTPUT_THINKING && rate->meter <= UM_METER_OUTPUT_SHORT)

@@ -18,10 +18,10 @@ const char *const um_tiers[UM_TIER_COUNT] = {
 
 /* The tier of that name; false if there is none. */
 bool
-um_tier_by_name(const char *name, int length, UmTier *tier)
+um_tier_by_name(UmString name, UmTier *tier)
 {
 	for (int t = 0; t < UM_TIER_COUNT; t++)
-		if (um_string_order((UmString) {name, length}, um_tiers[t]) == 0)
+		if (um_string_order(name, um_tiers[t]) == 0)
 		{
 			*tier = (UmTier) t;
 			return true;
@@ -31,14 +31,14 @@ um_tier_by_name(const char *name, int length, UmTier *tier)
 
 /* The tier of that name, or an error. */
 UmTier
-um_tier_checked(const char *name, int length)
+um_tier_checked(UmString name)
 {
 	UmTier		tier;
 
-	if (!um_tier_by_name(name, length, &tier))
+	if (!um_tier_by_name(name, &tier))
 		ereport(ERROR,
 				(errcode(ERRCODE_UM_UNKNOWN_TIER),
-				 errmsg("unknown service tier \"%s\"", pnstrdup(name, length)),
+				 errmsg("unknown service tier \"%s\"", pnstrdup(name.data, name.length)),
 				 errhint("Service tiers are standard, batch, flex, priority, fast and ultrafast.")));
 	return tier;
 }
@@ -46,8 +46,8 @@ um_tier_checked(const char *name, int length)
 Datum
 usage_monitor_check_service_tier(PG_FUNCTION_ARGS)
 {
-	text	   *tier = PG_GETARG_TEXT_PP(0);
+	Datum		tier = PG_GETARG_DATUM(0);
 
-	um_tier_checked(VARDATA_ANY(tier), VARSIZE_ANY_EXHDR(tier));
-	PG_RETURN_TEXT_P(tier);
+	um_tier_checked(um_text_string(tier, false));
+	PG_RETURN_DATUM(tier);
 }

@@ -1,6 +1,8 @@
 #ifndef UM_SERVICE_TIER_H
 #define UM_SERVICE_TIER_H
 
+#include "base/text_span.h"
+
 /* Standard is the one that the others fall back to. */
 typedef enum UmTier
 {
@@ -14,7 +16,7 @@ typedef enum UmTier
 } UmTier;
 
 extern const char *const um_tiers[UM_TIER_COUNT];
-extern bool um_tier_by_name(const char *name, int length, UmTier *tier);
-extern UmTier um_tier_checked(const char *name, int length);
+extern bool um_tier_by_name(UmString name, UmTier *tier);
+extern UmTier um_tier_checked(UmString name);
 
 #endif							/* UM_SERVICE_TIER_H */

@@ -119,7 +119,7 @@ um_use_units(UmUse *use, Jsonb *units)
 		if (token != WJB_KEY)
 			continue;
 		name = pnstrdup(value.val.string.val, value.val.string.len);
-		meter = um_meter_by_name(value.val.string.val, value.val.string.len);
+		meter = um_meter_by_name(um_string_of(name));
 		if (meter == UM_METER_NONE)
 			ereport(ERROR,
 					(errcode(ERRCODE_UM_UNKNOWN_KEYWORD),

@@ -31,8 +31,8 @@ static UmQuery insert_alert = {
 	" AND coalesce(o.details->>'scope', '') = n.details->>'scope'"
 	" AND coalesce(o.details->>'period', '') = n.details->>'period'"
 	" AND coalesce(o.details->>'metric', '') = n.details->>'metric') ELSE true END"
-	" RETURNING " UM_ALERT_PAYLOADS,
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, BOOLOID}
+	" RETURNING CASE WHEN $9 THEN _usage_monitor._notify_alert(a) END",
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, BOOLOID, BOOLOID}
 };
 
 /* What a notification says of the alert. */
@@ -64,36 +64,29 @@ um_alert_init(void)
 }
 
 /*
- * Notifies of an alert, by the payload that is wanted: all of it where that is
- * set, or, if that is too long, without its details; else its number.
+ * _notify(id, whole, brief): notifies of an alert, by the payload that is
+ * wanted: all of it where that is set, or, if that is too long, without its
+ * details; else its number.
  */
-static void
-notify(const char *id, const char *whole, const char *brief)
-{
-	const char *payload = notify_content == NOTIFY_ID ? id :
-		strlen(whole) < MAX_PAYLOAD ? whole :
-		strlen(brief) < MAX_PAYLOAD ? brief : id;
-
-	Async_Notify(CHANNEL, payload);
-}
-
-/* _notify(id, whole, brief): the same, for alerts that SQL raises. */
 Datum
 usage_monitor_notify(PG_FUNCTION_ARGS)
 {
-	notify(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)),
-		   text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	text	   *payload = PG_GETARG_TEXT_PP(0);
+
+	for (int i = 2; i > 0 && notify_content == NOTIFY_FULL; i--)
+		if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(i)) < MAX_PAYLOAD)
+			payload = PG_GETARG_TEXT_PP(i);
+	Async_Notify(CHANNEL, text_to_cstring(payload));
 	PG_RETURN_VOID();
 }
 
 /*
- * Inserts alerts by a query that returns UM_ALERT_PAYLOADS of those to notify
- * of.  The last thing before commit: triggers of the table, also deferred
- * ones, are fired here, by the rights and with the search_path of the table's
- * owner that the insertion has.
+ * Inserts alerts by a query, which notifies of them.  The last thing before
+ * commit: triggers of the table, also deferred ones, are fired here, by the
+ * rights and with the search_path of the table's owner that the insertion has.
  */
 void
-um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool must_notify)
+um_alert_insert(UmQuery *query, Datum *values, const char *nulls)
 {
 	UmSpi		spi;
 
@@ -101,13 +94,6 @@ um_alert_insert(UmQuery *query, Datum *values, const char *nulls, bool must_noti
 	um_spi_modify(query, values, nulls);
 	/* triggers that somebody has put on alerts: the server has fired all that were deferred before */
 	AfterTriggerFireDeferred();
-	for (uint64 i = 0; i < SPI_processed && must_notify; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-
-		notify(SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2), SPI_getvalue(row, desc, 3));
-	}
 	um_spi_end(&spi);
 }
 
@@ -123,17 +109,14 @@ void
 um_alert_raise(const UmCounterName *counter, UmString user, const UmLevel *level,
 			   Numeric used, bool unless_raised, bool must_notify)
 {
-	Datum		values[8];
 	bool		has_user = user.length > 0;
+	Datum		values[] = {
+		Int64GetDatum(counter->quota_id), um_string_text(counter->subject),
+		TimestampTzGetDatum(counter->period_start), CStringGetTextDatum(level->name),
+		NumericGetDatum(level->share), NumericGetDatum(used),
+		has_user ? um_string_text(user) : (Datum) 0,
+		BoolGetDatum(unless_raised), BoolGetDatum(must_notify)
+	};
 
-	values[0] = Int64GetDatum(counter->quota_id);
-	values[1] = um_string_text(counter->subject);
-	values[2] = TimestampTzGetDatum(counter->period_start);
-	values[3] = CStringGetTextDatum(level->name);
-	values[4] = NumericGetDatum(level->share);
-	values[5] = NumericGetDatum(used);
-	values[6] = has_user ? um_string_text(user) : (Datum) 0;
-	values[7] = BoolGetDatum(unless_raised);
-
-	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n ", must_notify);
+	um_alert_insert(&insert_alert, values, has_user ? NULL : "      n  ");
 }

@@ -70,9 +70,9 @@ static UmQuery raise_late = {
 	" SELECT n.alert_type, n.level, n.quota_id, n.subject, n.period_start, n.used, n.amount, n.message, n.details,"
 	" n.quota, n.org, n.model, n.occurrences"
 	" FROM n WHERE n.alert_id IS NULL"
-	" RETURNING " UM_ALERT_PAYLOADS
-	") SELECT * FROM a",
-	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, TEXTOID, TEXTOID}
+	" RETURNING CASE WHEN $7 THEN _usage_monitor._notify_alert(a) END"
+	") SELECT FROM a",
+	.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, TEXTOID, TEXTOID, BOOLOID}
 };
 
 /* Defines the setting. */
@@ -154,7 +154,7 @@ um_late_raise(bool alone, bool must_notify)
 		int			count = 0;
 		Datum	   *starts;
 		Datum	   *used;
-		Datum		values[6];
+		Datum		values[7];
 
 		for (first = late; first != NULL && same_subject(first->counter, late->counter);
 			 first = first->next)
@@ -180,7 +180,8 @@ um_late_raise(bool alone, bool must_notify)
 													TYPALIGN_INT));
 		values[4] = last->user.length > 0 ? um_string_text(last->user) : (Datum) 0;
 		values[5] = CStringGetTextDatum(um_late_mode());
-		um_alert_insert(&raise_late, values, last->user.length > 0 ? NULL : "    n ", must_notify);
+		values[6] = BoolGetDatum(must_notify);
+		um_alert_insert(&raise_late, values, last->user.length > 0 ? NULL : "    n  ");
 	}
 	um_late_forget();
 }

@@ -645,7 +645,7 @@ um_quota_may_see(int64 quota_id, UmString subject)
 	if (quota == NULL)
 		return false;
 	if (quota->org != NULL)
-		return um_may_see(quota->org, strlen(quota->org));
+		return um_may_see(um_string_of(quota->org));
 	return quota->scope == UM_SCOPE_ORG &&
-		(subject.data == NULL || um_may_see(subject.data, subject.length));
+		(subject.data == NULL || um_may_see(subject));
 }

@@ -240,14 +240,14 @@ set_tier(UmReader *r, UmResponse *response, UmCounts *all)
 			all->whole[UM_TOLD_COST].known = true;
 			all->whole[UM_TOLD_COST].value = um_value_of(0, false);
 		}
-		else if (um_tier_by_name(meaning, strlen(meaning), &tier))
+		else if (um_tier_by_name(um_string_of(meaning), &tier))
 		{
 			if (tier != UM_TIER_STANDARD && response->tier != UM_TIER_STANDARD && tier != response->tier)
 				um_hold(r, psprintf("more than one tier: %s and %s", um_tiers[response->tier], um_tiers[tier]), NULL);
 			if (tier != UM_TIER_STANDARD)
 				response->tier = tier;
 		}
-		else if ((meter = um_meter_by_name(meaning, strlen(meaning))) != UM_METER_NONE)
+		else if ((meter = um_meter_by_name(um_string_of(meaning))) != UM_METER_NONE)
 		{
 			all->whole[meter].known = true;
 			all->whole[meter].value = um_value_of(1, false);

@@ -422,12 +422,9 @@ set_caller(Row *row, FunctionCallInfo fcinfo)
 		{P_TAGS, UM_RECORD_TAGS}, {P_TS, UM_RECORD_TS}
 	};
 	char	   *org = text_argument(fcinfo, UM_RECORD_ORG);
-	text	   *own_org;
 
-	if (org == NULL)
-		org = UM_DEFAULT_ORG;
-	own_org = um_check_org(UM_TO_RECORD, org, strlen(org));
-	set(row, P_ORG, PointerGetDatum(own_org != NULL ? own_org : cstring_to_text(org)));
+	set(row, P_ORG,
+		um_string_text(um_check_org(UM_TO_RECORD, um_string_of(org == NULL ? UM_DEFAULT_ORG : org))));
 	for (int i = 0; i < (int) lengthof(taken); i++)
 		set_argument(row, taken[i].parameter, fcinfo, taken[i].argument);
 	row->ts_is_told = !PG_ARGISNULL(UM_RECORD_TS);

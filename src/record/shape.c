@@ -308,7 +308,7 @@ family_number(UmShapes *into, const char *name)
 static int
 told_by_name(const char *name)
 {
-	int			meter = um_meter_by_name(name, strlen(name));
+	int			meter = um_meter_by_name(um_string_of(name));
 
 	if (meter != UM_METER_NONE)
 		return meter;
@@ -342,7 +342,7 @@ compile_equation(UmShapes *into, UmLine *line, const char *meaning)
 	{
 		UmTier		tier;
 
-		if (!um_tier_by_name(value, strlen(value), &tier))
+		if (!um_tier_by_name(um_string_of(value), &tier))
 			bad_meaning(meaning);
 		line->meaning = UM_MEANS_IS_TIER;
 	}
@@ -472,10 +472,10 @@ add_words(UmShapes *into, UmWordList list, const char *words, const char *meanin
 	char	   *word;
 
 	if (list == UM_WORDS_TIER && strcmp(meaning, "hold") != 0 && strcmp(meaning, "prepaid") != 0 &&
-		!um_tier_by_name(meaning, strlen(meaning), &tier))
+		!um_tier_by_name(um_string_of(meaning), &tier))
 		bad_meaning(meaning);
 	if (list == UM_WORDS_GEO && strcmp(meaning, "hold") != 0 && strcmp(meaning, "-") != 0 &&
-		um_meter_by_name(meaning, strlen(meaning)) == UM_METER_NONE)
+		um_meter_by_name(um_string_of(meaning)) == UM_METER_NONE)
 		bad_meaning(meaning);
 	while ((word = next_word(&words)) != NULL)
 	{
