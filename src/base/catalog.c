@@ -318,6 +318,20 @@ um_spi_query(UmQuery *query, Datum *values, const char *nulls)
 	execute(query, values, nulls, latest_snapshot(), InvalidSnapshot, true);
 }
 
+/*
+ * The same, by itself and as the owner, until um_spi_end; what is made of the
+ * rows is in the caller's memory.
+ */
+void
+um_spi_read(UmSpi *spi, UmQuery *query, Datum *values, const char *nulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	um_spi_begin(spi);
+	um_spi_query(query, values, nulls);
+	MemoryContextSwitchTo(caller);
+}
+
 /* Reads as the owner one value, which is passed by value and not null. */
 Datum
 um_spi_value(UmQuery *query, Datum *values)
@@ -326,8 +340,7 @@ um_spi_value(UmQuery *query, Datum *values)
 	Datum		result;
 	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(query, values, NULL);
+	um_spi_read(&spi, query, values, NULL);
 	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	um_spi_end(&spi);
 	return result;
@@ -464,24 +477,22 @@ um_int64_column(HeapTuple row, TupleDesc desc, int column)
 	return DatumGetInt64(SPI_getbinval(row, desc, column, &isnull));
 }
 
-/* Reads all rows of a query into an array, each by a function, in that memory; returns how many. */
-int
-um_spi_load(UmQuery *query, MemoryContext context, void **rows, Size size, UmRowReader read_row)
+/* Reads all rows of a query into an array, each by a function. */
+void *
+um_spi_load(UmQuery *query, int *count, Size size, UmRowReader read_row)
 {
-	MemoryContext old;
-	int			count;
+	char	   *rows;
+	int			nrows;
 	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(query, NULL, NULL);
-	old = MemoryContextSwitchTo(context);
-	count = (int) SPI_processed;
-	*rows = palloc(size * (count + 1));
-	for (int i = 0; i < count; i++)
-		read_row((char *) *rows + size * i, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-	MemoryContextSwitchTo(old);
+	um_spi_read(&spi, query, NULL, NULL);
+	nrows = (int) SPI_processed;
+	rows = palloc0(size * (nrows + 1));
+	for (int i = 0; i < nrows; i++)
+		read_row(rows + size * i, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	um_spi_end(&spi);
-	return count;
+	*count = nrows;
+	return rows;
 }
 
 /*

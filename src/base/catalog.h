@@ -97,9 +97,9 @@ extern void um_spi_begin_as_user(UmSpi *spi);
 extern void um_spi_set(const char *name, const char *value);
 extern void um_spi_end(UmSpi *spi);
 extern void um_spi_query(UmQuery *query, Datum *values, const char *nulls);
+extern void um_spi_read(UmSpi *spi, UmQuery *query, Datum *values, const char *nulls);
 extern Datum um_spi_value(UmQuery *query, Datum *values);
-extern int	um_spi_load(UmQuery *query, MemoryContext context, void **rows, Size size,
-						UmRowReader read_row);
+extern void *um_spi_load(UmQuery *query, int *count, Size size, UmRowReader read_row);
 extern char *um_text_column(HeapTuple row, TupleDesc desc, int column);
 extern Numeric um_numeric_column(HeapTuple row, TupleDesc desc, int column);
 extern int64 um_int64_column(HeapTuple row, TupleDesc desc, int column);

@@ -46,14 +46,26 @@ um_time_zone(const char *name, const char *of)
 	return tz;
 }
 
+static void
+read_row(void *to, HeapTuple row, TupleDesc desc)
+{
+	UmSetting  *setting = to;
+
+	setting->currency = um_text_column(row, desc, 1);
+	setting->time_zone = um_text_column(row, desc, 2);
+	setting->refuse_unpriced = strcmp(um_text_column(row, desc, 3), "refuse") == 0;
+	setting->ignore_reported_costs = strcmp(um_text_column(row, desc, 4), "ignore") == 0;
+}
+
 /* The settings in force; defaults where configure() was never called. */
 const UmSetting *
 um_setting(void)
 {
 	uint64		generation = um_generation(UM_TOPIC_SETTING);
 	UmSetting	fresh = {"USD", "UTC", NULL, false, false};
+	UmSetting  *stored;
 	MemoryContext old;
-	UmSpi		spi;
+	int			count;
 
 	if (cache_generation == generation)
 		return &cache;
@@ -67,22 +79,11 @@ um_setting(void)
 		MemoryContextReset(cache_context);
 
 	um_watch(UM_TOPIC_SETTING);
-	um_spi_begin(&spi);
-	um_spi_query(&read_setting, NULL, NULL);
 	old = MemoryContextSwitchTo(cache_context);
-	if (SPI_processed == 1)
-	{
-		HeapTuple	row = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-
-		fresh.currency = SPI_getvalue(row, desc, 1);
-		fresh.time_zone = SPI_getvalue(row, desc, 2);
-		fresh.refuse_unpriced = strcmp(SPI_getvalue(row, desc, 3), "refuse") == 0;
-		fresh.ignore_reported_costs = strcmp(SPI_getvalue(row, desc, 4), "ignore") == 0;
-	}
+	stored = um_spi_load(&read_setting, &count, sizeof(UmSetting), read_row);
 	MemoryContextSwitchTo(old);
-	um_spi_end(&spi);
-
+	if (count == 1)
+		fresh = *stored;
 	fresh.tz = um_time_zone(fresh.time_zone, "the ledger");
 	cache = fresh;
 	cache_generation = generation;

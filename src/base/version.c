@@ -9,14 +9,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
+#include "base/catalog.h"
 #include "base/version.h"
-#include "catalog/pg_extension.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 
 #ifndef UM_VERSION
@@ -25,29 +21,21 @@
 
 PG_FUNCTION_INFO_V1(usage_monitor_library_version);
 
+static UmQuery read_version = {
+	.text = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = '" UM_SCHEMA "'"
+};
+
 /* The version of the script that was run last; NULL: the extension is not there. */
 static char *
 script_version(void)
 {
-	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 	char	   *version = NULL;
+	UmSpi		spi;
 
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("usage_monitor"));
-	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion,
-										 RelationGetDescr(relation), &isnull);
-
-		version = TextDatumGetCString(value);
-	}
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
+	um_spi_read(&spi, &read_version, NULL, NULL);
+	if (SPI_processed > 0)
+		version = um_text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	um_spi_end(&spi);
 	return version;
 }
 

@@ -421,18 +421,11 @@ catch_up(Birth *own)
 void
 um_counters_expect_birth(Datum quota_ids)
 {
-	bool		isnull;
-	UmSpi		spi;
-
 	birth = palloc0(sizeof(Birth));
 	start(&birth->summation);
 	want_quotas(&birth->summation, DatumGetArrayTypeP(quota_ids));
 	birth->summation.complete = true;
-	um_spi_begin(&spi);
-	um_spi_query(&read_births, &quota_ids, NULL);
-	birth->summation.from = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-															  1, &isnull));
-	um_spi_end(&spi);
+	birth->summation.from = DatumGetTimestampTz(um_spi_value(&read_births, &quota_ids));
 	um_progress_phase("summing up calls", um_progress_ledger_calls());
 	for (int pass = 0; pass < MAX_PASSES && catch_up(birth) > SHORT_PASS_MS; pass++)
 	{

@@ -350,8 +350,6 @@ UmPending **
 um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 {
 	Datum		ids = changed_ids(false);
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext old;
 	UmPending  *added;
 	UmPending **merged;
 	int			nadded;
@@ -361,9 +359,7 @@ um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 	ListCell   *lc;
 	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(&read_counters, &ids, NULL);
-	old = MemoryContextSwitchTo(caller);
+	um_spi_read(&spi, &read_counters, &ids, NULL);
 	nadded = (int) SPI_processed;
 	added = palloc_extended(sizeof(UmPending) * (nadded + list_length(reached) + 1),
 							MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -376,7 +372,6 @@ um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
 										um_string_of(um_text_column(row, desc, 2)),
 										um_int64_column(row, desc, 3));
 	}
-	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
 	foreach(lc, reached)
 		added[nadded++].name = *(const UmCounterName *) lfirst(lc);

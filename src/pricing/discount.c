@@ -41,14 +41,11 @@ read_discount(void *to, HeapTuple row, TupleDesc desc)
 	discount->percent = um_numeric_column(row, desc, 6);
 }
 
-/* Reads all of them into that memory. */
+/* Reads all of them. */
 void
-um_discounts_load(MemoryContext context)
+um_discounts_load(void)
 {
-	void	   *rows;
-
-	ndiscounts = um_spi_load(&read_discounts, context, &rows, sizeof(Discount), read_discount);
-	discounts = rows;
+	discounts = um_spi_load(&read_discounts, &ndiscounts, sizeof(Discount), read_discount);
 }
 
 /*

@@ -39,14 +39,11 @@ read_exchange_rate(void *to, HeapTuple row, TupleDesc desc)
 	rate->rate = um_numeric_column(row, desc, 5);
 }
 
-/* Reads all of them into that memory. */
+/* Reads all of them. */
 void
-um_exchange_rates_load(MemoryContext context)
+um_exchange_rates_load(void)
 {
-	void	   *rows;
-
-	nrates = um_spi_load(&read_exchange_rates, context, &rows, sizeof(ExchangeRate), read_exchange_rate);
-	rates = rows;
+	rates = um_spi_load(&read_exchange_rates, &nrates, sizeof(ExchangeRate), read_exchange_rate);
 }
 
 /*

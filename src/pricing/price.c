@@ -270,10 +270,8 @@ load_list(const NameKey *key, UmPriceList *list)
 		nulls[0] = 'n';
 	values[2] = um_string_text(key->org);
 
-	um_spi_begin(&spi);
-	um_spi_query(&read_rates, values, nulls);
 	old = MemoryContextSwitchTo(cache_context);
-
+	um_spi_read(&spi, &read_rates, values, nulls);
 	memset(list, 0, sizeof(UmPriceList));
 	list->prices = palloc0(sizeof(UmPrice) * (SPI_processed + 1));
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -299,8 +297,8 @@ load_list(const NameKey *key, UmPriceList *list)
 	}
 	if (!find_common_scale(list))
 		list->scale = -1;
-	MemoryContextSwitchTo(old);
 	um_spi_end(&spi);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -330,16 +328,15 @@ has_contract(UmString org)
 void
 um_price_book_load(void)
 {
-	void	   *rows;
-
 	validate_cache();
 	while (ncontractors < 0)
 	{
-		um_exchange_rates_load(cache_context);
-		um_discounts_load(cache_context);
-		ncontractors = um_spi_load(&read_contractors, cache_context, &rows, sizeof(char *),
-								   read_contractor);
-		contractors = rows;
+		MemoryContext old = MemoryContextSwitchTo(cache_context);
+
+		um_exchange_rates_load();
+		um_discounts_load();
+		contractors = um_spi_load(&read_contractors, &ncontractors, sizeof(char *), read_contractor);
+		MemoryContextSwitchTo(old);
 		/* which may have been found stale meanwhile */
 		validate_cache();
 	}

@@ -82,12 +82,12 @@ extern const UmRate *um_price_rate(const UmPriceChoice *choice, UmMeter meter,
 								   const UmPrice **price);
 
 /* discount.c */
-extern void um_discounts_load(MemoryContext context);
+extern void um_discounts_load(void);
 extern bool um_discount(UmString org, const char *provider, const char *model, TimestampTz ts,
 						Numeric *percent);
 
 /* exchange_rate.c */
-extern void um_exchange_rates_load(MemoryContext context);
+extern void um_exchange_rates_load(void);
 extern bool um_exchange_rate(const char *from, const char *to, TimestampTz ts, Numeric *rate);
 
 #endif							/* UM_PRICE_H */

@@ -365,8 +365,7 @@ read_quotas(UmQuery *query, Datum *arguments)
 {
 	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(query, arguments, NULL);
+	um_spi_read(&spi, query, arguments, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Datum		values[COL_COUNT];
@@ -482,8 +481,7 @@ learn_named(Datum scopes)
 {
 	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(&read_scopes, &scopes, NULL);
+	um_spi_read(&spi, &read_scopes, &scopes, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		named[position(um_text_column(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
 					   scope_names, UM_SCOPE_COUNT)] = true;
@@ -592,25 +590,14 @@ static void
 read_beside(int64 quota_id)
 {
 	Datum		id = Int64GetDatum(quota_id);
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext old;
-	char	   *scope = NULL;
-	char	   *subject = NULL;
 	UmSpi		spi;
 
-	um_spi_begin(&spi);
-	um_spi_query(&read_subject, &id, NULL);
+	um_spi_read(&spi, &read_subject, &id, NULL);
 	if (SPI_processed > 0)
-	{
-		old = MemoryContextSwitchTo(caller);
-		scope = um_text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		subject = um_text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-		MemoryContextSwitchTo(old);
-	}
+		(void) um_quotas_of(position(um_text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+									 scope_names, UM_SCOPE_COUNT),
+							um_string_of(um_text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)));
 	um_spi_end(&spi);
-	if (scope != NULL)
-		(void) um_quotas_of(position(scope, scope_names, UM_SCOPE_COUNT),
-							um_string_of(subject));
 }
 
 /* The quota of that number, or NULL. */

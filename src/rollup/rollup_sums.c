@@ -93,43 +93,34 @@ column_by_name(const char *name)
 	elog(ERROR, "no rollup can be kept by \"%s\"", name);
 }
 
+static void
+read_dimension(void *to, HeapTuple row, TupleDesc desc)
+{
+	UmDimension *dimension = to;
+	Oid			namespace = get_namespace_oid(UM_PRIVATE_SCHEMA, false);
+	Datum	   *keys;
+	bool		isnull;
+
+	dimension->name = um_text_column(row, desc, 1);
+	dimension->relid = get_relname_relid(psprintf("_rollup_%s", dimension->name), namespace);
+	dimension->archive = get_relname_relid(psprintf("_archive_%s", dimension->name), namespace);
+	if (!OidIsValid(dimension->relid) || !OidIsValid(dimension->archive))
+		elog(ERROR, "rollup \"%s\" has no table", dimension->name);
+	dimension->by_hour = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+	dimension->by_org = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 4, &isnull)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, &dimension->nkeys);
+	if (dimension->nkeys > UM_ROLLUP_KEYS)
+		elog(ERROR, "too many keys of rollup \"%s\"", dimension->name);
+	for (int k = 0; k < dimension->nkeys; k++)
+		dimension->key[k] = column_by_name(TextDatumGetCString(keys[k]));
+}
+
 /* Reads what there are rollups by. */
 UmDimension *
 um_dimensions(int *count)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			namespace = get_namespace_oid(UM_PRIVATE_SCHEMA, false);
-	UmDimension *dimensions;
-	UmSpi		spi;
-
-	um_spi_begin(&spi);
-	um_spi_query(&read_dimensions, NULL, NULL);
-	*count = (int) SPI_processed;
-	dimensions = MemoryContextAllocZero(caller, sizeof(UmDimension) * (SPI_processed + 1));
-	for (int i = 0; i < *count; i++)
-	{
-		UmDimension *dimension = &dimensions[i];
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		Datum	   *keys;
-		bool		isnull;
-
-		dimension->name = MemoryContextStrdup(caller, um_text_column(row, desc, 1));
-		dimension->relid = get_relname_relid(psprintf("_rollup_%s", dimension->name), namespace);
-		dimension->archive = get_relname_relid(psprintf("_archive_%s", dimension->name), namespace);
-		if (!OidIsValid(dimension->relid) || !OidIsValid(dimension->archive))
-			elog(ERROR, "rollup \"%s\" has no table", dimension->name);
-		dimension->by_hour = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
-		dimension->by_org = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
-		deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 4, &isnull)),
-						  TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, &dimension->nkeys);
-		if (dimension->nkeys > UM_ROLLUP_KEYS)
-			elog(ERROR, "too many keys of rollup \"%s\"", dimension->name);
-		for (int k = 0; k < dimension->nkeys; k++)
-			dimension->key[k] = column_by_name(TextDatumGetCString(keys[k]));
-	}
-	um_spi_end(&spi);
-	return dimensions;
+	return um_spi_load(&read_dimensions, count, sizeof(UmDimension), read_dimension);
 }
 
 static UmString
