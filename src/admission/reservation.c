@@ -55,13 +55,13 @@ enum
 /* One of so many reservations removes what expired ones held. */
 #define CLEAN_EVERY 100
 
-/* What the reservation is to hold of each counter. */
+/* What the reservation is to hold of each counter, first of those whose quotas block. */
 typedef struct Wanted
 {
 	UmCounterName *names;
 	Numeric    *amounts;
-	bool	   *blocks;
 	int			count;
+	int			nblocking;
 	Numeric		cost;
 	Numeric		tokens;
 	Numeric		requests;
@@ -100,43 +100,34 @@ static UmQuery insert_reservation = {
 	.generic = true
 };
 
-/* Notes the counters that such a call touches. */
-static void
-want(Wanted *wanted, const UmTouches *touched)
+static int
+compare_touches(const void *a, const void *b)
 {
+	const UmTouch *x = a;
+	const UmTouch *y = b;
+
+	return x->quota->blocks != y->quota->blocks ? y->quota->blocks - x->quota->blocks :
+		um_counter_name_compare(&x->name, &y->name);
+}
+
+/* Notes the counters that such a call touches, in locking order. */
+static void
+want(Wanted *wanted, UmTouches *touched)
+{
+	qsort(touched->touches, touched->count, sizeof(UmTouch), compare_touches);
 	wanted->count = touched->count;
 	wanted->names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
 	wanted->amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
-	wanted->blocks = palloc(sizeof(bool) * (wanted->count + 1));
+	wanted->nblocking = 0;
 	for (int i = 0; i < wanted->count; i++)
 	{
 		const UmQuota *quota = touched->touches[i].quota;
 
 		wanted->names[i] = touched->touches[i].name;
-		wanted->blocks[i] = quota->blocks;
+		wanted->nblocking += quota->blocks;
 		wanted->amounts[i] = quota->metric == UM_METRIC_COST ? wanted->cost :
 			quota->metric == UM_METRIC_TOKENS ? wanted->tokens : wanted->requests;
 	}
-}
-
-/* Sorts the counters into locking order, the amounts with them. */
-static void
-sort_wanted(Wanted *wanted)
-{
-	for (int i = 1; i < wanted->count; i++)
-		for (int j = i; j > 0 && um_counter_name_compare(&wanted->names[j - 1], &wanted->names[j]) > 0; j--)
-		{
-			UmCounterName name = wanted->names[j];
-			Numeric		amount = wanted->amounts[j];
-			bool		blocks = wanted->blocks[j];
-
-			wanted->names[j] = wanted->names[j - 1];
-			wanted->amounts[j] = wanted->amounts[j - 1];
-			wanted->blocks[j] = wanted->blocks[j - 1];
-			wanted->names[j - 1] = name;
-			wanted->amounts[j - 1] = amount;
-			wanted->blocks[j - 1] = blocks;
-		}
 }
 
 /*
@@ -150,35 +141,23 @@ sort_wanted(Wanted *wanted)
 static int
 reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 {
-	UmCounterName *names = palloc(sizeof(UmCounterName) * (wanted->count + 1));
-	Numeric    *amounts = palloc(sizeof(Numeric) * (wanted->count + 1));
-	int		   *places = palloc(sizeof(int) * (wanted->count + 1));
-	int			count = 0;
-	int			refused = -1;
-	bool		is_stored;
+	int			refused;
+	bool		is_stored = um_counter_hold(wanted->names, wanted->amounts, wanted->nblocking, false);
 
-	for (int i = 0; i < wanted->count; i++)
-		if (wanted->blocks[i])
-		{
-			names[count] = wanted->names[i];
-			amounts[count] = wanted->amounts[i];
-			places[count++] = i;
-		}
-	is_stored = um_counter_hold(names, amounts, count, false);
 	if (is_stored)
 	{
 		um_reserved_store(wanted->names, wanted->amounts, wanted->count, reservation_id, expires_at);
 		CommandCounterIncrement();
-		if (um_counter_hold(names, amounts, count, true))
+		if (um_counter_hold(wanted->names, wanted->amounts, wanted->nblocking, true))
 			return -1;
 	}
 
-	refused = um_counter_reserve(names, amounts, count, is_stored);
+	refused = um_counter_reserve(wanted->names, wanted->amounts, wanted->nblocking, is_stored);
 	if (refused < 0 && !is_stored)
 		um_reserved_store(wanted->names, wanted->amounts, wanted->count, reservation_id, expires_at);
 	if (refused >= 0 && is_stored)
 		(void) um_spi_run(&delete_parts, &reservation_id, NULL);
-	return refused < 0 ? -1 : places[refused];
+	return refused;
 }
 
 /*
@@ -206,7 +185,6 @@ hold(const UmCounted *row, Wanted *wanted, Datum reservation_id, Datum expires_a
 	um_quotas_load();
 	um_quotas_touched(row, &touched);
 	want(wanted, &touched);
-	sort_wanted(wanted);
 
 	refused = reserve(wanted, reservation_id, expires_at);
 	if (refused >= 0)

@@ -6,12 +6,11 @@
 
 #include "access/htup_details.h"
 #include "base/access.h"
-#include "base/amount.h"
 #include "base/catalog.h"
-#include "base/decimal.h"
 #include "base/error.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "ledger/bounds.h"
 #include "ledger/row_check.h"
 #include "record/record.h"
 #include "utils/datum.h"
@@ -309,12 +308,8 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(ARG_RESPONSE))
 		check_alone(fcinfo);
 	/* the ledger takes a negative cost from its owner, as a correction; not from here */
-	if (!PG_ARGISNULL(ARG_COST) && compare(PG_GETARG_NUMERIC(ARG_COST), zero()) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UM_INVALID_COST),
-				 errmsg("column \"cost\" must be zero or more, but is %s",
-						amount_text(PG_GETARG_NUMERIC(ARG_COST))),
-				 errhint("Leave it out, and the call is priced by the price book.")));
+	if (!PG_ARGISNULL(ARG_COST))
+		um_check_cost("cost", PG_GETARG_NUMERIC(ARG_COST));
 	um_spi_begin(&spi);
 	if (!take_back(fcinfo, ARG_ORG, &held))
 		ereport(ERROR,
