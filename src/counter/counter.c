@@ -364,9 +364,9 @@ um_counter_flush(bool is_prepare)
 	if (um_pending_stale())
 		um_recount();
 
-	sorted = um_pending_sorted(&count);
 	if (quotas_changed)
-		sorted = um_quota_change_merge(sorted, &count, reached);
+		um_quota_change_look(reached);
+	sorted = um_pending_sorted(&count);
 	expect_sums(&counters, sorted, count, alone);
 	um_pending_close(true);
 	for (int i = 0; i < count; i++)

@@ -157,6 +157,18 @@ delta_of(UmPending *pending)
 	return delta;
 }
 
+/* Has a counter looked at before commit; returns what it is to get, nothing yet if it is new. */
+UmDelta *
+um_pending_want(const UmCounterName *name)
+{
+	UmPending  *pending;
+
+	if (filed == NULL)
+		start();
+	pending = um_pending_find(name);
+	return delta_of(pending != NULL ? pending : make(name));
+}
+
 /* Adds money to a delta. */
 static void
 add_money(UmDelta *delta, Numeric amount, bool negative)
@@ -197,7 +209,6 @@ note_user(UmPending *pending, UmString user)
 static void
 count_for_quota(const UmTouch *touch, const UmCounted *row, bool negative, bool live)
 {
-	UmPending  *pending;
 	UmDelta    *delta;
 	int64		whole = 0;
 
@@ -215,14 +226,10 @@ count_for_quota(const UmTouch *touch, const UmCounted *row, bool negative, bool 
 			break;
 	}
 
-	pending = um_pending_find(&touch->name);
-	if (pending == NULL)
-		pending = make(&touch->name);
-
-	delta = delta_of(pending);
+	delta = um_pending_want(&touch->name);
 	delta->live |= live;
 	if (live)
-		note_user(pending, row->subject[UM_SCOPE_USER]);
+		note_user(delta->pending, row->subject[UM_SCOPE_USER]);
 	if (touch->quota->metric == UM_METRIC_COST)
 		add_money(delta, row->cost, negative);
 	else if (negative)
@@ -248,16 +255,9 @@ um_pending_count(const UmCounted *row, bool negative, bool live, UmTouches *touc
 void
 um_pending_adjust(const UmCounterName *name, Numeric amount)
 {
-	UmPending  *pending;
-	UmDelta    *delta;
+	UmDelta    *delta = um_pending_want(name);
 
-	if (filed == NULL)
-		start();
 	um_quotas_load();
-	pending = um_pending_find(name);
-	if (pending == NULL)
-		pending = make(name);
-	delta = delta_of(pending);
 	delta->live = true;
 	add_money(delta, amount, false);
 }

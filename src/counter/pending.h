@@ -17,6 +17,7 @@ typedef struct UmPending
 extern void um_pending_count(const UmCounted *row, bool negative, bool live,
 							 UmTouches *touched);
 extern UmPending *um_pending_find(const UmCounterName *name);
+extern struct UmDelta *um_pending_want(const UmCounterName *name);
 extern void um_pending_adjust(const UmCounterName *name, Numeric amount);
 extern Numeric um_pending_copy_room(Numeric room);
 extern bool um_pending_any(void);

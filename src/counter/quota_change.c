@@ -335,62 +335,32 @@ um_quota_change_apply(UmCounters *counters)
 	return um_counters_birth(counters, ids, um_quota_change_is_live);
 }
 
-static int
-compare_pending(const void *a, const void *b)
-{
-	return um_counter_name_compare(&((const UmPending *) a)->name, &((const UmPending *) b)->name);
-}
-
 /*
- * Adds counters to a sorted list of those that the transaction applies something
- * to, so that their thresholds are looked at: all of the quotas whose limits
- * have changed, and those that were made and have reached a level.
+ * Has counters looked at, whether the transaction applies something to them or
+ * not: all of the quotas whose limits have changed, and those that were made and
+ * have reached a level.
  */
-UmPending **
-um_quota_change_merge(UmPending **sorted, int *count, const List *reached)
+void
+um_quota_change_look(const List *reached)
 {
 	Datum		ids = changed_ids(false);
-	UmPending  *added;
-	UmPending **merged;
-	int			nadded;
-	int			n = 0;
-	int			i = 0,
-				j = 0;
 	ListCell   *lc;
 	UmSpi		spi;
 
 	um_spi_read(&spi, &read_counters, &ids, NULL);
-	nadded = (int) SPI_processed;
-	added = palloc_extended(sizeof(UmPending) * (nadded + list_length(reached) + 1),
-							MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (int k = 0; k < nadded; k++)
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[k];
+		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *subject = um_text_column(row, desc, 2);
+		UmCounterName name = um_counter_name(um_int64_column(row, desc, 1), um_string_of(subject),
+											 um_int64_column(row, desc, 3));
 
-		added[k].name = um_counter_name(um_int64_column(row, desc, 1),
-										um_string_of(um_text_column(row, desc, 2)),
-										um_int64_column(row, desc, 3));
+		(void) um_pending_want(&name);
 	}
 	um_spi_end(&spi);
 	foreach(lc, reached)
-		added[nadded++].name = *(const UmCounterName *) lfirst(lc);
-
-	qsort(added, nadded, sizeof(UmPending), compare_pending);
-	merged = palloc(sizeof(UmPending *) * (nadded + *count + 1));
-	while (i < *count || j < nadded)
-	{
-		int			order = i == *count ? 1 : j == nadded ? -1 :
-			um_counter_name_compare(&sorted[i]->name, &added[j].name);
-
-		merged[n++] = order <= 0 ? sorted[i] : &added[j];
-		if (order <= 0)
-			i++;
-		if (order >= 0)
-			j++;
-	}
-	*count = n;
-	return merged;
+		(void) um_pending_want(lfirst(lc));
 }
 
 /* Was the counter made by this transaction from the ledger's sum? */

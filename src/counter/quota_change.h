@@ -8,7 +8,7 @@
 extern bool um_quota_change_any(void);
 extern void um_quota_change_prepare(void);
 extern List *um_quota_change_apply(UmCounters *counters);
-extern UmPending **um_quota_change_merge(UmPending **sorted, int *count, const List *reached);
+extern void um_quota_change_look(const List *reached);
 extern bool um_quota_change_is_born(const UmQuota *quota, TimestampTz period_start);
 extern bool um_quota_change_recounts(const UmQuota *quota);
 extern bool um_quota_change_is_live(const UmQuota *quota);
