@@ -156,13 +156,13 @@ apply_fast(UmCounters *counters, const UmQuota *quota, const UmCounterName *name
  */
 static void
 add_exactly(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
-			bool is_new, UmCollected *all, Numeric delta, bool live, bool notify)
+			UmCollected *all, Numeric delta, bool live, bool notify)
 {
 	const UmCounterName *name = &pending->name;
 	UmCounterRow *header = &all->header;
 	bool		over = um_period_is_over(quota, name->period_start);
 
-	um_shares_collect(counters, quota, name, is_new, all);
+	um_shares_collect(counters, quota, name, all);
 	if (live && !over && !um_is_replicated() && compare(delta, zero()) > 0 &&
 		!um_shares_have_room(quota, all, delta))
 		um_room_refuse(quota, name, all->total, all->reserved, delta);
@@ -189,8 +189,8 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 	const UmCounterName *name = &pending->name;
 	UmCollected all;
 	UmCounterRow *header = &all.header;
-	bool		is_new = um_header_lock(counters, quota, name, pending->is_missing, header);
 
+	um_header_lock(counters, quota, name, pending->is_missing, header);
 	if (um_share_fits(quota, header, delta))
 	{
 		header->used = plus(header->used, delta);
@@ -199,8 +199,8 @@ apply_slow(UmCounters *counters, const UmQuota *quota, const UmPending *pending,
 			um_share_grant_to_own_slot(counters, quota, name, header, delta);
 	}
 	else
-		add_exactly(counters, quota, pending, is_new, &all, delta, live, notify);
-	um_header_write(counters, name, header, is_new);
+		add_exactly(counters, quota, pending, &all, delta, live, notify);
+	um_counter_write(counters, header);
 }
 
 /*

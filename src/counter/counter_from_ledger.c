@@ -456,6 +456,7 @@ insert_counters(Summation *summation, UmCounters *counters, UmLevelsKnown levels
 		bool		is_reached;
 
 		CHECK_FOR_INTERRUPTS();
+		row.name = &sum->name;
 		row.slot = UM_HEADER;
 		row.used = sum_of(sum);
 		row.share = int64_to_numeric(0);
@@ -463,7 +464,7 @@ insert_counters(Summation *summation, UmCounters *counters, UmLevelsKnown levels
 		is_reached = compare(row.used, quota->levels[0].threshold) >= 0;
 		if (!is_reached && levels_known(quota))
 			row.raised = "";
-		um_counter_insert(counters, &sum->name, &row);
+		um_counter_write(counters, &row);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(summation->row_context);
 		if (is_reached)

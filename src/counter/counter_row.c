@@ -688,23 +688,23 @@ update(UmCounters *counters, UmCounterRow *row)
 	um_place_written(row->name, row->slot, tuple);
 }
 
-/* Writes a row that um_counter_lock has locked. */
-void
-um_counter_update(UmCounters *counters, UmCounterRow *row)
+static void
+insert(UmCounters *counters, UmCounterRow *row)
 {
-	if (!counters->in_place || !update_in_place(counters, row))
-		update(counters, row);
-}
-
-/* Stores a new row. */
-void
-um_counter_insert(UmCounters *counters, const UmCounterName *name, UmCounterRow *row)
-{
-	row->name = name;
 	row->tuple = make_tuple(counters, row, NULL);
 	simple_heap_insert(counters->relation, row->tuple);
 	put_into_indexes(counters, row->tuple, UM_INDEX_NEW);
-	um_place_written(name, row->slot, row->tuple);
+	um_place_written(row->name, row->slot, row->tuple);
+}
+
+/* Writes a row that um_counter_lock has locked, or a new one. */
+void
+um_counter_write(UmCounters *counters, UmCounterRow *row)
+{
+	if (row->tuple == NULL)
+		insert(counters, row);
+	else if (!counters->in_place || !update_in_place(counters, row))
+		update(counters, row);
 }
 
 /* Deletes a row that um_counter_lock has locked. */

@@ -69,9 +69,7 @@ extern UmTaking um_counter_take(UmCounters *counters, const UmCounterName *name,
 extern bool um_counter_withhold(UmCounters *counters, const UmCounterName *name, int slot,
 								int64 revision, int128 amount, int128 beside, bool for_real);
 extern bool um_counter_is_taken(UmCounters *counters, const UmCounterName *name, int slot);
-extern void um_counter_update(UmCounters *counters, UmCounterRow *row);
-extern void um_counter_insert(UmCounters *counters, const UmCounterName *name,
-							  UmCounterRow *row);
+extern void um_counter_write(UmCounters *counters, UmCounterRow *row);
 extern void um_counters_settle(UmCounters *counters);
 extern void um_counter_delete(UmCounters *counters, UmCounterRow *row);
 

@@ -106,7 +106,6 @@ int
 um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count, bool is_stored)
 {
 	UmCollected *all = palloc(sizeof(UmCollected) * count);
-	bool	   *is_new = palloc(sizeof(bool) * count);
 	int			refused = -1;
 	UmCounters	counters;
 
@@ -118,8 +117,8 @@ um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count,
 		Numeric		more = is_stored ? zero() : wanted[i];
 		bool		is_free = compare(wanted[i], zero()) == 0;
 
-		is_new[i] = um_header_lock(&counters, quota, &names[i], false, &all[i].header);
-		um_shares_collect(&counters, quota, &names[i], is_new[i], &all[i]);
+		um_header_lock(&counters, quota, &names[i], false, &all[i].header);
+		um_shares_collect(&counters, quota, &names[i], &all[i]);
 		/* what the transaction has recorded comes on top, at its end */
 		if (refused < 0 && !is_free &&
 			!um_shares_have_room(quota, &all[i], plus(more, um_pending_of(&names[i]))))
@@ -134,7 +133,7 @@ um_counter_reserve(const UmCounterName *names, const Numeric *wanted, int count,
 		if (!is_stored && refused < 0)
 			all[i].reserved = plus(all[i].reserved, wanted[i]);
 		um_shares_give_out(&counters, quota, &all[i], wanted[i]);
-		um_header_write(&counters, &names[i], &all[i].header, is_new[i]);
+		um_counter_write(&counters, &all[i].header);
 	}
 	um_counters_close(&counters, NoLock);
 	CommandCounterIncrement();

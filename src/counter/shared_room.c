@@ -102,26 +102,15 @@ um_share_grant_to_own_slot(UmCounters *counters, const UmQuota *quota, const UmC
 		return;
 
 	/* another backend may have the same slot: wait for it */
-	if (um_counter_read(counters, name, um_own_slot(), &slot) && um_counter_lock(counters, &slot))
-	{
-		if (slot.lost)
-			return;				/* until somebody collects */
-		slot.share = plus(slot.share, grant);
-		slot.used = shown_as(slot.used, header->used);
-		slot.revision = quota->revision;
-		slot.raised = header->raised;
-		um_counter_update(counters, &slot);
-	}
-	else
-	{
-		slot.slot = um_own_slot();
-		slot.used = shown_as(zero(), header->used);
-		slot.share = grant;
-		slot.next_threshold = NULL;
-		slot.revision = quota->revision;
-		slot.raised = header->raised;
-		um_counter_insert(counters, name, &slot);
-	}
+	if (!(um_counter_read(counters, name, um_own_slot(), &slot) && um_counter_lock(counters, &slot)))
+		slot = (UmCounterRow) {.name = name, .slot = um_own_slot(), .used = zero(), .share = zero()};
+	else if (slot.lost)
+		return;					/* until somebody collects */
+	slot.share = plus(slot.share, grant);
+	slot.used = shown_as(slot.used, header->used);
+	slot.revision = quota->revision;
+	slot.raised = header->raised;
+	um_counter_write(counters, &slot);
 	header->share = left_of(header->share, grant);
 }
 
@@ -138,12 +127,11 @@ begin_anew(UmCounters *counters, const UmQuota *quota, const UmCounterName *name
 
 /* With the header locked: locks the open slots, which tells the exact sum. */
 void
-um_shares_collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, bool is_new,
-				  UmCollected *all)
+um_shares_collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name, UmCollected *all)
 {
 	bool		lost = all->header.lost;
 
-	all->nslots = is_new ? 0 : um_counter_read_slots(counters, name, all->slots);
+	all->nslots = all->header.tuple == NULL ? 0 : um_counter_read_slots(counters, name, all->slots);
 	all->nopen = 0;
 	all->total = all->header.used;
 	for (int i = 0; i < all->nslots; i++)
@@ -220,7 +208,7 @@ um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all,
 			slot->share = share;
 			slot->revision = header->revision;
 			slot->raised = header->raised;
-			um_counter_update(counters, slot);
+			um_counter_write(counters, slot);
 		}
 		else
 		{
@@ -233,9 +221,9 @@ um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all,
 
 /*
  * Locks the header of a counter; makes it if there is none, or the caller
- * knows it is missing.  True if it was made, with what the ledger holds for it.
+ * knows it is missing, with what the ledger holds for it.
  */
-bool
+void
 um_header_lock(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
 			   bool is_missing, UmCounterRow *header)
 {
@@ -254,10 +242,11 @@ um_header_lock(UmCounters *counters, const UmQuota *quota, const UmCounterName *
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("a counter of quota \"%s\" was rebuilt meanwhile", quota->name),
 					 errhint("Try the transaction again.")));
-		return false;
+		return;
 	}
 
 	memset(header, 0, sizeof(UmCounterRow));
+	header->name = name;
 	header->slot = UM_HEADER;
 	header->share = zero();
 	if (name->period_start >= quota->counted_since)
@@ -267,15 +256,4 @@ um_header_lock(UmCounters *counters, const UmQuota *quota, const UmCounterName *
 	}
 	else
 		header->used = um_ledger_sum(quota, name);
-	return true;
-}
-
-/* Writes a header that um_header_lock has locked or made. */
-void
-um_header_write(UmCounters *counters, const UmCounterName *name, UmCounterRow *header, bool is_new)
-{
-	if (is_new)
-		um_counter_insert(counters, name, header);
-	else
-		um_counter_update(counters, header);
 }

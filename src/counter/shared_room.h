@@ -23,12 +23,10 @@ extern void um_share_grant_to_own_slot(UmCounters *counters, const UmQuota *quot
 									   Numeric delta);
 extern void um_creation_lock(const UmCounterName *name);
 extern void um_creation_unlock(const UmCounterName *name);
-extern bool um_header_lock(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
+extern void um_header_lock(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
 						   bool is_missing, UmCounterRow *header);
-extern void um_header_write(UmCounters *counters, const UmCounterName *name, UmCounterRow *header,
-							bool is_new);
 extern void um_shares_collect(UmCounters *counters, const UmQuota *quota, const UmCounterName *name,
-							  bool is_new, UmCollected *all);
+							  UmCollected *all);
 extern bool um_shares_have_room(const UmQuota *quota, const UmCollected *all, Numeric more);
 extern void um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all,
 							   Numeric delta);
