@@ -14,7 +14,6 @@
 #include "admission/check_quota.h"
 #include "base/amount.h"
 #include "base/catalog.h"
-#include "base/decimal.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "catalog/pg_type.h"

@@ -11,7 +11,6 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "ledger/bounds.h"
-#include "ledger/row_check.h"
 #include "record/record.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"

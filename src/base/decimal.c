@@ -10,8 +10,6 @@
 #include "base/compat.h"
 #include "base/decimal.h"
 #include "fmgr.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 
 /* the largest power of ten that an int64 holds */
 #define MAX_SMALL_POWER	18

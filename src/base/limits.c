@@ -13,7 +13,6 @@
 
 #include "base/limits.h"
 #include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 

@@ -6,7 +6,6 @@
 
 #include "base/amount.h"
 #include "base/tag.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
 /* The value of a tag as text, as jsonb_each_text() has it; none for a null. */

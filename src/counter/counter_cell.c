@@ -18,7 +18,6 @@
 #include "fmgr.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"

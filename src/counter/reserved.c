@@ -22,8 +22,6 @@
 #include "counter/reserved.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"

@@ -19,7 +19,6 @@
 #include "counter/room_check.h"
 #include "counter/shared_room.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "quota/quota_cache.h"
 #include "utils/acl.h"

@@ -6,7 +6,6 @@
 
 #include "base/amount.h"
 #include "base/compat.h"
-#include "base/error.h"
 #include "counter/alert_levels.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"
@@ -14,7 +13,6 @@
 #include "counter/shared_room.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 
 /* A slot gets this part of the reserve when it opens or is used up. */
 #define GRANT_PART	16

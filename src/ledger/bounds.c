@@ -13,13 +13,11 @@
 
 #include "access/xact.h"
 #include "base/amount.h"
-#include "base/decimal.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/setting.h"
 #include "fmgr.h"
 #include "ledger/bounds.h"
-#include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"

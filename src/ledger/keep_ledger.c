@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "base/catalog.h"
-#include "catalog/dependency.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"

@@ -11,7 +11,6 @@
 #include "base/access.h"
 #include "base/amount.h"
 #include "base/catalog.h"
-#include "base/error.h"
 #include "base/setting.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -19,7 +18,6 @@
 #include "port/pg_bitutils.h"
 #include "pricing/cost.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 

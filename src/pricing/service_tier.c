@@ -8,7 +8,6 @@
 #include "base/text_span.h"
 #include "fmgr.h"
 #include "pricing/service_tier.h"
-#include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_check_service_tier);
 

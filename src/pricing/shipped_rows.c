@@ -8,7 +8,6 @@
 #include "base/catalog.h"
 #include "base/error.h"
 #include "commands/extension.h"
-#include "utils/builtins.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_protect_shipped);

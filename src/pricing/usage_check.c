@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "fmgr.h"
 #include "pricing/usage_check.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 

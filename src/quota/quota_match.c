@@ -8,7 +8,6 @@
 #include "base/tag.h"
 #include "quota/quota_cache.h"
 #include "quota/quota_match.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* Makes a row from its columns; it points into them. */

@@ -12,7 +12,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "record/node.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
 /* A string of more bytes, or with a blank, is text and no word. */

@@ -12,7 +12,6 @@
 #include "common/int.h"
 #include "fmgr.h"
 #include "record/reader_internal.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
 bool

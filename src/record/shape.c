@@ -18,8 +18,6 @@
 #include "miscadmin.h"
 #include "pricing/service_tier.h"
 #include "record/shape.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"

@@ -6,7 +6,6 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/catalog.h"
@@ -14,7 +13,6 @@
 #include "base/table_indexes.h"
 #include "rollup/correction.h"
 #include "rollup/rollup_sums.h"
-#include "utils/rel.h"
 
 /* The columns of _correction; behind them those of um_sums_columns. */
 enum

@@ -30,7 +30,6 @@
 #include "base/access.h"
 #include "base/catalog.h"
 #include "catalog/pg_type.h"
-#include "executor/nodeHash.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"

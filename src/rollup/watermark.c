@@ -22,7 +22,6 @@
 #include "rollup/watermark.h"
 #include "utils/array.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /*
