@@ -176,7 +176,7 @@ DECLARE
     silent jsonb;
 BEGIN
     DELETE FROM usage_monitor.usage_field f WHERE f.line = one;
-    SELECT coalesce(jsonb_agg(jsonb_build_object('name', b.name, 'before', b.reading, 'after', a.reading)), '[]')
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', b.name, 'before', b.reading, 'after', a.reading) ORDER BY b.n), '[]')
       INTO silent
       FROM before AS b
      CROSS JOIN LATERAL (SELECT reading(b.body, b.provider) AS reading OFFSET 0) AS a
