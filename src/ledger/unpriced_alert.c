@@ -57,6 +57,7 @@ typedef struct Noted
 static HTAB *known;				/* of this and earlier transactions */
 static HTAB *noted;				/* by this transaction, not raised yet */
 
+/* Each part that writes runs to its end, and notifies, though nothing reads it. */
 static UmQuery raise_alert = {
 	.text = "WITH d AS ("
 	"INSERT INTO _usage_monitor._unpriced_day (model, day)"
