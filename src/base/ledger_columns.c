@@ -159,8 +159,8 @@ um_columns(Relation relation)
 	if (found && entry->valid)
 		return entry;
 
-	um_version_compare();
 	entry->valid = false;
+	um_version_compare();
 	check_is_ledger(relation);
 	for (int c = 0; c < UM_COLUMN_COUNT; c++)
 	{
