@@ -381,8 +381,9 @@ is_same(const UmCounterRow *a, const UmCounterRow *b)
 
 /*
  * Adds up what a header that was read and the slots have: what is used, what may
- * be used before anybody collects the shares, and whether that is known.  False
- * if somebody moved it from one to another meanwhile: who does writes the header.
+ * be used before anybody collects the shares, if that is asked for, and whether
+ * it is known.  False if somebody moved it from one to another meanwhile: who
+ * does writes the header.
  */
 bool
 um_counter_sum(UmCounters *counters, const UmCounterName *name, const UmCounterRow *header,
@@ -393,12 +394,14 @@ um_counter_sum(UmCounters *counters, const UmCounterName *name, const UmCounterR
 	int			nrows = 1 + find_rows(counters, name, -1, &rows[1], UM_SLOTS);
 
 	rows[0] = *header;
-	*used = *room = zero();
+	*used = zero();
 	*lost = false;
+	if (room != NULL)
+		*room = zero();
 	for (int i = 0; i < nrows; i++)
 	{
 		*used = plus(*used, rows[i].used);
-		if (compare(rows[i].share, zero()) > 0)
+		if (room != NULL && compare(rows[i].share, zero()) > 0)
 			*room = plus(*room, rows[i].share);
 		*lost |= rows[i].lost;
 	}
@@ -410,7 +413,6 @@ bool
 um_counter_used(UmCounters *counters, const UmCounterName *name, Numeric *used)
 {
 	UmCounterRow header;
-	Numeric		room;
 	bool		lost;
 
 	do
@@ -419,7 +421,7 @@ um_counter_used(UmCounters *counters, const UmCounterName *name, Numeric *used)
 		*used = zero();
 		if (!um_counter_read(counters, name, UM_HEADER, &header))
 			return true;
-	} while (!um_counter_sum(counters, name, &header, used, &room, &lost));
+	} while (!um_counter_sum(counters, name, &header, used, NULL, &lost));
 	return !lost;
 }
 
