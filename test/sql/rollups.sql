@@ -144,31 +144,30 @@ SELECT usage_monitor.duration_percentile(0.5, 1, 2, 3);
 -- Conditions reach the indexes of the rollups.  With few rows a scan of them
 -- all is cheaper, so it is made dear.
 SET enable_seqscan = off;
-CREATE FUNCTION pg_temp.index_of(query text) RETURNS text
+CREATE FUNCTION pg_temp.reaches(query text, index text) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     plan jsonb;
 BEGIN
     EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
-    RETURN (SELECT string_agg(DISTINCT node ->> 'Index Name', ', ')
-            FROM jsonb_path_query(plan, '$.** ? (@."Index Cond" like_regex "." && !(@."Index Cond" like_regex "day = ANY"))') AS node
-            WHERE node ->> 'Index Name' ~ '^_rollup');
+    RETURN jsonb_path_exists(plan, '$.** ? (@."Index Name" == $index && @."Index Cond" like_regex "." && !(@."Index Cond" like_regex "day = ANY"))',
+                             jsonb_build_object('index', index));
 END
 $$;
-SELECT view, condition, pg_temp.index_of(format('SELECT * FROM usage_monitor.%I WHERE %s', view, condition)) AS index
-FROM (VALUES ('hourly_usage', 'hour >= now() - interval ''1 day'''),
-             ('hourly_usage', 'org = ''acme'''),
-             ('daily_usage', 'day >= current_date - 30'),
-             ('daily_usage', 'org = ''acme'' AND day >= current_date - 3000'),
-             ('project_usage', 'org = ''acme'''),
-             ('user_usage', 'user_id = ''ann'' AND day >= current_date - 30'),
-             ('user_usage', 'org = ''acme'''),
-             ('model_usage', 'model = ''um-test-0'''),
-             ('model_usage', 'org = ''acme'' AND day = current_date'),
-             ('tag_usage', 'org = ''acme'''),
-             ('usage_trend', 'org = ''acme'''),
-             ('daily_total', 'day >= current_date - 30'),
-             ('model_total', 'day = current_date')) AS v (view, condition);
+SELECT view, condition, index, pg_temp.reaches(format('SELECT * FROM usage_monitor.%I WHERE %s', view, condition), index)
+FROM (VALUES ('hourly_usage', 'hour >= now() - interval ''1 day''', '_rollup_hour_hour'),
+             ('hourly_usage', 'org = ''acme''', '_rollup_hour_org'),
+             ('daily_usage', 'day >= current_date - 30', '_rollup_day_name'),
+             ('daily_usage', 'org = ''acme'' AND day >= current_date - 3000', '_rollup_day_org'),
+             ('project_usage', 'org = ''acme''', '_rollup_project_org'),
+             ('user_usage', 'user_id = ''ann'' AND day >= current_date - 30', '_rollup_user_key'),
+             ('user_usage', 'org = ''acme''', '_rollup_user_org'),
+             ('model_usage', 'model = ''um-test-0''', '_rollup_model_key'),
+             ('model_usage', 'org = ''acme'' AND day = current_date', '_rollup_model_org'),
+             ('tag_usage', 'org = ''acme''', '_rollup_tag_org'),
+             ('usage_trend', 'org = ''acme''', '_rollup_day_org'),
+             ('daily_total', 'day >= current_date - 30', '_rollup_day_total_name'),
+             ('model_total', 'day = current_date', '_rollup_model_total_name')) AS v (view, condition, index);
 -- Calls without a cost, and those of which something is unread, are found among the others by an index
 CREATE FUNCTION pg_temp.reads(query text, index text) RETURNS boolean
 LANGUAGE plpgsql AS $$
