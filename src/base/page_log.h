@@ -5,7 +5,7 @@
 #include "utils/relcache.h"
 
 /* So many bytes can be overwritten at once. */
-#define UM_MAX_OVERWRITTEN 128
+#define UM_MAX_OVERWRITTEN 136
 
 extern void um_page_overwrite(Relation relation, Buffer buffer, char *place,
 							  const void *bytes, Size length);

@@ -25,7 +25,8 @@
 /* In place of a writer: a state that nobody can go back to. */
 #define NO_STATE	PG_UINT64_MAX
 
-StaticAssertDecl(sizeof(UmCell) == 128, "a cell is stored as it is, without padding");
+StaticAssertDecl(sizeof(UmCell) == 136, "a cell is stored as it is, without padding");
+StaticAssertDecl(UM_CELL_STATES % 2 == 0, "the ring of shares ends where that of states does");
 
 typedef enum WriterStatus
 {
@@ -93,10 +94,8 @@ status_of(uint64 xid)
 static void
 drop_latest(UmCell *cell)
 {
-	memmove(&cell->used[0], &cell->used[1], sizeof(cell->used[0]) * (UM_CELL_STATES - 1));
-	memmove(&cell->xid[0], &cell->xid[1], sizeof(cell->xid[0]) * (UM_CELL_STATES - 1));
-	cell->share[0] = cell->share[1];
-	cell->xid[UM_CELL_STATES - 1] = NO_STATE;
+	um_cell_state(cell, 0)->xid = NO_STATE;
+	cell->latest = (cell->latest - 1) % UM_CELL_STATES;
 }
 
 /*
@@ -106,7 +105,7 @@ drop_latest(UmCell *cell)
 UmCellStatus
 um_cell_settle(UmCell *cell)
 {
-	switch (status_of(cell->xid[0]))
+	switch (status_of(um_cell_state(cell, 0)->xid))
 	{
 		case WRITER_COMMITTED:
 			return UM_CELL_FREE;
@@ -127,15 +126,10 @@ um_cell_write(UmCell *cell, int128 used, int128 share)
 {
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 
-	if (cell->xid[0] != xid)
-	{
-		memmove(&cell->used[1], &cell->used[0], sizeof(cell->used[0]) * (UM_CELL_STATES - 1));
-		memmove(&cell->xid[1], &cell->xid[0], sizeof(cell->xid[0]) * (UM_CELL_STATES - 1));
-		cell->share[1] = cell->share[0];
-		cell->xid[0] = xid;
-	}
-	cell->used[0] = used;
-	cell->share[0] = share;
+	if (um_cell_state(cell, 0)->xid != xid)
+		cell->latest = (cell->latest + 1) % UM_CELL_STATES;
+	*um_cell_state(cell, 0) = (UmCellState) {.xid = xid, .used = used};
+	*um_cell_share(cell, 0) = share;
 	written_by = xid;
 }
 
@@ -149,7 +143,7 @@ um_cell_withhold(UmCell *cell, int128 base, int128 amount, int128 beside)
 {
 	int			nstates = 1;
 
-	switch (status_of(cell->xid[0]))
+	switch (status_of(um_cell_state(cell, 0)->xid))
 	{
 		case WRITER_COMMITTED:
 			break;
@@ -166,22 +160,22 @@ um_cell_withhold(UmCell *cell, int128 base, int128 amount, int128 beside)
 	{
 		int128		left;
 
-		if (__builtin_add_overflow(base, cell->share[i], &left) || left <= 0 ||
+		if (__builtin_add_overflow(base, *um_cell_share(cell, i), &left) || left <= 0 ||
 			__builtin_sub_overflow(left, amount, &left) || left <= beside)
 			return false;
 	}
 	for (int i = 0; i < nstates; i++)
-		cell->share[i] -= amount;
+		*um_cell_share(cell, i) -= amount;
 	return true;
 }
 
 /* What a snapshot sees; false if that is not known any more. */
 bool
-um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used)
+um_cell_as_of(UmCell *cell, Snapshot snapshot, int128 *used)
 {
-	for (int i = 0; i < UM_CELL_STATES && cell->xid[i] != NO_STATE; i++)
+	for (int i = 0; i < UM_CELL_STATES && um_cell_state(cell, i)->xid != NO_STATE; i++)
 	{
-		uint64		xid = cell->xid[i];
+		uint64		xid = um_cell_state(cell, i)->xid;
 		TransactionId short_xid = XidFromFullTransactionId(FullTransactionIdFromU64(xid));
 
 		if (xid != 0 && is_comparable(xid) && XidInMVCCSnapshot(short_xid, snapshot))
@@ -189,7 +183,7 @@ um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used)
 		switch (status_of(xid))
 		{
 			case WRITER_COMMITTED:
-				*used = cell->used[i];
+				*used = um_cell_state(cell, i)->used;
 				return true;
 			case WRITER_ABORTED:
 				break;
@@ -202,9 +196,9 @@ um_cell_as_of(const UmCell *cell, Snapshot snapshot, int128 *used)
 
 /* Has the cell a writer that has ended for everybody, and long ago? */
 bool
-um_cell_is_old(const UmCell *cell, TransactionId horizon)
+um_cell_is_old(UmCell *cell, TransactionId horizon)
 {
-	uint64		xid = cell->xid[0];
+	uint64		xid = um_cell_state(cell, 0)->xid;
 
 	return xid != 0 &&
 		(!is_comparable(xid) ||
@@ -215,9 +209,9 @@ um_cell_is_old(const UmCell *cell, TransactionId horizon)
 void
 um_cell_forget_writers(UmCell *cell)
 {
-	cell->xid[0] = 0;
+	um_cell_state(cell, 0)->xid = 0;
 	for (int i = 1; i < UM_CELL_STATES; i++)
-		cell->xid[i] = NO_STATE;
+		um_cell_state(cell, i)->xid = NO_STATE;
 }
 
 /* The decimals that a number is shown with. */

@@ -202,15 +202,15 @@ read_tuple(UmCounters *counters, HeapTuple tuple, const UmCounterName *name, UmC
 	if (!take_apart(counters, tuple, name, values, nulls))
 		return false;
 	cell = read_cell(values);
-	row->writer = cell.xid[0];
+	row->writer = um_cell_state(&cell, 0)->xid;
 	status = um_cell_settle(&cell);
 	row->name = name;
 	row->tuple = tuple;
 	row->busy = status == UM_CELL_BUSY;
 	row->lost = status == UM_CELL_LOST;
 	row->slot = DatumGetInt16(values[COL_SLOT]);
-	row->used = added_to(values[COL_USED], cell.used[0]);
-	row->share = added_to(values[COL_SHARE], cell.share[0]);
+	row->used = added_to(values[COL_USED], um_cell_state(&cell, 0)->used);
+	row->share = added_to(values[COL_SHARE], *um_cell_share(&cell, 0));
 	row->next_threshold = nulls[COL_NEXT_THRESHOLD] ? NULL :
 		DatumGetNumeric(values[COL_NEXT_THRESHOLD]);
 	row->revision = DatumGetInt64(values[COL_REVISION]);
@@ -543,14 +543,14 @@ take(UmCell *cell, Numeric base_share, int128 delta)
 	int128		base = 0;
 	int128		left;
 
-	if (__builtin_add_overflow(cell->used[0], delta, &used))
+	if (__builtin_add_overflow(um_cell_state(cell, 0)->used, delta, &used))
 		return false;
 	if (numeric_is_inf(base_share))
 		share = 0;
 	else if (!um_cell_units(base_share, &base) ||
-			 __builtin_add_overflow(base, cell->share[0], &left) ||
+			 __builtin_add_overflow(base, *um_cell_share(cell, 0), &left) ||
 			 left <= 0 || delta >= left ||
-			 __builtin_sub_overflow(cell->share[0], delta, &share))
+			 __builtin_sub_overflow(*um_cell_share(cell, 0), delta, &share))
 		return false;
 	um_cell_write(cell, used, share);
 	return true;
