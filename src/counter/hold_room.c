@@ -9,10 +9,10 @@
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"
 #include "counter/counter_place.h"
+#include "counter/escrow.h"
 #include "counter/hold_room.h"
 #include "counter/pending.h"
 #include "counter/reserved.h"
-#include "counter/shared_room.h"
 #include "quota/quota_cache.h"
 
 /*

@@ -17,7 +17,7 @@
 #include "counter/counter_place.h"
 #include "counter/reserved.h"
 #include "counter/room_check.h"
-#include "counter/shared_room.h"
+#include "counter/escrow.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "quota/quota_cache.h"

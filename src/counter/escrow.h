@@ -1,5 +1,5 @@
-#ifndef UM_SHARED_ROOM_H
-#define UM_SHARED_ROOM_H
+#ifndef UM_ESCROW_H
+#define UM_ESCROW_H
 
 #include "counter/counter_row.h"
 #include "quota/quota.h"
@@ -31,4 +31,4 @@ extern bool um_shares_have_room(const UmQuota *quota, const UmCollected *all, Nu
 extern void um_shares_give_out(UmCounters *counters, const UmQuota *quota, UmCollected *all,
 							   Numeric delta);
 
-#endif							/* UM_SHARED_ROOM_H */
+#endif							/* UM_ESCROW_H */

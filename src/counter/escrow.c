@@ -1,6 +1,7 @@
 /*
- * shared_room.c
- *		The room of a counter up to the next threshold, shared out to its rows.
+ * escrow.c
+ *		Escrow: the room of a counter up to the next threshold, shared out to its
+ *		rows (counter.c says how).
  */
 #include "postgres.h"
 
@@ -9,8 +10,8 @@
 #include "counter/alert_levels.h"
 #include "counter/counter_cell.h"
 #include "counter/counter_from_ledger.h"
+#include "counter/escrow.h"
 #include "counter/reserved.h"
-#include "counter/shared_room.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 
