@@ -132,6 +132,38 @@ END;
 COMMENT ON FUNCTION _usage_monitor._notify_alert(usage_monitor.alert) IS
     'NOTIFY usage_monitor_alert with the alert, as usage_monitor.notify has it.';
 
+CREATE FUNCTION _usage_monitor._raise_due(due usage_monitor.alert) RETURNS usage_monitor.alert
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    raised usage_monitor.alert;
+BEGIN
+    UPDATE usage_monitor.alert a
+       SET level = due.level, period_start = due.period_start, used = due.used, amount = due.amount,
+           message = due.message, details = due.details, occurrences = due.occurrences, last_seen = due.last_seen
+     WHERE a.alert_id = due.alert_id
+       AND a.resolved_at IS NULL
+    RETURNING a.* INTO raised;
+    IF NOT FOUND THEN
+        INSERT INTO usage_monitor.alert AS a (
+            alert_type, level, subject, period_start, used, amount, message, details, org, model, occurrences)
+        VALUES (
+            due.alert_type, due.level, due.subject, due.period_start, due.used, due.amount, due.message, due.details,
+            due.org, due.model, CASE WHEN due.alert_id IS NULL THEN due.occurrences ELSE 1 END)
+        ON CONFLICT DO NOTHING
+        RETURNING a.* INTO raised;
+    END IF;
+    IF FOUND THEN
+        PERFORM _usage_monitor._notify_alert(raised);
+    END IF;
+    RETURN raised;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._raise_due(usage_monitor.alert) IS
+    'Raises an alert that is due, or goes on with the open one that it has the number of, and notifies of it; NULL: it was raised before.';
+
 CREATE FUNCTION _usage_monitor._evaluate_alert_rules(at timestamptz)
 RETURNS TABLE (rule usage_monitor.alert_rule, dimensions jsonb, requests bigint, value numeric)
     LANGUAGE sql STABLE
@@ -257,7 +289,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION _usage_monitor._due_alerts(timestamptz) IS
-    'What rules have to tell of the windows that end at that instant: new alerts, and open ones that happen once more.';
+    'The alerts that rules are to raise for the windows that end at that instant: new ones, and open ones that happen once more.';
 
 CREATE FUNCTION usage_monitor.check_alert_rules(at timestamptz DEFAULT now()) RETURNS SETOF usage_monitor.alert
     -- who may write rules may have them looked at, but not make up alerts
@@ -265,30 +297,14 @@ CREATE FUNCTION usage_monitor.check_alert_rules(at timestamptz DEFAULT now()) RE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    due    usage_monitor.alert;
-    raised usage_monitor.alert;
+    due usage_monitor.alert;
 BEGIN
     -- two at once would raise the same alert: one after the other
     LOCK TABLE usage_monitor.alert_rule IN SHARE UPDATE EXCLUSIVE MODE;
     PERFORM _usage_monitor._close_unpriced_alerts();
 
     FOR due IN SELECT * FROM _usage_monitor._due_alerts(check_alert_rules.at) LOOP
-        UPDATE usage_monitor.alert a
-           SET level = due.level, period_start = due.period_start, used = due.used, amount = due.amount,
-               message = due.message, details = due.details, occurrences = a.occurrences + 1, last_seen = due.last_seen
-         WHERE a.alert_id = due.alert_id
-           AND a.resolved_at IS NULL
-        RETURNING a.* INTO raised;
-        IF NOT FOUND THEN
-            INSERT INTO usage_monitor.alert AS a (
-                alert_type, level, subject, period_start, used, amount, message, details, org, model)
-            VALUES (
-                due.alert_type, due.level, due.subject, due.period_start, due.used, due.amount, due.message, due.details,
-                due.org, due.model)
-            RETURNING a.* INTO raised;
-        END IF;
-        PERFORM _usage_monitor._notify_alert(raised);
-        RETURN NEXT raised;
+        RETURN NEXT _usage_monitor._raise_due(due);
     END LOOP;
 END
 $$;

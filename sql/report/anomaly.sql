@@ -413,7 +413,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION _usage_monitor._due_anomalies(timestamptz) IS
-    'What check_anomalies() has to tell: days, some of which it has told of; and calls that it has not, which add to the open alert of their organisation, model and day.';
+    'What check_anomalies() is to raise: days, some of which it has raised already; and calls that it has not, which add to the open alert of their organisation, model and day.';
 
 CREATE FUNCTION usage_monitor.check_anomalies(at timestamptz DEFAULT now()) RETURNS SETOF usage_monitor.alert
     -- as for check_alert_rules()
@@ -427,24 +427,10 @@ BEGIN
     -- as there
     LOCK TABLE usage_monitor.alert_rule IN SHARE UPDATE EXCLUSIVE MODE;
     FOR due IN SELECT * FROM _usage_monitor._due_anomalies(check_anomalies.at) LOOP
-        IF due.alert_id IS NOT NULL THEN
-            UPDATE usage_monitor.alert a
-               SET level = due.level, period_start = due.period_start, used = due.used, amount = due.amount,
-                   message = due.message, details = due.details, occurrences = due.occurrences, last_seen = due.last_seen
-             WHERE a.alert_id = due.alert_id
-            RETURNING a.* INTO raised;
-        ELSE
-            INSERT INTO usage_monitor.alert AS a (
-                alert_type, level, subject, period_start, used, amount, message, details, org, model, occurrences)
-            VALUES (
-                due.alert_type, due.level, due.subject, due.period_start, due.used, due.amount, due.message, due.details,
-                due.org, due.model, due.occurrences)
-            ON CONFLICT DO NOTHING
-            RETURNING a.* INTO raised;
+        raised := _usage_monitor._raise_due(due);
+        IF raised.alert_id IS NOT NULL THEN
+            RETURN NEXT raised;
         END IF;
-        CONTINUE WHEN NOT FOUND;
-        PERFORM _usage_monitor._notify_alert(raised);
-        RETURN NEXT raised;
     END LOOP;
 END
 $$;
