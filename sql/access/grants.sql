@@ -78,13 +78,13 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = 'a relay cannot be confined to an organisation',
-            HINT = 'It tells every channel. Leave "org" out, and give channels one: UPDATE usage_monitor.alert_channel SET org = ...';
+            HINT = 'It serves every channel. Leave "org" out, and give channels one: UPDATE usage_monitor.alert_channel SET org = ...';
     END IF;
     IF access = 'metrics' AND org IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = 'access "metrics" cannot be confined to an organisation',
-            HINT = 'metrics() tells of the whole ledger. Leave "org" out, or grant access as a reader: it reads the views.';
+            HINT = 'metrics() sums up the whole ledger. Leave "org" out, or grant "reader", which reads the views.';
     END IF;
     IF via IS NOT NULL AND org IS NULL THEN
         RAISE EXCEPTION USING

@@ -84,7 +84,24 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._check_keyword(text, text, text, text[]) IS
-    'Refuses a word that is none of those that are known (UM008).';
+    'Refuses an unknown keyword (UM008).';
+
+CREATE FUNCTION _usage_monitor._check_read_committed(name text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'active_sql_transaction',
+            MESSAGE = format('%s() must be called at isolation level READ COMMITTED', name),
+            HINT = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED;';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_read_committed(text) IS
+    'Refuses a function of that name where it would not see what others have committed meanwhile (25001).';
 
 CREATE FUNCTION _usage_monitor._check_currency(name text, code text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE

@@ -264,12 +264,8 @@ AS $$
 DECLARE
     folded bigint;
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'active_sql_transaction',
-            MESSAGE = 'fold_counters() must be called in a READ COMMITTED transaction',
-            HINT = 'What others have counted since the transaction''s snapshot would be lost.';
-    END IF;
+    -- what others have counted since an earlier snapshot would be lost
+    PERFORM _usage_monitor._check_read_committed('fold_counters');
 
     -- writers, who hold the lock that this one excludes until they end, wait
     PERFORM _usage_monitor._lock_counters();

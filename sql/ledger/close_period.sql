@@ -117,12 +117,7 @@ CREATE FUNCTION _usage_monitor._hold_books(name text, alone boolean DEFAULT fals
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'active_sql_transaction',
-            MESSAGE = format('%s() must be called at isolation level READ COMMITTED', name),
-            HINT = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED.';
-    END IF;
+    PERFORM _usage_monitor._check_read_committed(name);
     IF alone THEN
         LOCK TABLE usage_monitor.closed_period IN SHARE ROW EXCLUSIVE MODE;
     ELSE

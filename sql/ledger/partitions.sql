@@ -24,18 +24,13 @@ COMMENT ON FUNCTION _usage_monitor._move_calls(regclass, timestamptz, timestampt
  * Others queue behind who waits for this lock, so he does not wait long, but
  * tries again.
  */
-CREATE FUNCTION _usage_monitor._lock_ledger() RETURNS void
+CREATE FUNCTION _usage_monitor._lock_ledger(name text) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET lock_timeout = '200ms'
 AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'active_sql_transaction',
-            MESSAGE = 'partitions are made in a READ COMMITTED transaction only',
-            HINT = 'What others have recorded since the transaction''s snapshot would not be seen. SET TRANSACTION ISOLATION LEVEL READ COMMITTED.';
-    END IF;
+    PERFORM _usage_monitor._check_read_committed(name);
     FOR attempt IN 1 .. 60 LOOP
         BEGIN
             LOCK TABLE usage_monitor.usage IN ACCESS EXCLUSIVE MODE;
@@ -47,13 +42,13 @@ BEGIN
     END LOOP;
     RAISE EXCEPTION USING
         ERRCODE = 'lock_not_available',
-        MESSAGE = 'somebody has been using the ledger all the time',
+        MESSAGE = 'the ledger could not be locked: others have been using it all the time',
         HINT = 'SELECT pid, xact_start, query FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE relation = ''usage_monitor.usage''::regclass) lists who; try again when the oldest has ended.';
 END
 $$;
 
-COMMENT ON FUNCTION _usage_monitor._lock_ledger() IS
-    'Locks the ledger exclusively, without having anybody wait behind for more than a moment. Errors: 25001 not at READ COMMITTED, 55P03 after a minute.';
+COMMENT ON FUNCTION _usage_monitor._lock_ledger(text) IS
+    'For a function of that name: locks the ledger exclusively, without having anybody wait behind for more than a moment. Errors: 25001 not at READ COMMITTED, 55P03 after a minute.';
 
 CREATE FUNCTION _usage_monitor._month(at timestamptz, OUT from_ts timestamptz, OUT to_ts timestamptz, OUT name text)
     LANGUAGE sql STABLE
@@ -264,7 +259,7 @@ BEGIN
         RETURN;
     END IF;
 
-    PERFORM _usage_monitor._lock_ledger();
+    PERFORM _usage_monitor._lock_ledger('create_partitions');
     FOREACH made_name IN ARRAY made LOOP
         SELECT m.* INTO missing FROM _usage_monitor._missing_months(create_partitions.months) m WHERE m.name = made_name;
         -- somebody else may have made it meanwhile, or recorded a call
@@ -345,7 +340,7 @@ BEGIN
     END IF;
 
     partition := coalesce(gap.begun, _usage_monitor._make_partition(gap.name));
-    PERFORM _usage_monitor._lock_ledger();
+    PERFORM _usage_monitor._lock_ledger('drain_default_partition');
     started_at := clock_timestamp();
     SELECT g.* INTO again FROM _usage_monitor._gap(at) g;
     IF again IS DISTINCT FROM gap THEN

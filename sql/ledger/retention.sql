@@ -203,7 +203,7 @@ BEGIN
         BEGIN
             IF attempt = attempts THEN
                 -- it is never left alone for so long: others wait
-                PERFORM _usage_monitor._lock_ledger();
+                PERFORM _usage_monitor._lock_ledger('drop_usage_before');
             END IF;
             done := '{}';
             made_by := _usage_monitor._archived_by(until);
@@ -223,7 +223,7 @@ BEGIN
             END LOOP;
 
             PERFORM _usage_monitor._progress('archive', 'waiting for the ledger');
-            PERFORM _usage_monitor._lock_ledger();
+            PERFORM _usage_monitor._lock_ledger('drop_usage_before');
             PERFORM _usage_monitor._progress('archive', 'dropping partitions', 0, total);
             IF made_by IS DISTINCT FROM _usage_monitor._archived_by(until)
                OR EXISTS (SELECT FROM _usage_monitor._partitions() p

@@ -15,7 +15,7 @@ BEGIN
     IF coalesce(btrim(reason), '') = '' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM004',
-            MESSAGE = format('call %s cannot be voided without a reason', usage_id),
+            MESSAGE = format('call %s cannot be voided without a reason', coalesce(usage_id::text, 'NULL')),
             HINT = 'Say why: the audit log keeps it.';
     END IF;
 

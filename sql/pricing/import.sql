@@ -273,7 +273,7 @@ BEGIN
     DROP TABLE pg_temp._import_piece, pg_temp._import_known, pg_temp._import_rest;
     PERFORM _usage_monitor._progress(NULL);
 EXCEPTION
-    -- a number, time or day that is none; of what is not finite the server says that it is not supported
+    -- not a number, a time or a day; of what is not finite the server says that it is not supported
     WHEN data_exception OR feature_not_supported THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM009',

@@ -193,7 +193,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM004',
             MESSAGE = format('quota "%s" does not limit %s "%s"', q.name, q.scope, subject),
-            HINT = format('Quota "%s" stands in for it.', instead);
+            HINT = format('Credit quota "%s", which stands in for it.', instead);
     END IF;
     RETURN wanted;
 END
@@ -232,7 +232,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('quota "%s" is disabled, and counts nothing', own.name),
-            HINT = format('UPDATE usage_monitor.quota SET enabled = true WHERE name = %L.', own.name);
+            HINT = format('UPDATE usage_monitor.quota SET enabled = true WHERE name = %L;', own.name);
     END IF;
     IF coalesce(btrim(reason), '') = '' THEN
         RAISE EXCEPTION USING

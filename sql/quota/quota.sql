@@ -96,7 +96,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM004',
             MESSAGE = format('column "subject" of quota "%s" with scope %s must not be "%s"', NEW.name, NEW.scope, NEW.subject),
-            HINT = 'Leave it NULL: for scope all there is none, for the others NULL means each one on its own.';
+            HINT = 'Leave it NULL: scope all has no subject; for the others NULL means each one on its own.';
     END IF;
     PERFORM _usage_monitor._check_keyword('metric', NEW.metric, called, '{cost, tokens, requests}');
     PERFORM _usage_monitor._check_keyword('period', NEW.period, called, '{hour, day, week, month, year, lifetime}');

@@ -26,7 +26,7 @@ COMMENT ON COLUMN usage_monitor.vendor_bill.day IS 'The vendor''s day, in UTC.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.account IS 'The vendor''s account or organisation; empty: not said.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.project IS 'The vendor''s project or workspace; empty: not said.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.model IS 'The model as the vendor wrote it; empty: not said.';
-COMMENT ON COLUMN usage_monitor.vendor_bill.meter IS 'What was billed: a meter, exclusive of those inside it (input is what was neither cached nor written); other, where it is none that is known; credit, where such a line is below zero; total, where the bill does not say.';
+COMMENT ON COLUMN usage_monitor.vendor_bill.meter IS 'What was billed: a meter, exclusive of those inside it (input is what was neither cached nor written); other, where that is not a known meter; credit, where such a line is below zero; total, where the bill does not say.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.service_tier IS 'Service tier.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.item IS 'The line of the bill as the vendor wrote it.';
 COMMENT ON COLUMN usage_monitor.vendor_bill.quantity IS 'Units of the meter; NULL: not said.';
@@ -309,7 +309,7 @@ BEGIN
     IF import_bill.bill ~ '^[^\x21-\x7e]*[[{]' THEN
         document := import_bill.bill::jsonb;
     ELSE
-        -- a table of texts: each record under the names of the first; a blank line is none
+        -- a table of texts: each record under the names of the first, blank lines left out
         SELECT jsonb_agg(jsonb_object(h.header, h.record)) FILTER (WHERE cardinality(h.record) = cardinality(h.header)),
                min(h.n) FILTER (WHERE cardinality(h.record) <> cardinality(h.header))
           INTO document, damaged

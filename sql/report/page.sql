@@ -276,8 +276,8 @@ BEGIN
     IF "from" = "to" OR "to" - "from" > 1100 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM001',
-            MESSAGE = format('a page is of 1 to 1100 days, but from %s to %s there are %s', "from", "to", "to" - "from"),
-            HINT = 'The last day is the one before "to".';
+            MESSAGE = format('a page must have from 1 to 1100 days, but from %s to %s there are %s', "from", "to", "to" - "from"),
+            HINT = 'Give as "to" the day after the last one.';
     END IF;
     past_day := greatest(least("to", today + 1), "from");
     before_from := "from" - ("to" - "from");
@@ -554,7 +554,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('argument "kind" must be a known kind of names, but is %s', coalesce('"' || kind || '"', 'NULL')),
-            HINT = 'There are names of org, department, project, user, source, model and operation.';
+            HINT = 'Kinds are org, department, project, user, source, model and operation.';
     END IF;
     PERFORM _usage_monitor._check_count('limit', "limit", 1, 1000, 'It is how many names are listed.');
     PERFORM _usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 90 is today and the 89 days before it.');

@@ -293,7 +293,7 @@ BEGIN
                       ((before AT TIME ZONE zone) + ((until AT TIME ZONE zone) - (starts AT TIME ZONE zone))) AT TIME ZONE zone));
     SELECT s.* INTO so_far FROM _usage_monitor._usage_sum('hour', starts, until, org => org) AS s;
     SELECT s.* INTO then_so_far FROM _usage_monitor._usage_sum('hour', before, then_until, org => org) AS s;
-    -- where the ledger began meanwhile, the comparison is none
+    -- nothing to compare with where the ledger began meanwhile
     source := CASE WHEN org IS NULL THEN 'usage_monitor.hourly_total AS h WHERE true' ELSE 'usage_monitor.hourly_usage AS h WHERE h.org = $3' END;
     EXECUTE 'SELECT min(h.hour) FROM ' || source || ' AND h.hour >= $1 AND h.hour < $2' INTO first_hour USING before, then_until, org;
     RETURN jsonb_build_object(

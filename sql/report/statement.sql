@@ -196,7 +196,7 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._check_statement(text, date) IS
-    'The first day of the month; refuses what is none (UM001), and no organisation (UM004).';
+    'The first day of the month; refuses what is not a month (UM001), and an organisation that is NULL or empty (UM004).';
 
 CREATE FUNCTION _usage_monitor._month_of(month text) RETURNS date
     LANGUAGE plpgsql STABLE
@@ -269,7 +269,7 @@ BEGIN
           FROM unnest(charges) AS c
     ), rounded AS (
         -- a line is what the sum so far grows by, when rounded: so the lines add up to the rounded sum,
-        -- and where there is no discount, there is none
+        -- and a line without a discount shows none
         SELECT n.*,
                round(sum(n.list_cost - n.cost) OVER sofar, digits) - coalesce(round(sum(n.list_cost - n.cost) OVER before, digits), 0) AS less,
                round(sum(n.cost) OVER sofar, digits) - coalesce(round(sum(n.cost) OVER before, digits), 0) AS amount

@@ -68,8 +68,8 @@ BEGIN
     IF group_by IN ('hour', 'day', 'week', 'month', 'session', 'tag') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
-            MESSAGE = format('there is no "limit" on "group_by" %s', group_by),
-            HINT = 'The dearest are told of org, department, project, user, provider, model, resolved_model, operation, source and service_tier.';
+            MESSAGE = format('argument "limit" does not go with "group_by" %s', group_by),
+            HINT = 'Leave "limit" out. It goes with org, department, project, user, provider, model, resolved_model, operation, source and service_tier.';
     END IF;
     found := _usage_monitor._dearest(unit, "from", "to", group_by, org, "limit");
     RETURN QUERY SELECT s.* FROM unnest(found.listed) AS s;

@@ -298,7 +298,7 @@ SELECT _usage_monitor._describe(
     ['unpriced_reason', 'Why they have no cost: no price, no rate for a meter, no count of one, no exchange rate.'],
     ['key', 'Name of the tag.'],
     ['value', 'Value of the tag, as text.'],
-    ['requests', 'Number of calls; corrections are none.'],
+    ['requests', 'Number of calls; corrections do not count.'],
     ['successes', 'Number of calls that succeeded.'],
     ['errors', 'Number of calls that failed.'],
     ['success_rate', 'Successes among requests, from 0 to 1, to four decimals; NULL: no call, but corrections.'],

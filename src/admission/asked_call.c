@@ -17,7 +17,7 @@ name_argument(FunctionCallInfo fcinfo, int argument)
 
 	if (!PG_ARGISNULL(argument))
 		name = um_string_trimmed(um_text_string(PG_GETARG_DATUM(argument), false));
-	/* an empty one is none, where there need be none */
+	/* an empty one stands for NULL, where that may be */
 	if (name.length == 0 && argument != UM_ASKED_ORG && argument != UM_ASKED_MODEL)
 		name.data = NULL;
 	return name;

@@ -150,7 +150,7 @@ usage_monitor_progress(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* A word as a text; one that a newer library wrote is none. */
+/* A word as a text; NULL for one that a newer library wrote. */
 static Datum
 word_at(int64 place, bool *isnull)
 {

@@ -142,7 +142,7 @@ largest_cost(void)
 	return largest;
 }
 
-/* Refuses a cost that is none, or that nobody can have paid. */
+/* Refuses what is not a cost, or what nobody can have paid. */
 void
 um_check_cost(const char *column, Numeric cost)
 {

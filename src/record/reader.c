@@ -397,7 +397,7 @@ read_places(UmReader *r, UmCounts *all, bool *bare)
 	return nreadings;
 }
 
-/* Is a charge told, or a meter that is not of tokens?  Uses of tools are none of a call without tokens. */
+/* Is a charge told, or a meter that is not of tokens?  Uses of tools do not make a call without tokens one. */
 static bool
 any_other(const UmCounts *t, bool with_tools)
 {

@@ -8,7 +8,7 @@
 #include "datatype/timestamp.h"
 #include "record/node.h"
 
-/* larger counts are none */
+/* larger counts are refused */
 #define MAX_COUNT		INT64CONST(1000000000000000000)
 
 /* of the fields that are unread, so many are kept */

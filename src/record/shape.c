@@ -316,7 +316,7 @@ told_by_name(const char *name)
 	return -1;
 }
 
-/* Reads name=value; false if it is none. */
+/* Reads name=value; false if it is not one. */
 static bool
 compile_equation(UmShapes *into, UmLine *line, const char *meaning)
 {

@@ -190,7 +190,7 @@ check_may_fold(const char *function)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s must be called at isolation level READ COMMITTED", function),
-				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED.")));
+				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;")));
 }
 
 /*

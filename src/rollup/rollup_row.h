@@ -77,7 +77,7 @@ typedef struct UmRollupName
 	DateADT		day;
 	TimestampTz hour;			/* DT_NOBEGIN: the rollup is not by hour */
 	UmString	org;
-	UmString	key[UM_ROLLUP_KEYS];	/* those that it has none of are none */
+	UmString	key[UM_ROLLUP_KEYS];	/* NULL: the rollup has fewer, or the call names none */
 } UmRollupName;
 
 /* The hash of the organisation, as by um_string_hash, in that of a name. */

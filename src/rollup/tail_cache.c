@@ -183,7 +183,7 @@ begin(const char *name, const UmWatermark *base)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no rollup \"%s\"", name),
-				 errhint("See _usage_monitor._rollup_dimension.")));
+				 errhint("SELECT name FROM _usage_monitor._rollup_dimension lists them.")));
 	tail->dimension = dimensions[count - 1];
 	tail->context = context;
 	tail->sums_context = AllocSetContextCreate(context, "usage_monitor tail sums",

@@ -94,7 +94,7 @@ options_of(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
 				 errmsg("foreign table \"%s\" has no option \"dimension\"", get_rel_name(relid)),
-				 errhint("See _usage_monitor._rollup_dimension.")));
+				 errhint("Set it to one of SELECT name FROM _usage_monitor._rollup_dimension.")));
 	return options;
 }
 

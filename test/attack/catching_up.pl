@@ -27,7 +27,7 @@ $node->safe_psql('postgres', q{
 	CREATE FUNCTION make_partition() RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		CREATE TABLE usage_monitor.usage_old (LIKE usage_monitor.usage_default INCLUDING ALL);
-		PERFORM _usage_monitor._lock_ledger();
+		PERFORM _usage_monitor._lock_ledger('make_partition');
 		-- what came late meanwhile stays where it is
 		IF NOT EXISTS (SELECT FROM usage_monitor.usage_default WHERE ts < date_trunc('day', now()) - interval '20 days') THEN
 			EXECUTE format('ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_monitor.usage_old FOR VALUES FROM (MINVALUE) TO (%L)',
