@@ -260,7 +260,7 @@ BEGIN
     PERFORM _usage_monitor._check_count('days', days, 1, 36600, '1 is today alone, 30 is today and the 29 days before it.');
 
     SELECT d.orgs, d.user_ids INTO orgs, user_ids
-      FROM _usage_monitor._dearest_users(today - days + 1, today + 1, org, "limit") AS d;
+      FROM _usage_monitor._dearest_users(today - days + 1, today + 1, org, "limit", false) AS d;
 
     RETURN QUERY EXECUTE '
         SELECT rank() OVER (ORDER BY s.cost DESC NULLS LAST), s.org::text, s.user_id::text, s.requests, s.errors, round(1 - s.errors::numeric / nullif(s.requests, 0), 4),
