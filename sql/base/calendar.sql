@@ -61,7 +61,7 @@ END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._instant(text) IS
-    'The instant that is written, by the ledger''s clock where it names no zone; a day is when it begins. Error: 22007 none is.';
+    'The instant that is written, by the ledger''s clock where it names no zone; a day is when it begins. Error: 22007 for text that is neither.';
 
 CREATE FUNCTION _usage_monitor._has_period(at timestamptz) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -69,6 +69,23 @@ RETURN coalesce(at >= '4710-01-01 00:00+00 BC' AND at < '294276-01-01 00:00+00',
 
 COMMENT ON FUNCTION _usage_monitor._has_period(timestamptz) IS
     'Whether the instant is one, and its month and those beside it have a start and an end.';
+
+CREATE FUNCTION _usage_monitor._check_instant(name text, at timestamptz, hint text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT _usage_monitor._has_period(at) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'UM001',
+            MESSAGE = format('argument "%s" must be an instant%s, but is %s', name,
+                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
+            HINT = hint;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION _usage_monitor._check_instant(text, timestamptz, text) IS 'Refuses an instant whose day or month is not known, or begins or ends out of range (UM001).';
 
 CREATE FUNCTION _usage_monitor._period_name(period text, at timestamptz) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE

@@ -234,12 +234,8 @@ DECLARE
     made      text[] := '{}';
     made_name text;
 BEGIN
-    IF create_partitions.months IS NULL OR create_partitions.months NOT BETWEEN 0 AND 120 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('argument "months" must be from 0 to 120, but is %s', coalesce(create_partitions.months::text, 'NULL')),
-            HINT = 'Say how many months after the running one are to have a partition, for example create_partitions(3).';
-    END IF;
+    PERFORM _usage_monitor._check_count('months', create_partitions.months, 0, 120,
+                                        'Say how many months after the running one are to have a partition, for example create_partitions(3).');
     IF EXISTS (SELECT FROM _usage_monitor._missing_months(create_partitions.months)) THEN
         PERFORM _usage_monitor._summarize_default();
     END IF;

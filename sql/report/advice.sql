@@ -730,25 +730,10 @@ DECLARE
     since date;
     orgs  text[];
 BEGIN
-    IF NOT _usage_monitor._has_period(at) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('argument "at" must be an instant%s, but is %s',
-                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
-            HINT = 'Give the instant at which the days to look at end, or leave "at" out for now.';
-    END IF;
-    IF days IS NULL OR days NOT BETWEEN 1 AND 366 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('days must be from 1 to 366, but is %s', coalesce(days::text, 'NULL')),
-            HINT = 'It is how many days are looked at, the instant''s own included; 30 if it is left out.';
-    END IF;
-    IF organisations IS NULL OR organisations < 0 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('organisations must be zero or more, but is %s', coalesce(organisations::text, 'NULL')),
-            HINT = 'It is for how many organisations, the dearest, there are suggestions beside those for all together.';
-    END IF;
+    PERFORM _usage_monitor._check_instant('at', at, 'Give the instant at which the days to look at end, or leave "at" out for now.');
+    PERFORM _usage_monitor._check_count('days', days, 1, 366, 'It is how many days are looked at, the instant''s own included; 30 if it is left out.');
+    PERFORM _usage_monitor._check_count('organisations', organisations, 0, 2147483647,
+                                        'It is for how many organisations, the dearest, there are suggestions beside those for all together.');
 
     since := until - days + 1;
     IF of_org IS NOT NULL THEN

@@ -30,25 +30,14 @@ CREATE FUNCTION _usage_monitor._check_forecast(at timestamptz, of_scope text, hi
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT _usage_monitor._has_period(at) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('argument "at" must be an instant%s, but is %s',
-                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
-            HINT = 'Give an instant of the month that is to be forecast, or leave "at" out for this one.';
-    END IF;
+    PERFORM _usage_monitor._check_instant('at', at, 'Give an instant of the month that is to be forecast, or leave "at" out for this one.');
     IF of_scope NOT IN ('all', 'org', 'model') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'UM008',
             MESSAGE = format('unknown scope "%s" of a forecast', of_scope),
             HINT = 'Scopes are all, org and model; NULL: each of them.';
     END IF;
-    IF history IS NULL OR history NOT BETWEEN 7 AND 731 THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('history must be from 7 to 731 days, but is %s', coalesce(history::text, 'NULL')),
-            HINT = 'It is how many days before today are looked at; 90 if it is left out.';
-    END IF;
+    PERFORM _usage_monitor._check_count('history', history, 7, 731, 'It is how many days before today are looked at; 90 if it is left out.');
 END
 $$;
 

@@ -457,13 +457,7 @@ BEGIN
             MESSAGE = format('argument "period" must be a known period, but is %s', _usage_monitor._quoted(period)),
             HINT = 'Reports are daily, weekly or monthly.';
     END IF;
-    IF NOT _usage_monitor._has_period(at) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'UM001',
-            MESSAGE = format('argument "at" must be an instant%s, but is %s',
-                             CASE WHEN isfinite(at) THEN ' of the years 4710 BC to 294275' END, coalesce(at::text, 'NULL')),
-            HINT = 'The report is on the day, week or month that it falls in; leave it out for the one that runs.';
-    END IF;
+    PERFORM _usage_monitor._check_instant('at', at, 'The report is on the day, week or month that it falls in; leave it out for the one that runs.');
 
     RETURN _usage_monitor._report(
                period, unit,

@@ -38,12 +38,7 @@ BEGIN
 
     -- the views know whole hours and days; a part of one would be a guess
     FOR bound IN SELECT b.* FROM (VALUES ('from', "from"), ('to', "to")) AS b (name, at) WHERE isfinite(b.at) LOOP
-        IF NOT _usage_monitor._has_period(bound.at) THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'UM001',
-                MESSAGE = format('argument "%s" must be an instant of the years 4710 BC to 294275, but is %s', bound.name, bound.at),
-                HINT = 'Write -infinity and infinity for all time.';
-        END IF;
+        PERFORM _usage_monitor._check_instant(bound.name, bound.at, 'Write -infinity and infinity for all time.');
         start := CASE unit WHEN 'hour' THEN usage_monitor.ledger_hour(bound.at)
                            ELSE _usage_monitor._day_start(usage_monitor.ledger_day(bound.at)) END;
         IF bound.at <> start THEN
