@@ -168,7 +168,7 @@ INSERT INTO usage_monitor.usage (org, user_id, model, input_tokens, output_token
 SELECT 'o' || n % 2, 'u' || n % 3, 'm', n, 1, '{"t": 1}' FROM generate_series(1, 6) AS n;
 CREATE TEMP TABLE known AS SELECT * FROM usage_monitor.quota_usage;
 UPDATE _usage_monitor._counter_row
-SET used = used + _usage_monitor._added(ctid), recent = overlay(recent PLACING '\xffffffffffffffff' FROM 97);
+SET used = used + _usage_monitor._added(ctid), recent = decode(repeat('ff', octet_length(recent)), 'hex');
 SELECT count(*) > 20 AS counters, count(*) FILTER (WHERE _usage_monitor._added(ctid) <> 'NaN') AS known FROM _usage_monitor._counter_row;
 SELECT q.name, k.subject, k.period_start, k.used, c.used AS found
 FROM pg_temp.known AS k FULL JOIN usage_monitor.quota_usage AS c USING (quota_id, subject, period_start) LEFT JOIN usage_monitor.quota AS q USING (quota_id)
