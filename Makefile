@@ -200,7 +200,7 @@ help:
 	@echo 'make lint         read the source without running it: see test/lint'
 	@echo 'make coverage     show which lines of C the tests run'
 	@echo 'make attack       torture the counters for minutes, and see what grows (SECONDS=120 CLIENTS=32)'
-	@echo 'make bench        measure for a quarter of an hour, into bench.txt (BENCH=FILE)'
+	@echo 'make bench        measure within a quarter of an hour, into bench.txt (BENCH=FILE)'
 	@echo 'make bench-compare compare bench.txt with the one before it (OLD=FILE: with another)'
 	@echo 'make bench-scale  measure how cost grows with the ledger (SIZES="1000000 10000000")'
 	@echo 'make differential compare costs with those of @pydantic/genai-prices (needs npm)'
@@ -251,7 +251,7 @@ dashboard:
 attack:
 	@UM_SECONDS=$(SECONDS) UM_CLIENTS=$(CLIENTS) test/attack/run
 
-# A quarter of an hour by these sizes; what it prints is kept, to be compared
+# Within a quarter of an hour by these sizes; what it prints is kept, to be compared
 # with what it printed before.
 BENCH ?= bench.txt
 OLD ?= $(BENCH).before
@@ -261,10 +261,7 @@ bench: export ROWS ?= 500000
 bench: export ROLLUP_ROWS ?= 1000000
 bench: export CALLS ?= sessions
 bench:
-	@for part in instructions run import quotas paths rollups tenants; do \
-		echo "$$part, begun at $$(date +%T)" >&2; test/sandbox test/bench/$$part || exit 1; echo; \
-	done > $(BENCH).tmp
-	@test/sandbox psql -X -f test/bench/cost.sql >> $(BENCH).tmp
+	@test/sandbox test/bench/all > $(BENCH).tmp
 	@[ ! -e $(BENCH) ] || mv $(BENCH) $(BENCH).before
 	@mv $(BENCH).tmp $(BENCH) && cat $(BENCH)
 
