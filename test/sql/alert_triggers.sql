@@ -1,7 +1,8 @@
 -- Triggers of users on alerts: an outbox, deferred triggers, and what they may not do
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 \pset format unaligned
 \pset tuples_only on
 \set SHOW_CONTEXT never

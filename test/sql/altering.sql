@@ -1,8 +1,9 @@
 -- The extension's own tables, altered by others: columns and indexes that
 -- are not its own, triggers, and a library of another version.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 SET intervalstyle = postgres;
 \set SHOW_CONTEXT never
 SELECT usage_monitor.set_quota('all', 'all', amount => 100, period => 'lifetime') > 0 AS made;

@@ -1,7 +1,8 @@
 -- What an organisation agreed on: contract prices, and percentage discounts.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 
 SELECT usage_monitor.set_price('m', 10, 20, provider => 'acme') > 0 AS set;

@@ -1,8 +1,9 @@
 -- FOCUS cost and usage data: what the specification asks of each column, and
 -- the ledger's cost to the last digit.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 -- the session's zone does not matter

@@ -1,7 +1,8 @@
 -- History is let in: periods that are over block nothing, and raise no flood of alerts
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 \set SHOW_CONTEXT never

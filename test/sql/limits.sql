@@ -1,8 +1,9 @@
 SET usage_monitor.max_cost = 1e100;
 -- What is too long for a key, or too large for a sum, is refused; what just fits works
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SELECT usage_monitor.set_quota('each prompt', 'tag', 'prompt', 20) AS made;
 SELECT usage_monitor.set_quota('each user', 'user', NULL, 20) AS made;

@@ -3,8 +3,9 @@
 -- replication.  013_nodes.pl tries them with several servers.
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 \pset format unaligned
 \pset tuples_only on
 \pset fieldsep ' | '

@@ -2,8 +2,9 @@ SET usage_monitor.max_future = '100000d';
 -- Where clocks are set by half an hour, the hour that this cuts short is one of
 -- its own: hours do not overlap, in whatever order calls come
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SELECT usage_monitor.set_quota('an hour', 'user', NULL, 1000, 'hour', 'requests', time_zone => 'Australia/Lord_Howe') AS made;
 CREATE VIEW hours AS

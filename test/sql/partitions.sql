@@ -3,8 +3,9 @@
 --
 \set VERBOSITY terse
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter
 SET datestyle = 'ISO, YMD';

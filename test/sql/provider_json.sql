@@ -1,7 +1,8 @@
 -- What providers' responses say, in the ledger's words.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';

@@ -3,8 +3,9 @@
 -- has locks for, and of late rows, whose sums are read from the ledger at once
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SELECT usage_monitor.set_quota('each user', 'user', NULL, 100, 'month', 'tokens');
 SELECT usage_monitor.set_quota('each org', 'org', NULL, 1000000, 'day', 'requests');

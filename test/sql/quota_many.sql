@@ -1,8 +1,9 @@
 -- So many quotas of named subjects that a session does not read them all, but
 -- those of the subjects that it meets.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SELECT set_price FROM usage_monitor.set_price('m', 1, 1);
 INSERT INTO usage_monitor.quota (name, scope, subject, metric, amount)

@@ -1,7 +1,8 @@
 -- Alerts come again when the limit moves, or when the use falls below a threshold and reaches it once more
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset tuples_only on

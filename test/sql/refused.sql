@@ -2,8 +2,9 @@
 -- What a program can read of a refusal
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 \set SHOW_CONTEXT always
 CREATE ROLE regress_refused;
 GRANT USAGE ON SCHEMA usage_monitor TO regress_refused;

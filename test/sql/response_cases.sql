@@ -7,8 +7,9 @@
 -- be refused.
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 \pset format unaligned
 \pset tuples_only on
 \pset null '-'

@@ -2,14 +2,14 @@
 -- Retention: what is dropped from the ledger stays in views and counters
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 -- days of every year
 SET usage_monitor.max_future = '100000d';
 SET timezone = 'Pacific/Chatham';   -- must not matter
 SET datestyle = 'ISO, YMD';
-\getenv test PG_ABS_SRCDIR
 \set views :test '/include/views.psql'
 \i :views
 

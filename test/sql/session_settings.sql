@@ -1,8 +1,9 @@
 -- What a session is set to changes no figure.
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 CREATE SCHEMA regress_session_settings;
 
 INSERT INTO usage_monitor.usage (ts, org, user_id, project, model, input_tokens, cache_read_input_tokens, output_tokens, duration_ms, tags)

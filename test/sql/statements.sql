@@ -1,7 +1,8 @@
 -- Statements for accountants: lines that add up, and months that stay as they were.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 SET timezone = 'America/New_York';

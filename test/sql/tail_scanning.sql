@@ -4,10 +4,10 @@
 -- rows, for want of memory
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
-RESET client_min_messages;
 \getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
+RESET client_min_messages;
 \set views :test '/include/views.psql'
 \i :views
 

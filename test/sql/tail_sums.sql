@@ -4,11 +4,11 @@
 -- with its tail)
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SET usage_monitor.max_cost = 1e100;
-\getenv test PG_ABS_SRCDIR
 \set views :test '/include/views.psql'
 \i :views
 

@@ -2,8 +2,9 @@
 -- The views over the ledger, against aggregates made in another way
 --
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS usage_monitor CASCADE;
-CREATE EXTENSION usage_monitor CASCADE;
+\getenv test PG_ABS_SRCDIR
+\set fresh :test '/include/fresh.psql'
+\i :fresh
 RESET client_min_messages;
 SET timezone = 'Pacific/Chatham';   -- must not matter: buckets are the ledger's
 SET datestyle = 'ISO, YMD';
@@ -19,7 +20,6 @@ WHERE c.relnamespace = 'usage_monitor'::regnamespace AND c.relkind = 'v'
        OR col_description(c.oid, a.attnum) IS NULL
        OR NOT 'security_invoker=true' = ANY (c.reloptions));
 
-\getenv test PG_ABS_SRCDIR
 \set views :test '/include/views.psql'
 \i :views
 
