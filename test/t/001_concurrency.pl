@@ -10,7 +10,7 @@ use Replay;
 use Test::More;
 use Torture;
 
-my $node = torture(seconds => $ENV{UM_SECONDS} // 12, clients => 24);
+my $node = torture(seconds => $ENV{UM_SECONDS} // 9, clients => 24);
 
 is(wrong_alerts($node, 'fixed%'), '', 'each alert is raised by the transaction that reaches its level, and no other is');
 is(wrong_alerts($node, 'hard%'), '', 'so are those of blocking quotas, whose limits move');

@@ -60,7 +60,7 @@ is(value($node, 'SELECT * FROM usage_monitor.verify()'), '', 'verify() agrees');
 
 # A client that dies leaves its reservation, which ends by itself.
 my $dying = $node->background_psql('postgres');
-$dying->query_safe(q{SELECT usage_monitor.reserve(session_id => 'last', cost => 0.45, ttl => '6 s')});
+$dying->query_safe(q{SELECT usage_monitor.reserve(session_id => 'last', cost => 0.45, ttl => '4 s')});
 $dying->{run}->kill_kill;
 is(value($node, q{SELECT allowed FROM usage_monitor.reserve(session_id => 'last', cost => 0.45)}), 'f', 'it holds the room');
 $node->stop('immediate');

@@ -10,6 +10,7 @@ use Test::More;
 
 my $node = new_node('main', 'usage_monitor.auto_refresh_rows = 1000',
 	"default_transaction_isolation = 'serializable'", "default_transaction_read_only = 'off'");
+$node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE postgres');
 my $folded = 'SELECT coalesce(sum(requests), 0) FROM _usage_monitor._rollup_day';
 my $no_worker = "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'usage_monitor refresh'";
 my $insert = "INSERT INTO usage_monitor.usage (model, input_tokens) SELECT 'm', n FROM generate_series(1, %d) n";
@@ -22,8 +23,6 @@ $node->safe_psql('postgres', sprintf($insert, 200));
 ok($node->poll_query_until('postgres', "SELECT ($folded) = 1100"), 'a long tail is folded');
 ok($node->poll_query_until('postgres', $no_worker), 'the worker ends');
 
-$node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other', 'CREATE EXTENSION usage_monitor CASCADE');
 $node->safe_psql('other', sprintf($insert, 5000));
 ok($node->poll_query_until('other', "SELECT ($folded) = 5000"), 'each database has its own');
 ok($node->poll_query_until('postgres', $no_worker), 'it ends, too');

@@ -13,6 +13,7 @@ use Test::More;
 my $node = new_node('archive');
 my $dir = PostgreSQL::Test::Utils::tempdir;
 
+$node->safe_psql('postgres', 'CREATE DATABASE busy TEMPLATE postgres');
 $node->safe_psql('postgres', $_) for (
 	"SELECT usage_monitor.configure(currency => 'CNY', time_zone => 'Asia/Shanghai')",
 	q{
@@ -66,9 +67,7 @@ for my $database ('postgres', 'restored')
 
 # What comes, changes and goes in a partition between its fold and its archiving
 # is archived as well: it begins anew.
-$node->safe_psql('postgres', 'CREATE DATABASE busy');
 $node->safe_psql('busy', $_) for (
-	'CREATE EXTENSION usage_monitor CASCADE',
 	q{SELECT usage_monitor.set_quota('each', 'user', NULL, 1000, 'lifetime', 'requests')},
 	map({ my $next = $_ + 1; "CREATE TABLE usage_monitor.usage_$_ (LIKE usage_monitor.usage_default INCLUDING ALL);
 	 ALTER TABLE usage_monitor.usage ATTACH PARTITION usage_monitor.usage_$_ FOR VALUES FROM ('$_-01-01Z') TO ('$next-01-01Z');

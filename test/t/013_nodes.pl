@@ -12,7 +12,7 @@ use Ledger;
 use Test::More;
 
 # of each node; 5000 for the whole of it
-my $transactions = $ENV{UM_COUNT} // 600;
+my $transactions = $ENV{UM_COUNT} // 400;
 
 my ($hub, $n1, $n2) = map { new_node($_) } qw(hub n1 n2);
 my %orgs = (n1 => [ 'acme', 'globex' ], n2 => ['initech']);

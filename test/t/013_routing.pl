@@ -15,11 +15,10 @@ use Test::More;
 my $server = new_node('server');
 my $host = $server->host;
 my $port = $server->port;
-$server->safe_psql('postgres', "CREATE DATABASE node$_") for 1, 2;
+$server->safe_psql('postgres', "CREATE DATABASE node$_ TEMPLATE postgres") for 1, 2;
 for my $n (1, 2)
 {
 	$server->safe_psql("node$n", $_) for (
-		'CREATE EXTENSION usage_monitor CASCADE',
 		"SELECT usage_monitor.configure(node => $n)",
 		"SELECT usage_monitor.set_price('m', 1, 2)",
 		"SELECT usage_monitor.set_quota('cap', 'org', NULL, 1000, 'lifetime', 'requests', enforcement => 'block')");

@@ -11,7 +11,7 @@ use Test::More;
 
 my $node = new_node('years', 'usage_monitor.auto_refresh_rows = 0', 'log_lock_waits = on');
 my $dir = PostgreSQL::Test::Utils::tempdir;
-my $rows = $ENV{UM_ROWS} || 12_000;
+my $rows = $ENV{UM_ROWS} || 9_000;
 
 $node->safe_psql('postgres', q{
 	SELECT usage_monitor.set_price('m', 1, 2, valid_from => '2020-01-01');
