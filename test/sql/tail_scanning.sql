@@ -81,8 +81,9 @@ BEGIN
     conditions := 0;
     rows := 0;
     FOR item IN SELECT * FROM pg_temp.condition ORDER BY number LOOP
-        EXECUTE format('SELECT (SELECT count(*) FROM (%1$s) d),
-                               (SELECT count(*) FROM ((%1$s EXCEPT ALL %2$s) UNION ALL (%2$s EXCEPT ALL %1$s)) d)',
+        EXECUTE format('WITH shown AS MATERIALIZED (%1$s), told AS MATERIALIZED (%2$s)
+                        SELECT (SELECT count(*) FROM (%1$s) d),
+                               (SELECT count(*) FROM ((TABLE shown EXCEPT ALL TABLE told) UNION ALL (TABLE told EXCEPT ALL TABLE shown)) d)',
                        format(query, '_usage_monitor.' || tail, item.condition), format(query, 'pg_temp.every_sum', item.condition))
            INTO found, wrong;
         conditions := conditions + 1;
