@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "admission/asked_call.h"
 #include "admission/check_quota.h"
+#include "admission/reservation_row.h"
 #include "base/amount.h"
 #include "base/catalog.h"
 #include "base/error.h"
@@ -66,12 +67,6 @@ typedef struct Wanted
 	Numeric		requests;
 } Wanted;
 
-static UmQuery delete_parts = {
-	.text = "DELETE FROM _usage_monitor._reservation_part WHERE reservation_id = $1",
-	.argtypes = {UUIDOID},
-	.generic = true
-};
-
 /* A snapshot of its own is what it takes to step round those that others remove. */
 static UmQuery delete_expired = {
 	.text = "DELETE FROM _usage_monitor._reservation_part p"
@@ -81,22 +76,6 @@ static UmQuery delete_expired = {
 	" WHERE p.quota_id = x.quota_id AND p.subject = x.subject"
 	" AND p.period_start = x.period_start AND p.reservation_id = x.reservation_id",
 	.argtypes = {TIMESTAMPTZOID}
-};
-
-/* The parameters of insert_reservation. */
-enum
-{
-	P_RESERVATION_ID, P_ORG, P_DEPARTMENT, P_PROJECT, P_USER_ID, P_SESSION_ID, P_MODEL,
-	P_PROVIDER, P_TAGS, P_COST, P_TOKENS, P_REQUESTS, P_EXPIRES_AT, P_COUNT
-};
-
-static UmQuery insert_reservation = {
-	.text = "INSERT INTO usage_monitor.reservation (reservation_id, org, department, project,"
-	" user_id, session_id, model, provider, tags, cost, tokens, requests, expires_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	JSONBOID, NUMERICOID, INT8OID, INT8OID, TIMESTAMPTZOID},
-	.generic = true
 };
 
 static int
@@ -155,7 +134,7 @@ reserve(const Wanted *wanted, Datum reservation_id, Datum expires_at)
 	if (refused < 0 && !is_stored)
 		um_reserved_store(wanted->names, wanted->amounts, wanted->count, reservation_id, expires_at);
 	if (refused >= 0 && is_stored)
-		(void) um_spi_run(&delete_parts, &reservation_id, NULL);
+		um_reserved_give_back(reservation_id);
 	return refused;
 }
 
@@ -302,30 +281,30 @@ static void
 store(const UmAskedCall *call, const Wanted *wanted, int64 tokens, int64 requests,
 	  Datum reservation_id, Datum expires_at)
 {
-	Datum		values[P_COUNT];
-	char		nulls[P_COUNT];
+	UmReservation row;
 
-	memset(nulls, ' ', sizeof(nulls));
+	memset(row.nulls, false, sizeof(row.nulls));
+	row.values[UM_RES_RESERVATION_ID] = reservation_id;
+	row.values[UM_RES_STATE] = CStringGetTextDatum("open");
 	/* the subjects, in their order */
-	for (int i = P_ORG; i <= P_PROVIDER; i++)
+	for (int i = UM_RES_ORG; i <= UM_RES_MODEL; i++)
 	{
-		UmString	name = i == P_PROVIDER ? call->provider :
-			i == P_MODEL ? call->row.model : call->row.subject[UM_SCOPE_ORG + i - P_ORG];
+		UmString	name = i == UM_RES_PROVIDER ? call->provider :
+			i == UM_RES_MODEL ? call->row.model : call->row.subject[UM_SCOPE_ORG + i - UM_RES_ORG];
 
-		if (name.data == NULL)
-			nulls[i] = 'n';
-		else
-			values[i] = um_string_text(name);
+		row.nulls[i] = name.data == NULL;
+		if (name.data != NULL)
+			row.values[i] = um_string_text(name);
 	}
-	values[P_RESERVATION_ID] = reservation_id;
-	values[P_TAGS] = JsonbPGetDatum(call->row.tags);
-	if (call->row.tags == NULL)
-		nulls[P_TAGS] = 'n';
-	values[P_COST] = NumericGetDatum(wanted->cost);
-	values[P_TOKENS] = Int64GetDatum(tokens);
-	values[P_REQUESTS] = Int64GetDatum(requests);
-	values[P_EXPIRES_AT] = expires_at;
-	(void) um_spi_run(&insert_reservation, values, nulls);
+	row.values[UM_RES_TAGS] = JsonbPGetDatum(call->row.tags);
+	row.nulls[UM_RES_TAGS] = call->row.tags == NULL;
+	row.values[UM_RES_COST] = NumericGetDatum(wanted->cost);
+	row.values[UM_RES_TOKENS] = Int64GetDatum(tokens);
+	row.values[UM_RES_REQUESTS] = Int64GetDatum(requests);
+	row.values[UM_RES_CREATED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	row.values[UM_RES_EXPIRES_AT] = expires_at;
+	row.nulls[UM_RES_ENDED_AT] = row.nulls[UM_RES_USAGE_ID] = true;
+	um_reservation_store(&row);
 }
 
 /*

@@ -5,10 +5,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "base/access.h"
+#include "admission/reservation_row.h"
 #include "base/catalog.h"
 #include "base/error.h"
 #include "catalog/pg_type.h"
+#include "counter/reserved.h"
 #include "executor/executor.h"
 #include "ledger/bounds.h"
 #include "record/record.h"
@@ -29,45 +30,8 @@ enum
 	ARG_SUCCESS, ARG_ERROR, ARG_CACHED, ARG_PROVIDER, ARG_ORG
 };
 
-/* What is read of a reservation. */
-enum
-{
-	HELD_ORG, HELD_DEPARTMENT, HELD_PROJECT, HELD_USER_ID, HELD_SESSION_ID, HELD_PROVIDER, HELD_MODEL,
-	HELD_TAGS, HELD_COLUMNS
-};
-
-typedef struct Held
-{
-	Datum		values[HELD_COLUMNS];
-	bool		nulls[HELD_COLUMNS];
-} Held;
-
-/* another tenant's is as one that does not exist */
-static UmQuery find_open = {
-	.text = "SELECT r.org, r.department, r.project, r.user_id, r.session_id, r.provider, r.model, r.tags"
-	" FROM usage_monitor.reservation r WHERE r.reservation_id = $1 AND r.state = 'open'"
-	" AND ($2 IS NULL OR r.org = $2) AND ($3 IS NULL OR r.org = ANY ($3)) FOR NO KEY UPDATE",
-	.argtypes = {UUIDOID, TEXTOID, TEXTARRAYOID},
-	.generic = true
-};
-
-static UmQuery end_reservation = {
-	.text = "UPDATE usage_monitor.reservation r"
-	" SET state = $2, ended_at = pg_catalog.now(), usage_id = $3 WHERE r.reservation_id = $1",
-	.argtypes = {UUIDOID, TEXTOID, INT8OID},
-	.generic = true
-};
-
-/* expired ones hold nothing, and may be about to be removed: not to be waited for */
-static UmQuery give_back = {
-	.text = "DELETE FROM _usage_monitor._reservation_part p"
-	" WHERE p.reservation_id = $1 AND p.expires_at > pg_catalog.clock_timestamp()",
-	.argtypes = {UUIDOID},
-	.generic = true
-};
-
-/* The parameters of insert_call: what is held, then the arguments from ARG_INPUT_TOKENS to ARG_CACHED. */
-#define P_ARGUMENTS HELD_COLUMNS
+/* The parameters of insert_call: what the reservation says, then the arguments from ARG_INPUT_TOKENS to ARG_CACHED. */
+#define P_ARGUMENTS (UM_RES_TAGS - UM_RES_ORG + 1)
 #define P_COUNT		(P_ARGUMENTS + ARG_CACHED - ARG_INPUT_TOKENS + 1)
 
 static UmQuery insert_call = {
@@ -90,51 +54,22 @@ static UmQuery insert_call = {
 /*
  * Gives back what an open reservation holds, of the organisation that an
  * argument names or, if that is NULL, of any; false if there is no such one
- * open.  It stays locked, and is to be ended; SPI is open, and has what is
- * held.
+ * open.  It stays locked, and is to be ended.
  */
 static bool
-take_back(FunctionCallInfo fcinfo, int org_argument, Held *held)
+take_back(FunctionCallInfo fcinfo, int org_argument, UmReservation *held)
 {
-	ArrayType  *orgs = um_caller_orgs(UM_TO_RECORD);
-	Datum		values[3];
-	char		nulls[] = "   ";
+	Datum		reservation_id = PG_GETARG_DATUM(ARG_RESERVATION_ID);
+	UmString	org = {NULL, 0};
 
 	if (PG_ARGISNULL(ARG_RESERVATION_ID))
 		return false;
-	values[0] = PG_GETARG_DATUM(ARG_RESERVATION_ID);
-	if (PG_ARGISNULL(org_argument))
-		nulls[1] = 'n';
-	else
-		values[1] = um_string_text(um_string_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false)));
-	if (orgs == NULL)
-		nulls[2] = 'n';
-	else
-		values[2] = datumCopy(PointerGetDatum(orgs), false, -1);
-
-	um_spi_modify_seen(&find_open, values, nulls);
-	if (SPI_processed == 0)
+	if (!PG_ARGISNULL(org_argument))
+		org = um_string_trimmed(um_text_string(PG_GETARG_DATUM(org_argument), false));
+	if (!um_reservation_lock_open(reservation_id, org, held))
 		return false;
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, held->values, held->nulls);
-	um_spi_modify_seen(&give_back, values, NULL);
+	um_reserved_give_back(reservation_id);
 	return true;
-}
-
-/* Ends a reservation that is locked, with the row of the ledger that settled it or without. */
-static void
-end(Datum reservation_id, const char *state, Datum row)
-{
-	Datum		values[3];
-	char		nulls[] = "   ";
-	bool		isnull = true;
-
-	values[0] = reservation_id;
-	values[1] = CStringGetTextDatum(state);
-	if (row != (Datum) 0)
-		values[2] = GetAttributeByName(DatumGetHeapTupleHeader(row), "usage_id", &isnull);
-	if (isnull)
-		nulls[2] = 'n';
-	um_spi_modify_seen(&end_reservation, values, nulls);
 }
 
 /* release(reservation_id, org): false if it was not open. */
@@ -142,13 +77,13 @@ Datum
 usage_monitor_release(PG_FUNCTION_ARGS)
 {
 	bool		is_open;
-	Held		held;
+	UmReservation held;
 	UmSpi		spi;
 
 	um_spi_begin(&spi);
 	is_open = take_back(fcinfo, 1, &held);
 	if (is_open)
-		end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "released", (Datum) 0);
+		um_reservation_end(&held, "released", (Datum) 0, false);
 	um_spi_end(&spi);
 	PG_RETURN_BOOL(is_open);
 }
@@ -213,7 +148,7 @@ check_alone(FunctionCallInfo fcinfo)
 
 /* Gives an argument of one function to another; what is held, where it is NULL. */
 static void
-pass(FunctionCallInfo inner, int to, FunctionCallInfo fcinfo, int from, const Held *held, int column)
+pass(FunctionCallInfo inner, int to, FunctionCallInfo fcinfo, int from, const UmReservation *held, int column)
 {
 	if (from >= 0 && !PG_ARGISNULL(from))
 		inner->args[to] = fcinfo->args[from];
@@ -236,20 +171,20 @@ names_model(Jsonb *response)
 
 /* Records the provider's response, as record() does. */
 static Datum
-record_response(FunctionCallInfo fcinfo, const Held *held)
+record_response(FunctionCallInfo fcinfo, const UmReservation *held)
 {
 	LOCAL_FCINFO(inner, UM_RECORD_ARGUMENTS);
 
 	InitFunctionCallInfoData(*inner, NULL, UM_RECORD_ARGUMENTS, InvalidOid, NULL, NULL);
 	pass(inner, UM_RECORD_RESPONSE, fcinfo, ARG_RESPONSE, NULL, 0);
-	pass(inner, UM_RECORD_PROVIDER, fcinfo, ARG_PROVIDER, held, HELD_PROVIDER);
+	pass(inner, UM_RECORD_PROVIDER, fcinfo, ARG_PROVIDER, held, UM_RES_PROVIDER);
 	pass(inner, UM_RECORD_MODEL, fcinfo, ARG_MODEL,
-		 names_model(PG_GETARG_JSONB_P(ARG_RESPONSE)) ? NULL : held, HELD_MODEL);
-	pass(inner, UM_RECORD_ORG, fcinfo, -1, held, HELD_ORG);
-	pass(inner, UM_RECORD_DEPARTMENT, fcinfo, -1, held, HELD_DEPARTMENT);
-	pass(inner, UM_RECORD_PROJECT, fcinfo, -1, held, HELD_PROJECT);
-	pass(inner, UM_RECORD_USER_ID, fcinfo, -1, held, HELD_USER_ID);
-	pass(inner, UM_RECORD_SESSION_ID, fcinfo, -1, held, HELD_SESSION_ID);
+		 names_model(PG_GETARG_JSONB_P(ARG_RESPONSE)) ? NULL : held, UM_RES_MODEL);
+	pass(inner, UM_RECORD_ORG, fcinfo, -1, held, UM_RES_ORG);
+	pass(inner, UM_RECORD_DEPARTMENT, fcinfo, -1, held, UM_RES_DEPARTMENT);
+	pass(inner, UM_RECORD_PROJECT, fcinfo, -1, held, UM_RES_PROJECT);
+	pass(inner, UM_RECORD_USER_ID, fcinfo, -1, held, UM_RES_USER_ID);
+	pass(inner, UM_RECORD_SESSION_ID, fcinfo, -1, held, UM_RES_SESSION_ID);
 	pass(inner, UM_RECORD_OPERATION, fcinfo, ARG_OPERATION, NULL, 0);
 	pass(inner, UM_RECORD_SOURCE, fcinfo, ARG_SOURCE, NULL, 0);
 	pass(inner, UM_RECORD_REQUEST_ID, fcinfo, ARG_REQUEST_ID, NULL, 0);
@@ -257,13 +192,13 @@ record_response(FunctionCallInfo fcinfo, const Held *held)
 	pass(inner, UM_RECORD_DURATION_MS, fcinfo, ARG_DURATION_MS, NULL, 0);
 	pass(inner, UM_RECORD_SUCCESS, fcinfo, ARG_SUCCESS, NULL, 0);
 	pass(inner, UM_RECORD_ERROR, fcinfo, ARG_ERROR, NULL, 0);
-	pass(inner, UM_RECORD_TAGS, fcinfo, -1, held, HELD_TAGS);
+	pass(inner, UM_RECORD_TAGS, fcinfo, -1, held, UM_RES_TAGS);
 	return usage_monitor_record(inner);
 }
 
 /* Records the counts, as an INSERT does; 0 where that passes over them, for the call is recorded. */
 static Datum
-record_counts(FunctionCallInfo fcinfo, const Held *held)
+record_counts(FunctionCallInfo fcinfo, const UmReservation *held)
 {
 	Datum		values[P_COUNT];
 	char		nulls[P_COUNT];
@@ -272,7 +207,7 @@ record_counts(FunctionCallInfo fcinfo, const Held *held)
 	for (int i = 0; i < P_COUNT; i++)
 	{
 		int			argument = i >= P_ARGUMENTS ? ARG_INPUT_TOKENS + i - P_ARGUMENTS :
-			i == HELD_PROVIDER ? ARG_PROVIDER : i == HELD_MODEL ? ARG_MODEL : -1;
+			i == UM_RES_PROVIDER - UM_RES_ORG ? ARG_PROVIDER : i == UM_RES_MODEL - UM_RES_ORG ? ARG_MODEL : -1;
 
 		if (argument >= 0 && (i >= P_ARGUMENTS || !PG_ARGISNULL(argument)))
 		{
@@ -281,8 +216,8 @@ record_counts(FunctionCallInfo fcinfo, const Held *held)
 		}
 		else
 		{
-			values[i] = held->values[i];
-			nulls[i] = held->nulls[i] ? 'n' : ' ';
+			values[i] = held->values[UM_RES_ORG + i];
+			nulls[i] = held->nulls[UM_RES_ORG + i] ? 'n' : ' ';
 		}
 	}
 	um_spi_modify(&insert_call, values, nulls);
@@ -300,8 +235,10 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext old;
-	Held		held;
+	UmReservation held;
 	Datum		row;
+	Datum		usage_id = (Datum) 0;
+	bool		has_no_id = true;
 	UmSpi		spi;
 
 	if (!PG_ARGISNULL(ARG_RESPONSE))
@@ -324,7 +261,9 @@ usage_monitor_settle(PG_FUNCTION_ARGS)
 		row = datumCopy(row, false, -1);
 		MemoryContextSwitchTo(old);
 	}
-	end(PG_GETARG_DATUM(ARG_RESERVATION_ID), "settled", row);
+	if (row != (Datum) 0)
+		usage_id = GetAttributeByName(DatumGetHeapTupleHeader(row), "usage_id", &has_no_id);
+	um_reservation_end(&held, "settled", usage_id, !has_no_id);
 	um_spi_end(&spi);
 	if (row == (Datum) 0)
 		PG_RETURN_NULL();

@@ -278,6 +278,13 @@ um_may_see(UmString org)
 	return includes(um_access(), UM_TO_SEE, org);
 }
 
+/* Has the one for whom the owner acts an organisation, for that purpose? */
+bool
+um_caller_has(UmPurpose purpose, UmString org)
+{
+	return includes(access_of(um_caller()), purpose, org);
+}
+
 /*
  * Refuses an organisation that the one for whom this runs is not for, and does
  * not repeat it.  Returns the one that is meant: who is confined to one means

@@ -26,6 +26,7 @@ extern const UmAccess *um_access(void);
 extern ArrayType *um_caller_orgs(UmPurpose purpose);
 extern bool um_access_equal(const ArrayType *a, const ArrayType *b);
 extern bool um_may_see(UmString org);
+extern bool um_caller_has(UmPurpose purpose, UmString org);
 extern UmString um_check_org(UmPurpose purpose, UmString org);
 extern bool um_has_row_security(void);
 

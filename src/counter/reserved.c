@@ -17,11 +17,13 @@
 #include "base/amount.h"
 #include "base/catalog.h"
 #include "base/compat.h"
+#include "base/heap_row.h"
 #include "base/table_columns.h"
 #include "base/table_indexes.h"
 #include "counter/reserved.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -119,6 +121,46 @@ um_reserved_store(const UmCounterName *counters, const Numeric *amounts, int cou
 	}
 	um_indexes_close(&indexes);
 	table_close(relation, NoLock);
+}
+
+/*
+ * Gives back what a reservation holds, of which somebody else may be about to
+ * remove what has expired: that is not waited for.
+ */
+void
+um_reserved_give_back(Datum reservation_id)
+{
+	Relation	relation = table_open(um_relation(UM_RESERVATION_PART), RowExclusiveLock);
+	Relation	index = index_open(um_relation(UM_RESERVATION_PART_RESERVATION), RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TimestampTz now = GetCurrentTimestamp();
+	ScanKeyData key;
+	bool		done;
+
+	um_table_columns(&columns, relation);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, reservation_id);
+	do
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		IndexScanDesc scan = index_beginscan(relation, index, snapshot, NULL, 1, 0);
+
+		done = true;
+		index_rescan(scan, &key, 1, NULL, 0);
+		while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		{
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			if (DatumGetTimestampTz(slot_getattr(slot, columns.attnum[COL_EXPIRES_AT], &isnull)) > now)
+				done &= um_heap_delete(relation, &slot->tts_tid, snapshot);
+		}
+		index_endscan(scan);
+		UnregisterSnapshot(snapshot);
+	} while (!done);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(relation, NoLock);
+	CommandCounterIncrement();
 }
 
 /* Notes that the transaction reserves. */

@@ -7,6 +7,7 @@
 extern Numeric um_reserved(const UmCounterName *name, bool in_flight);
 extern void um_reserved_store(const UmCounterName *counters, const Numeric *amounts, int count,
 							  Datum reservation_id, Datum expires_at);
+extern void um_reserved_give_back(Datum reservation_id);
 extern void um_reserving_note(bool holds_counters);
 extern bool um_reserving_any(void);
 extern bool um_reserving_holds_counters(void);
