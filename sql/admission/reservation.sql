@@ -53,13 +53,12 @@ CREATE TABLE _usage_monitor._reservation_part (
     reservation_id uuid NOT NULL,
     amount         numeric NOT NULL,
     expires_at     timestamptz NOT NULL,
-    CONSTRAINT _reservation_part_pkey PRIMARY KEY (quota_id, subject, period_start, reservation_id)
+    -- one reservation, for settle(); a counter's come by the other index
+    CONSTRAINT _reservation_part_pkey PRIMARY KEY (reservation_id, quota_id, subject, period_start)
 );
 
-CREATE INDEX _reservation_part_reservation
-    ON _usage_monitor._reservation_part (reservation_id);
-CREATE INDEX _reservation_part_expires
-    ON _usage_monitor._reservation_part (expires_at);
+CREATE INDEX _reservation_part_counter
+    ON _usage_monitor._reservation_part (quota_id, subject, period_start);
 
 COMMENT ON TABLE _usage_monitor._reservation_part IS
     'What each open reservation holds of each counter.';

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "admission/asked_call.h"
 #include "admission/check_quota.h"
@@ -27,6 +28,7 @@
 #include "ledger/bounds.h"
 #include "pricing/cost.h"
 #include "quota/quota_cache.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -52,8 +54,9 @@ enum
 	COL_RESERVATION_ID, COL_ALLOWED, COL_REASON, COL_EXPIRES_AT, COL_COUNT
 };
 
-/* One of so many reservations removes what expired ones held. */
+/* One of so many reservations removes what expired ones held, from so many pages. */
 #define CLEAN_EVERY 100
+#define CLEAN_BLOCKS 64
 
 /* What the reservation is to hold of each counter, first of those whose quotas block. */
 typedef struct Wanted
@@ -70,12 +73,10 @@ typedef struct Wanted
 /* A snapshot of its own is what it takes to step round those that others remove. */
 static UmQuery delete_expired = {
 	.text = "DELETE FROM _usage_monitor._reservation_part p"
-	" USING (SELECT e.quota_id, e.subject, e.period_start, e.reservation_id"
-	" FROM _usage_monitor._reservation_part e WHERE e.expires_at < $1"
-	" ORDER BY e.expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED) x"
-	" WHERE p.quota_id = x.quota_id AND p.subject = x.subject"
-	" AND p.period_start = x.period_start AND p.reservation_id = x.reservation_id",
-	.argtypes = {TIMESTAMPTZOID}
+	" WHERE p.ctid = ANY (ARRAY(SELECT e.ctid FROM _usage_monitor._reservation_part e"
+	" WHERE e.ctid >= $2 AND e.ctid < $3 AND e.expires_at < $1 FOR UPDATE SKIP LOCKED))",
+	.argtypes = {TIMESTAMPTZOID, TIDOID, TIDOID},
+	.generic = true
 };
 
 static int
@@ -267,13 +268,30 @@ check_ttl(FunctionCallInfo fcinfo)
 				 errhint("Give it the longest time that the call may take, for example interval '10 minutes'; the administrator can set usage_monitor.max_reservation_ttl.")));
 }
 
-/* Now and then what expired reservations held goes. */
+/*
+ * Now and then what expired reservations held goes, from some pages: there is no
+ * index of when they expire, which all reservations would pay for.
+ */
 static void
 clean(Datum now)
 {
+	Relation	relation;
+	BlockNumber nblocks;
+	BlockNumber first = 0;
+	ItemPointerData from;
+	ItemPointerData until;
+	Datum		values[] = {now, PointerGetDatum(&from), PointerGetDatum(&until)};
+
 	if (pg_prng_double(&pg_global_prng_state) * CLEAN_EVERY >= 1 || IsolationUsesXactSnapshot())
 		return;
-	(void) um_spi_run(&delete_expired, &now, NULL);
+	relation = table_open(um_relation(UM_RESERVATION_PART), RowExclusiveLock);
+	nblocks = RelationGetNumberOfBlocks(relation);
+	table_close(relation, NoLock);
+	if (nblocks > CLEAN_BLOCKS)
+		first = pg_prng_uint64_range(&pg_global_prng_state, 0, nblocks - 1);
+	ItemPointerSet(&from, first, 0);
+	ItemPointerSet(&until, first + CLEAN_BLOCKS, 0);
+	(void) um_spi_run(&delete_expired, values, NULL);
 }
 
 /* Stores the reservation. */

@@ -52,7 +52,7 @@ static const struct
 	[UM_RESERVATION] = {"reservation", -1},
 	[UM_RESERVATION_PART] = {"_reservation_part", -1},
 	[UM_RESERVATION_PART_PKEY] = {"_reservation_part_pkey", -1},
-	[UM_RESERVATION_PART_RESERVATION] = {"_reservation_part_reservation", -1},
+	[UM_RESERVATION_PART_COUNTER] = {"_reservation_part_counter", -1},
 	[UM_USAGE] = {"usage", UM_TOPIC_LEDGER},
 	[UM_USAGE_DEFAULT] = {"usage_default", -1},
 	[UM_USAGE_ID_SEQ] = {"usage_usage_id_seq", -1},

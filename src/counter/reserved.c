@@ -63,7 +63,7 @@ Numeric
 um_reserved(const UmCounterName *name, bool in_flight)
 {
 	Relation	relation = table_open(um_relation(UM_RESERVATION_PART), AccessShareLock);
-	Relation	index = index_open(um_relation(UM_RESERVATION_PART_PKEY), AccessShareLock);
+	Relation	index = index_open(um_relation(UM_RESERVATION_PART_COUNTER), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 	Numeric		sum = zero();
@@ -131,7 +131,7 @@ void
 um_reserved_give_back(Datum reservation_id)
 {
 	Relation	relation = table_open(um_relation(UM_RESERVATION_PART), RowExclusiveLock);
-	Relation	index = index_open(um_relation(UM_RESERVATION_PART_RESERVATION), RowExclusiveLock);
+	Relation	index = index_open(um_relation(UM_RESERVATION_PART_PKEY), RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 	ScanKeyData key;
