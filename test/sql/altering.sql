@@ -179,3 +179,51 @@ INSERT INTO usage_monitor.usage (model, input_tokens, total_tokens, recorded_at,
 SELECT 'm', 9223372036854775807, 9223372036854775807, '2024-01-01', -g FROM generate_series(1, 2) g;
 SELECT input_tokens FROM usage_monitor.daily_total;
 ROLLBACK;
+
+-- Reservations, with an index, and with what the executor alone looks after
+\set VERBOSITY terse
+CREATE INDEX own ON usage_monitor.reservation (user_id, usage_id);
+SELECT count(usage_monitor.release(reservation_id)) FROM usage_monitor.reservation WHERE state = 'open';
+SELECT s.cost FROM usage_monitor.reserve(user_id => 'r1', cost => 1) r, usage_monitor.settle(r.reservation_id, model => 'm', cost => 1) s;
+SET enable_seqscan = off;
+SELECT state, usage_id IS NOT NULL AS has_call FROM usage_monitor.reservation WHERE user_id = 'r1' AND usage_id > 0;
+RESET enable_seqscan;
+DROP INDEX usage_monitor.own;
+ALTER TABLE usage_monitor.reservation ALTER user_id SET NOT NULL;
+SELECT allowed FROM usage_monitor.reserve(cost => 1);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'r2', cost => 1);
+ALTER TABLE usage_monitor.reservation ALTER user_id DROP NOT NULL, ADD CONSTRAINT own CHECK (cost < 5);
+SELECT allowed FROM usage_monitor.reserve(user_id => 'r3', cost => 6);
+\set VERBOSITY default
+SELECT name, subject, reserved FROM usage_monitor.quota_status WHERE subject LIKE 'r%' ORDER BY 2;
+ALTER TABLE usage_monitor.reservation DROP CONSTRAINT own;
+CREATE TABLE own_note (what text, state text, user_id text);
+CREATE FUNCTION own_note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.own_note VALUES (TG_OP, NEW.state, NEW.user_id);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER own_note AFTER INSERT OR UPDATE ON usage_monitor.reservation FOR EACH ROW EXECUTE FUNCTION own_note();
+SELECT usage_monitor.release(reservation_id) FROM usage_monitor.reserve(user_id => 'r4', cost => 1);
+SELECT s.cost FROM usage_monitor.reserve(user_id => 'r5', cost => 1) r, usage_monitor.settle(r.reservation_id, model => 'm', cost => 1) s;
+SELECT * FROM own_note ORDER BY user_id, what;
+DROP TRIGGER own_note ON usage_monitor.reservation;
+-- one that a trigger of the ledger changes while it is settled
+CREATE FUNCTION own_touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE usage_monitor.reservation SET tags = '{"touched": "yes"}' WHERE user_id = NEW.user_id;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER own_touch AFTER INSERT ON usage_monitor.usage FOR EACH ROW EXECUTE FUNCTION own_touch();
+SELECT s.cost FROM usage_monitor.reserve(user_id => 'r6', cost => 1) r, usage_monitor.settle(r.reservation_id, model => 'm', cost => 1) s;
+SELECT state, tags, usage_id IS NOT NULL AS has_call FROM usage_monitor.reservation WHERE user_id = 'r6';
+DROP FUNCTION own_note, own_touch CASCADE;
+DROP TABLE own_note;
+-- columns
+ALTER TABLE usage_monitor.reservation ADD note text DEFAULT 'n', DROP department;
+ALTER TABLE usage_monitor.reservation ADD department text;
+SELECT s.cost FROM usage_monitor.reserve(user_id => 'r7', cost => 1) r, usage_monitor.settle(r.reservation_id, model => 'm', cost => 1) s;
+SELECT state, note, usage_id IS NOT NULL AS has_call FROM usage_monitor.reservation WHERE user_id = 'r7';
+-- without its primary key nothing is found
+ALTER TABLE usage_monitor.reservation DROP CONSTRAINT reservation_pkey;
+SELECT usage_monitor.release(gen_random_uuid());
