@@ -336,7 +336,7 @@ clean(Datum now)
 	nblocks = RelationGetNumberOfBlocks(relation);
 	table_close(relation, NoLock);
 	if (nblocks > CLEAN_BLOCKS)
-		first = pg_prng_uint64_range(&pg_global_prng_state, 0, nblocks - 1);
+		first = CLEAN_BLOCKS * pg_prng_uint64_range(&pg_global_prng_state, 0, (nblocks - 1) / CLEAN_BLOCKS);
 	ItemPointerSet(&from, first, 0);
 	ItemPointerSet(&until, first + CLEAN_BLOCKS, 0);
 	(void) um_spi_run(&delete_expired, values, NULL);

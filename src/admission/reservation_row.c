@@ -80,10 +80,12 @@ is_plain(Relation relation, const UmReservation *row)
 
 	if (relid != RelationGetRelid(relation) || generation != um_relation_generation(UM_RESERVATION))
 	{
+		uint64		now = um_relation_generation(UM_RESERVATION);
+
 		relid = InvalidOid;
 		result = columns.as_listed && um_table_is_plain(relation, types);
 		relid = RelationGetRelid(relation);
-		generation = um_relation_generation(UM_RESERVATION);
+		generation = now;
 	}
 	/* who refuses a null, that was allowed, is the executor, too */
 	for (int i = 0; result && i < UM_RES_COLUMNS; i++)
