@@ -31,10 +31,10 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(usage_monitor_reserve);
 
@@ -201,32 +201,6 @@ result_desc(FunctionCallInfo fcinfo)
 		function = fcinfo->flinfo->fn_oid;
 	}
 	return desc;
-}
-
-/*
- * A random UUID, as gen_random_uuid() makes them; but to ask for many bytes takes
- * hardly longer than for some.
- */
-static Datum
-random_uuid(void)
-{
-	static uint8 bytes[32 * UUID_LEN];
-	static int	left;
-	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
-
-	if (left == 0)
-	{
-		if (!pg_strong_random(bytes, sizeof(bytes)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
-		left = sizeof(bytes);
-	}
-	left -= UUID_LEN;
-	memcpy(uuid->data, bytes + left, UUID_LEN);
-	uuid->data[6] = (uuid->data[6] & 0x0f) | 0x40;
-	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
-	return UUIDPGetDatum(uuid);
 }
 
 /* A count that is to be reserved; 0 where none is given. */
@@ -405,7 +379,7 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 		wanted.requests = int64_to_numeric(requests);
 		values[COL_EXPIRES_AT] = DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
 													 PG_GETARG_DATUM(ARG_TTL));
-		values[COL_RESERVATION_ID] = random_uuid();
+		values[COL_RESERVATION_ID] = OidFunctionCall0(F_GEN_RANDOM_UUID);
 		why = hold(&call.row, &wanted, values[COL_RESERVATION_ID], values[COL_EXPIRES_AT]);
 		clean(TimestampTzGetDatum(now));
 		if (why == NULL)
