@@ -33,17 +33,13 @@ static const char *const names[UM_RES_COLUMNS] = {
 	"model", "tags", "cost", "tokens", "requests", "created_at", "expires_at", "ended_at", "usage_id"
 };
 
-static const Oid types[UM_RES_COLUMNS] = {
-	UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, JSONBOID, NUMERICOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID
-};
-
 static UmTableColumns columns = {
 	.table = UM_RESERVATION,
 	.count = UM_RES_COLUMNS,
 	.names = names
 };
 
+/* The columns in their order, of these types. */
 static UmQuery insert_reservation = {
 	.text = "INSERT INTO usage_monitor.reservation (reservation_id, state, org, department, project, user_id,"
 	" session_id, provider, model, tags, cost, tokens, requests, created_at, expires_at, ended_at, usage_id)"
@@ -74,24 +70,13 @@ open_table(void)
 static bool
 is_plain(Relation relation, const UmReservation *row)
 {
-	static Oid	relid;
-	static uint64 generation;
-	static bool result;
-
-	if (relid != RelationGetRelid(relation) || generation != um_relation_generation(UM_RESERVATION))
-	{
-		uint64		now = um_relation_generation(UM_RESERVATION);
-
-		relid = InvalidOid;
-		result = columns.as_listed && um_table_is_plain(relation, types);
-		relid = RelationGetRelid(relation);
-		generation = now;
-	}
+	if (!columns.as_listed || !um_table_is_plain(relation, insert_reservation.argtypes))
+		return false;
 	/* who refuses a null, that was allowed, is the executor, too */
-	for (int i = 0; result && i < UM_RES_COLUMNS; i++)
+	for (int i = 0; i < UM_RES_COLUMNS; i++)
 		if (row->nulls[i] && TupleDescAttr(RelationGetDescr(relation), i)->attnotnull)
 			return false;
-	return result;
+	return true;
 }
 
 /* Puts a row into all indexes. */

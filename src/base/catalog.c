@@ -61,7 +61,9 @@ static const struct
 	[UM_ACCESS] = {"access", UM_TOPIC_ACCESS},
 };
 
+/* What has become stale keeps its OID: only by that are further changes recognised. */
 static Oid	relation_oid[UM_RELATION_COUNT];
+static bool is_current[UM_RELATION_COUNT];
 static uint64 generation[UM_TOPIC_COUNT];
 static uint64 relation_generation[UM_RELATION_COUNT];
 
@@ -76,7 +78,7 @@ relation_changed(Datum arg, Oid relid)
 	{
 		if (OidIsValid(relid) && relid != relation_oid[r])
 			continue;
-		relation_oid[r] = InvalidOid;
+		is_current[r] = false;
 		relation_generation[r]++;
 		if (relations[r].topic >= 0)
 			generation[relations[r].topic]++;
@@ -104,7 +106,7 @@ um_generation(UmTopic topic)
 	return generation[topic];
 }
 
-/* How often a relation has changed since its OID was last asked for, and before. */
+/* How often a relation has changed, of which the OID has been asked for. */
 uint64
 um_relation_generation(UmRelation relation)
 {
@@ -115,13 +117,16 @@ um_relation_generation(UmRelation relation)
 Oid
 um_relation(UmRelation relation)
 {
-	if (!OidIsValid(relation_oid[relation]))
+	if (!is_current[relation])
 	{
 		const char *name = relations[relation].name;
 		Oid			namespace = get_namespace_oid(name[0] == '_' ? UM_PRIVATE_SCHEMA : UM_SCHEMA, true);
+		Oid			relid = OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
 
-		if (OidIsValid(namespace))
-			relation_oid[relation] = get_relname_relid(name, namespace);
+		if (!OidIsValid(relid))
+			return InvalidOid;
+		relation_oid[relation] = relid;
+		is_current[relation] = true;
 	}
 	return relation_oid[relation];
 }
