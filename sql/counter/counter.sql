@@ -14,7 +14,7 @@ CREATE TABLE _usage_monitor._counter_row (
     raised         text,
     recent         bytea NOT NULL DEFAULT decode(repeat('00', 136), 'hex'),
     CONSTRAINT _counter_row_pkey PRIMARY KEY (quota_id, subject, period_start, slot)
-    -- few rows a page: each write of one locks it, and compares all of it with what it was
+    -- few rows a page: each write of one locks it
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 -- it is overwritten where it is

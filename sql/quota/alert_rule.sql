@@ -132,7 +132,7 @@ END;
 COMMENT ON FUNCTION _usage_monitor._notify_alert(usage_monitor.alert) IS
     'NOTIFY usage_monitor_alert with the alert, as usage_monitor.notify has it.';
 
-CREATE FUNCTION _usage_monitor._raise_due(due usage_monitor.alert) RETURNS usage_monitor.alert
+CREATE FUNCTION _usage_monitor._raise_due(due usage_monitor.alert) RETURNS SETOF usage_monitor.alert
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,13 +156,13 @@ BEGIN
     END IF;
     IF FOUND THEN
         PERFORM _usage_monitor._notify_alert(raised);
+        RETURN NEXT raised;
     END IF;
-    RETURN raised;
 END
 $$;
 
 COMMENT ON FUNCTION _usage_monitor._raise_due(usage_monitor.alert) IS
-    'Raises an alert that is due, or goes on with the open one that it has the number of, and notifies of it; NULL: it was raised before.';
+    'Raises an alert that is due, or goes on with the open one that it has the number of, and notifies of it. No row: it was raised before.';
 
 CREATE FUNCTION _usage_monitor._evaluate_alert_rules(at timestamptz)
 RETURNS TABLE (rule usage_monitor.alert_rule, dimensions jsonb, requests bigint, value numeric)
@@ -304,7 +304,7 @@ BEGIN
     PERFORM _usage_monitor._close_unpriced_alerts();
 
     FOR due IN SELECT * FROM _usage_monitor._due_alerts(check_alert_rules.at) LOOP
-        RETURN NEXT _usage_monitor._raise_due(due);
+        RETURN QUERY SELECT a.* FROM _usage_monitor._raise_due(due) AS a;
     END LOOP;
 END
 $$;

@@ -421,16 +421,12 @@ CREATE FUNCTION usage_monitor.check_anomalies(at timestamptz DEFAULT now()) RETU
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    due    usage_monitor.alert;
-    raised usage_monitor.alert;
+    due usage_monitor.alert;
 BEGIN
     -- as there
     LOCK TABLE usage_monitor.alert_rule IN SHARE UPDATE EXCLUSIVE MODE;
     FOR due IN SELECT * FROM _usage_monitor._due_anomalies(check_anomalies.at) LOOP
-        raised := _usage_monitor._raise_due(due);
-        IF raised.alert_id IS NOT NULL THEN
-            RETURN NEXT raised;
-        END IF;
+        RETURN QUERY SELECT a.* FROM _usage_monitor._raise_due(due) AS a;
     END LOOP;
 END
 $$;

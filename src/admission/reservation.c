@@ -181,28 +181,6 @@ hold(const UmCounted *row, Wanted *wanted, Datum reservation_id, Datum expires_a
 
 /* ---- reserve() ---------------------------------------------------------- */
 
-/* The result's row, which is put together from the catalogue once. */
-static TupleDesc
-result_desc(FunctionCallInfo fcinfo)
-{
-	static Oid	function;
-	static TupleDesc desc;
-
-	if (function != fcinfo->flinfo->fn_oid)
-	{
-		TupleDesc	found;
-		MemoryContext old;
-
-		if (get_call_result_type(fcinfo, NULL, &found) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		old = MemoryContextSwitchTo(TopMemoryContext);
-		desc = CreateTupleDescCopy(BlessTupleDesc(found));
-		MemoryContextSwitchTo(old);
-		function = fcinfo->flinfo->fn_oid;
-	}
-	return desc;
-}
-
 /* A count that is to be reserved; 0 where none is given. */
 static int64
 count_argument(FunctionCallInfo fcinfo, int argument)
@@ -361,10 +339,12 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	UmAskedCall call;
 	Wanted		wanted;
 	char	   *why;
-	TupleDesc	desc = result_desc(fcinfo);
+	TupleDesc	desc;
 	Datum		values[COL_COUNT];
 	bool		nulls[COL_COUNT] = {0};
 
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
 	um_asked_call(fcinfo, UM_TO_RECORD, now, &call);
 	wanted.cost = estimate(fcinfo, &call);
 	check_amounts(fcinfo, wanted.cost);
@@ -390,5 +370,5 @@ usage_monitor_reserve(PG_FUNCTION_ARGS)
 	nulls[COL_REASON] = why == NULL;
 	if (why != NULL)
 		values[COL_REASON] = CStringGetTextDatum(why);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
